@@ -1,0 +1,196 @@
+"""Writing many rows with one statement, whatever their number.
+
+PostgreSQL gets one INSERT or UPDATE over `unnest` of arrays, a constant text that stays prepared; SQLite gets one
+`executemany`. Both see the same call. Rows are tuples in the order of the named columns.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+Row = tuple[Any, ...]
+
+
+class among(sa.sql.expression.ColumnElement[bool]):
+    """`column = any of values`, with one bound parameter, so that the statement is the same for any number."""
+
+    inherit_cache = True
+    type = sa.Boolean()
+    _traverse_internals = [
+        ("column", sa.sql.visitors.InternalTraversal.dp_clauseelement),
+        ("values", sa.sql.visitors.InternalTraversal.dp_clauseelement),
+    ]
+
+    def __init__(self, column: sa.ColumnElement[Any], values: Iterable[Any]) -> None:
+        self.column = column
+        self.values: sa.BindParameter[Any] = sa.bindparam(
+            None, list(values), type_=_ListOf(isinstance(column.type, sa.Integer)), unique=True
+        )
+
+
+class _ListOf(sa.types.TypeDecorator[list[Any]]):
+    """A list as one parameter: an array on PostgreSQL, JSON text on SQLite."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, integers: bool) -> None:
+        super().__init__()
+        self.integers = integers
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(sa.ARRAY(sa.BigInteger if self.integers else sa.Text))
+        return dialect.type_descriptor(sa.JSON())
+
+
+@compiles(among, "postgresql")
+def _among_postgresql(element: among, compiler: SQLCompiler, **options: Any) -> str:
+    return (
+        f"{compiler.process(element.column, **options)} = ANY({compiler.process(element.values, **options)})"
+    )
+
+
+@compiles(among, "sqlite")
+def _among_sqlite(element: among, compiler: SQLCompiler, **options: Any) -> str:
+    values = compiler.process(element.values, **options)
+    return f"{compiler.process(element.column, **options)} IN (SELECT value FROM json_each({values}))"
+
+
+def insert(
+    connection: Connection,
+    table: sa.Table,
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    on_conflict: str = "",
+    returning: str = "",
+) -> list[Row]:
+    """Insert the rows; with `returning`, the named column of those that were really inserted.
+
+    Args:
+      on_conflict: text after ON CONFLICT, such as "DO NOTHING"; the same words work in both databases.
+      returning: one column name.
+    """
+    if not rows:
+        return []
+    text = _insert_text(connection.dialect.name, table, tuple(columns), on_conflict, returning)
+    values = _bound(connection, table, columns, rows)
+    if connection.dialect.name == "postgresql":
+        result = connection.exec_driver_sql(text, tuple(list(column) for column in zip(*values, strict=True)))
+        return [tuple(row) for row in result] if returning else []
+    if returning:
+        return [
+            tuple(row) for row_values in values for row in connection.exec_driver_sql(text, tuple(row_values))
+        ]
+    connection.exec_driver_sql(text, [tuple(row) for row in values])
+    return []
+
+
+def update(
+    connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Row], *, where: str = ""
+) -> int:
+    """Update rows by their first column, which names the key; the other columns are set. How many were changed.
+
+    Args:
+      where: a further condition on the stored row, such as "t.state = 'sending'" (the table is called t).
+    """
+    if not rows:
+        return 0
+    text = _update_text(connection.dialect.name, table, tuple(columns), where)
+    values = _bound(connection, table, columns, rows)
+    if connection.dialect.name == "postgresql":
+        return connection.exec_driver_sql(
+            text, tuple(list(column) for column in zip(*values, strict=True))
+        ).rowcount
+    return connection.exec_driver_sql(text, [(*row[1:], row[0]) for row in values]).rowcount
+
+
+def next_ids(connection: Connection, table: sa.Table, count: int) -> list[int]:
+    """Take `count` fresh ids, so that rows which refer to each other can be written without reading ids back."""
+    if not count:
+        return []
+    if connection.dialect.name == "postgresql":
+        text = "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
+        return [row[0] for row in connection.exec_driver_sql(text, (table.name, count))]
+    # The write lock is held and rows with the highest ids are never deleted, so no other can take these.
+    highest = connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) FROM {table.name}").scalar_one()
+    return list(range(highest + 1, highest + 1 + count))
+
+
+@lru_cache(maxsize=256)
+def _insert_text(
+    dialect: str, table: sa.Table, columns: tuple[str, ...], on_conflict: str, returning: str
+) -> str:
+    names = ", ".join(columns)
+    tail = (f" ON CONFLICT {on_conflict}" if on_conflict else "") + (
+        f" RETURNING {returning}" if returning else ""
+    )
+    if dialect == "postgresql":
+        picked = ", ".join(f"{name}::jsonb" if _is_json(table.c[name]) else name for name in columns)
+        arrays = ", ".join(f"%s::{_array_type(table.c[name])}[]" for name in columns)
+        return f"INSERT INTO {table.name} ({names}) SELECT {picked} FROM unnest({arrays}) AS v({names}){tail}"
+    marks = ", ".join("?" for _ in columns)
+    return f"INSERT INTO {table.name} ({names}) VALUES ({marks}){tail}"
+
+
+@lru_cache(maxsize=256)
+def _update_text(dialect: str, table: sa.Table, columns: tuple[str, ...], where: str) -> str:
+    key, *rest = columns
+    also = f" AND {where}" if where else ""
+    if dialect == "postgresql":
+        sets = ", ".join(
+            f"{name} = v.{name}" + ("::jsonb" if _is_json(table.c[name]) else "") for name in rest
+        )
+        arrays = ", ".join(f"%s::{_array_type(table.c[name])}[]" for name in columns)
+        names = ", ".join(columns)
+        return f"UPDATE {table.name} AS t SET {sets} FROM unnest({arrays}) AS v({names}) WHERE t.{key} = v.{key}{also}"
+    sets = ", ".join(f"{name} = ?" for name in rest)
+    return f"UPDATE {table.name} AS t SET {sets} WHERE t.{key} = ?{also}"
+
+
+def _is_json(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, sa.JSON)
+
+
+def _array_type(column: sa.Column[Any]) -> str:
+    if _is_json(column):
+        return "text"
+    from sqlalchemy.dialects import postgresql
+
+    return column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
+
+
+def _bound(
+    connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Row]
+) -> Sequence[Any]:
+    """The rows with each value in the form that the driver takes."""
+    converters = [
+        (at, convert)
+        for at, name in enumerate(columns)
+        if (convert := _converter(connection.dialect, table.c[name])) is not None
+    ]
+    if not converters:
+        return rows
+    bound = [list(row) for row in rows]
+    for at, convert in converters:
+        for row in bound:
+            if row[at] is not None:
+                row[at] = convert(row[at])
+    return bound
+
+
+def _converter(dialect: Dialect, column: sa.Column[Any]) -> Callable[[Any], Any] | None:
+    from db.engine import dump_json
+    from db.tables import Moment
+
+    if _is_json(column):
+        return dump_json
+    if isinstance(column.type, Moment) and dialect.name == "sqlite":
+        return lambda moment: column.type.process_bind_param(moment, dialect)
+    return None

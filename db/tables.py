@@ -1,0 +1,419 @@
+"""The tables. They have no behaviour: verbs are functions in the modules beside this one.
+
+Personal data (addresses, names, attributes) stands in `profiles` alone, one row per customer; everything else refers
+to customers by id, so that one DELETE forgets a person. Hot tables (`inbox`, `enrollments`, `touchpoints`) are
+narrow and have a partial index on exactly the rows that are due. Promises of uniqueness are UNIQUE constraints in
+tables that are never partitioned.
+"""
+
+import enum
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+class Moment(sa.types.TypeDecorator[datetime]):
+    """An instant. `timestamptz` on PostgreSQL; whole microseconds since 1970 on SQLite, which sort and compare."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(sa.BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name == "postgresql":
+            return value  # type: ignore[no-any-return]
+        return EPOCH + timedelta(microseconds=value)
+
+
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Json = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class State(str, enum.Enum):
+    """A state is a word in a text column, held to its list by a CHECK."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class InboxState(State):
+    """The life of one element of a webhook."""
+
+    RECEIVED = "received"  # -> mapped, ignored, awaiting, parked
+    MAPPED = "mapped"  # it became an event, or repeated one
+    IGNORED = "ignored"  # nothing in the source file speaks of it
+    AWAITING = "awaiting"  # names an order we have not seen yet; -> received when the order comes
+    PARKED = "parked"  # a human must look; -> received by `afterglow inbox retry`
+
+
+class EnrollmentState(State):
+    """The life of one run of a flow for one customer."""
+
+    WAITING = "waiting"  # has due_at; -> sending, finished, stopped, paused, parked
+    SENDING = "sending"  # held by a touchpoint that is not settled; -> waiting, stopped
+    PAUSED = "paused"  # its flow is paused; keeps due_at; -> waiting
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    PARKED = "parked"  # failed or killed its worker three times; -> waiting by `afterglow retry`
+
+
+class TouchpointState(State):
+    """The life of one message to one customer."""
+
+    QUEUED = "queued"  # has due_at; -> sending, sent, skipped, held, failed
+    HELD = "held"  # halted or paused; keeps due_at; -> queued
+    SENDING = "sending"  # handed to the provider under a lease; -> sent, rejected, queued, in_doubt
+    SENT = "sent"
+    REJECTED = "rejected"  # the provider refused for good
+    SKIPPED = "skipped"  # we decided not to send: reason says why
+    FAILED = "failed"  # could not be made: reason says why
+    IN_DOUBT = "in_doubt"  # may have left; marketing is never repeated
+
+
+OPEN_TOUCHPOINTS = (TouchpointState.QUEUED, TouchpointState.HELD, TouchpointState.SENDING)
+
+
+def _one_of(column: str, states: type[State]) -> sa.CheckConstraint:
+    words = ", ".join(f"'{state.value}'" for state in states)
+    return sa.CheckConstraint(f"{column} IN ({words})", name=f"{column}_is_known")
+
+
+def _customer(**options: Any) -> sa.Column[int]:
+    return sa.Column("customer_id", Id, sa.ForeignKey("customers.id"), **options)
+
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("external_id", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.UniqueConstraint("source", "external_id"),
+)
+
+customers = sa.Table(
+    "customers",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("account_id", Id, sa.ForeignKey("accounts.id")),
+    sa.Column("stage", sa.Text),
+    sa.Column("stage_at", Moment),
+    sa.Column("orders", sa.Integer, nullable=False),
+    sa.Column("spent", sa.BigInteger, nullable=False),  # minor units of the shop's currency
+    sa.Column("last_order_at", Moment),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("forgotten_at", Moment),
+)
+
+#: The one place for personal data.
+profiles = sa.Table(
+    "profiles",
+    metadata,
+    _customer(primary_key=True),
+    sa.Column("email", sa.Text),
+    sa.Column("phone", sa.Text),
+    sa.Column("first_name", sa.Text),
+    sa.Column("last_name", sa.Text),
+    sa.Column("locale", sa.Text),
+    sa.Column("timezone", sa.Text),
+    sa.Column("attributes", Json, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+)
+
+#: A customer's id at a source; under source "email" the keyed hash of the address; under "<source>:order" an order.
+identities = sa.Table(
+    "identities",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("external_id", sa.Text, primary_key=True),
+    _customer(nullable=False, index=True),
+)
+
+#: What a customer allows on a channel. Topic "*" is every topic. The word with the latest occurred_at stands.
+consents = sa.Table(
+    "consents",
+    metadata,
+    _customer(primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("topic", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("basis", sa.Text, nullable=False),
+    sa.Column("evidence", Json, nullable=False),
+    sa.Column("occurred_at", Moment, nullable=False),
+    sa.CheckConstraint("state IN ('granted', 'withdrawn')", name="state_is_known"),
+)
+
+#: Addresses that get no mail, as keyed hashes, so that the list can outlive the person's data.
+suppressions = sa.Table(
+    "suppressions",
+    metadata,
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),  # bounced | complained | forgotten | by-hand
+    sa.Column("covers", sa.Text, nullable=False),  # marketing | everything
+    sa.Column("at", Moment, nullable=False),
+    sa.CheckConstraint("covers IN ('marketing', 'everything')", name="covers_is_known"),
+)
+
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("tries", sa.SmallInteger, nullable=False),
+    sa.Column("received_at", Moment, nullable=False),
+    sa.Column("headers", Json, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),  # emptied after keep_webhooks_days
+    sa.Column("customer_id", Id),  # not a foreign key: known only after mapping
+    sa.Column("awaits", sa.Text),  # identity that must exist before this can be mapped
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("source", "key", "digest"),
+    _one_of("state", InboxState),
+    sa.Index(
+        "ix_inbox_received",
+        "id",
+        postgresql_where=sa.text("state = 'received'"),
+        sqlite_where=sa.text("state = 'received'"),
+    ),
+    sa.Index(
+        "ix_inbox_unsettled",
+        "state",
+        "awaits",
+        postgresql_where=sa.text("state IN ('awaiting', 'parked')"),
+        sqlite_where=sa.text("state IN ('awaiting', 'parked')"),
+    ),
+    sa.Index("ix_inbox_customer_id", "customer_id"),
+    sa.Index("ix_inbox_received_at", "received_at"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    _customer(nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column(
+        "digest", sa.LargeBinary, nullable=False
+    ),  # of the mapped event: tells a repeat from a conflict
+    sa.Column("occurred_at", Moment, nullable=False),
+    sa.Column("recorded_at", Moment, nullable=False),
+    sa.Column("payload", Json, nullable=False),
+    sa.UniqueConstraint("source", "key"),
+    sa.Index("ix_events_customer_id_occurred_at", "customer_id", "occurred_at"),
+)
+
+stage_entries = sa.Table(
+    "stage_entries",
+    metadata,
+    sa.Column("event_id", Id, sa.ForeignKey("events.id"), primary_key=True),
+    sa.Column("stage", sa.Text, primary_key=True),
+    _customer(nullable=False, index=True),
+    sa.Column("entered_at", Moment, nullable=False),
+)
+
+#: Every file that was ever in force, by digest: flows, compiled templates, sources, shop, stages.
+documents = sa.Table(
+    "documents",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("kind", "name", "digest"),
+)
+
+#: What `apply` put into force, and when; the release with the highest id is in force.
+releases = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("applied_at", Moment, nullable=False),
+    sa.Column("applied_by", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("manifest", Json, nullable=False),  # {kind: {name: document id}}
+)
+
+#: One run per key, for ever: this table outlives the runs themselves.
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("flow", sa.Text, primary_key=True),
+    _customer(primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("n", sa.Integer, primary_key=True),
+    sa.Column("enrollment_id", Id, nullable=False),
+)
+
+_waiting = sa.text("state = 'waiting'")
+
+enrollments = sa.Table(
+    "enrollments",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    _customer(nullable=False),
+    sa.Column("flow_id", Id, sa.ForeignKey("documents.id"), nullable=False),
+    sa.Column("event_id", Id, sa.ForeignKey("events.id"), nullable=False),
+    sa.Column("entered_at", Moment, nullable=False),  # the trigger's occurred_at
+    sa.Column("due_at", Moment),  # when to look again
+    sa.Column("until", Moment),  # when the wait on this step ends; NULL: the step is not begun
+    sa.Column("ended_at", Moment),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("lane", sa.SmallInteger, nullable=False),
+    sa.Column("tries", sa.SmallInteger, nullable=False),
+    sa.Column("step", sa.Text),  # the step to run next; NULL: past the last
+    sa.Column("reason", sa.Text),
+    _one_of("state", EnrollmentState),
+    sa.CheckConstraint(
+        "(state IN ('waiting', 'paused') AND due_at IS NOT NULL) OR "
+        "(state NOT IN ('waiting', 'paused') AND due_at IS NULL)",
+        name="waits_for_one_thing",
+    ),
+    sa.Index("ix_enrollments_due", "lane", "due_at", postgresql_where=_waiting, sqlite_where=_waiting),
+    sa.Index("ix_enrollments_customer_id", "customer_id"),
+    sa.Index(
+        "ix_enrollments_set_aside",
+        "state",
+        "flow_id",
+        postgresql_where=sa.text("state IN ('paused', 'parked')"),
+        sqlite_where=sa.text("state IN ('paused', 'parked')"),
+    ),
+    postgresql_with={"fillfactor": "80"},
+)
+
+#: Which event ended which wait; one event answers one wait of a run.
+answers = sa.Table(
+    "answers",
+    metadata,
+    sa.Column("enrollment_id", Id, sa.ForeignKey("enrollments.id"), primary_key=True),
+    sa.Column("step", sa.Text, primary_key=True),
+    sa.Column("event_id", Id, sa.ForeignKey("events.id"), nullable=False),
+    sa.UniqueConstraint("enrollment_id", "event_id"),
+)
+
+_queued = sa.text("state = 'queued'")
+_unsettled = sa.text("state IN ('sending', 'held')")
+
+touchpoints = sa.Table(
+    "touchpoints",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    _customer(nullable=False),
+    sa.Column("enrollment_id", Id, sa.ForeignKey("enrollments.id"), nullable=False),
+    sa.Column("step", sa.Text, nullable=False),
+    sa.Column("flow", sa.Text, nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("template", sa.Text, nullable=False),
+    sa.Column("template_id", Id, sa.ForeignKey("documents.id")),  # pinned when prepared
+    sa.Column("kind", sa.Text, nullable=False),  # service | marketing | team
+    sa.Column("topic", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("lane", sa.SmallInteger, nullable=False),
+    sa.Column("attempts", sa.SmallInteger, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("due_at", Moment),
+    sa.Column("queued_at", Moment, nullable=False),
+    sa.Column("prepared_at", Moment),
+    sa.Column("leased_until", Moment),
+    sa.Column("settled_at", Moment),
+    sa.Column("provider_id", sa.Text),
+    sa.Column("reason", sa.Text),
+    _one_of("state", TouchpointState),
+    sa.CheckConstraint("kind IN ('service', 'marketing', 'team')", name="kind_is_known"),
+    sa.CheckConstraint("state NOT IN ('queued', 'held') OR due_at IS NOT NULL", name="queued_is_due"),
+    sa.CheckConstraint("state <> 'sending' OR leased_until IS NOT NULL", name="sending_has_a_lease"),
+    sa.UniqueConstraint("enrollment_id", "step"),
+    sa.Index(
+        "ix_touchpoints_due", "channel", "lane", "due_at", postgresql_where=_queued, sqlite_where=_queued
+    ),
+    sa.Index(
+        "ix_touchpoints_unsettled",
+        "state",
+        "leased_until",
+        postgresql_where=_unsettled,
+        sqlite_where=_unsettled,
+    ),
+    sa.Index("ix_touchpoints_customer_id_prepared_at", "customer_id", "prepared_at"),
+    postgresql_with={"fillfactor": "80"},
+)
+
+#: The facts a touchpoint was rendered with: personal data, so apart, and deleted by `forget` and by age.
+contexts = sa.Table(
+    "contexts",
+    metadata,
+    sa.Column("touchpoint_id", Id, sa.ForeignKey("touchpoints.id"), primary_key=True),
+    _customer(nullable=False, index=True),
+    sa.Column("facts", Json, nullable=False),
+)
+
+#: What runs did, and why. No personal data: ids, names of steps and rules, instants.
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    _customer(nullable=False, index=True),
+    sa.Column("enrollment_id", Id, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("verb", sa.Text, nullable=False),
+    sa.Column("step", sa.Text),
+    sa.Column("detail", Json),
+)
+
+referral_codes = sa.Table(
+    "referral_codes",
+    metadata,
+    sa.Column("programme", sa.Text, primary_key=True),
+    _customer(primary_key=True),
+    sa.Column("code", sa.Text, nullable=False, unique=True),
+    sa.Column("made_at", Moment, nullable=False),
+)
+
+#: Marketing that is stopped by hand: one flow, or "*" for all.
+halts = sa.Table(
+    "halts",
+    metadata,
+    sa.Column("flow", sa.Text, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+)
+
+#: Batches in work. A row that can be locked belongs to a process that died: its members are tried alone.
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),  # inbox | enrollments | touchpoints
+    sa.Column("members", Json, nullable=False),
+    sa.Column("claimed_at", Moment, nullable=False),
+)
