@@ -1,0 +1,251 @@
+"""Who posted this? The signature schemes of the sources, one row of one table each.
+
+Every scheme here is an HMAC-SHA256; they differ in what is signed, in where the signature stands and in
+whether a moment is signed with it. A scheme states those three things and `verify` does the rest, so a new
+provider is a new row. Nothing but BadSignature leaves `verify`, whatever a stranger sends: a malformed header
+is an answer, not an accident.
+"""
+
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from afterglow.errors import AfterglowError
+from afterglow.problems import did_you_mean
+
+#: How far a signed moment may lie from ours, both ways; Stripe's and Standard Webhooks' libraries say the same.
+TOLERANCE: Final = timedelta(minutes=5)
+#: More signatures than any rotation needs; beyond it a stranger would only make us compare.
+MOST_SIGNATURES: Final = 16
+LONGEST_HEADER: Final = 4096
+
+_SECONDS = re.compile(rb"[0-9]{1,12}")
+_SYMMETRIC_PREFIX: Final = "whsec_"
+
+
+class BadSignature(AfterglowError):
+    """The request is not signed by this source."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What a request's headers claim: these signatures, over `prefix` + body, made at `signed_at`."""
+
+    signatures: tuple[bytes, ...]
+    prefix: bytes = b""
+    #: Seconds since 1970; None where the provider signs no moment.
+    signed_at: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scheme:
+    """How one family of providers signs."""
+
+    about: str
+    #: Reads the headers (lower-cased names); raises BadSignature.
+    claim: Callable[[Mapping[str, str]], Claim]
+    #: The headers a provider would send, given (secret, body, moment in seconds, id of the message).
+    headers: Callable[[bytes, bytes, int, str], dict[str, str]]
+    #: How the 32 bytes of a signature are written.
+    written: Callable[[bytes], bytes]
+    #: The key inside the secret as it stands in the environment; ValueError says what is wrong with it.
+    key: Callable[[bytes], bytes] = bytes
+
+
+def verify(
+    scheme: str, secrets: Sequence[bytes | str], headers: Mapping[str, str], body: bytes, now: datetime
+) -> None:
+    """Return if one of the secrets signed this body, and recently where the scheme signs a moment.
+
+    Args:
+      scheme: a name in SCHEMES.
+      secrets: as they stand in the environment; several while one replaces another.
+      headers: by lower-cased name, each with one value.
+      body: the bytes as they arrived; parsing and writing them again would change them.
+      now: aware.
+
+    Raises:
+      BadSignature: for anything wrong with the request, in one sentence.
+    """
+    if (row := SCHEMES.get(scheme)) is None:
+        raise BadSignature(f"There is no signature scheme '{scheme}'.{did_you_mean(scheme, SCHEMES)}")
+    claim = row.claim(headers)
+    if claim.signed_at is not None:
+        _refuse_stale(claim.signed_at, now)
+    signed = claim.prefix + body
+    keys = [key for secret in secrets if (key := _usable_key(row, secret)) is not None]
+    if not keys:
+        raise BadSignature("This source has no usable secret; set one in the environment.")
+    # Every pair is compared, and in constant time: how long it takes says nothing about how close it came.
+    matches = [
+        hmac.compare_digest(row.written(hmac.digest(key, signed, "sha256")), signature)
+        for key in keys
+        for signature in claim.signatures
+    ]
+    if not any(matches):
+        raise BadSignature("The signature does not match: the secret differs, or the body was changed.")
+
+
+def sign(scheme: str, secret: bytes | str, body: bytes, now: datetime, id: str) -> dict[str, str]:
+    """The headers (lower-cased names) with which the provider would post this body at this moment.
+
+    Raises:
+      ValueError: an unknown scheme, or a secret that is none.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"There is no signature scheme '{scheme}'.{did_you_mean(scheme, SCHEMES)}")
+    row = SCHEMES[scheme]
+    return row.headers(row.key(_bytes(secret)), body, int(now.timestamp()), id)
+
+
+def secret_problem(scheme: str, secret: bytes | str) -> str | None:
+    """Why this text cannot be a secret of this scheme, for whoever set it; None if it can."""
+    try:
+        SCHEMES[scheme].key(_bytes(secret))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _bytes(secret: bytes | str) -> bytes:
+    return secret.encode() if isinstance(secret, str) else secret
+
+
+def _usable_key(row: Scheme, secret: bytes | str) -> bytes | None:
+    try:
+        return row.key(_bytes(secret)) or None
+    except ValueError:  # whoever set it is told by secret_problem; the other secrets still count
+        return None
+
+
+def _refuse_stale(signed_at: int, now: datetime) -> None:
+    off_by = signed_at - now.timestamp()
+    if abs(off_by) > TOLERANCE.total_seconds():
+        side = "in the future" if off_by > 0 else "old"
+        raise BadSignature(
+            f"The signature is {abs(round(off_by))} seconds {side}, more than the "
+            f"{TOLERANCE.seconds} allowed; check the clocks, or post it again."
+        )
+
+
+def _header(headers: Mapping[str, str], name: str) -> bytes:
+    """The header's value as bytes: comparing texts that are not ASCII raises, comparing bytes never does."""
+    value = headers.get(name)
+    if not value:
+        raise BadSignature(f"The header {name} is missing.")
+    if len(value) > LONGEST_HEADER:
+        raise BadSignature(f"The header {name} is too long.")
+    try:
+        return value.encode("ascii")
+    except UnicodeEncodeError:
+        raise BadSignature(f"The header {name} holds characters that no signature has.") from None
+
+
+def _seconds(text: bytes, name: str) -> int:
+    if not _SECONDS.fullmatch(text):
+        raise BadSignature(f"The header {name} holds no moment in seconds since 1970.")
+    return int(text)
+
+
+def _some(signatures: Sequence[bytes], name: str) -> tuple[bytes, ...]:
+    if not signatures:
+        raise BadSignature(f"The header {name} holds no signature of a version known here.")
+    if len(signatures) > MOST_SIGNATURES:
+        raise BadSignature(f"The header {name} holds more than {MOST_SIGNATURES} signatures.")
+    return tuple(signatures)
+
+
+def _hex(digest: bytes) -> bytes:
+    return digest.hex().encode()
+
+
+# Shopify: the raw body alone. Its headers (topic, event id, time) are not signed, so no replay window can be
+# held; a repeated body is found by its key. https://shopify.dev/docs/apps/build/webhooks/subscribe/https
+
+_SHOPIFY: Final = "x-shopify-hmac-sha256"
+
+
+def _shopify_claim(headers: Mapping[str, str]) -> Claim:
+    return Claim(signatures=(_header(headers, _SHOPIFY),))
+
+
+def _shopify_headers(key: bytes, body: bytes, seconds: int, id: str) -> dict[str, str]:
+    signature = base64.b64encode(hmac.digest(key, body, "sha256")).decode()
+    return {_SHOPIFY: signature, "x-shopify-event-id": id, "x-shopify-webhook-id": id}
+
+
+# Stripe: `t=1700000000,v1=<hex>,v1=<hex>` over "t.body"; v1 repeats while a secret is rolled, and v0 is a
+# test signature to be ignored. The whole secret, `whsec_` included, is the key. https://docs.stripe.com/webhooks
+
+_STRIPE: Final = "stripe-signature"
+
+
+def _stripe_claim(headers: Mapping[str, str]) -> Claim:
+    parts = [part.strip().partition(b"=") for part in _header(headers, _STRIPE).split(b",")]
+    moments = [value for name, _, value in parts if name == b"t"]
+    if len(moments) != 1:
+        raise BadSignature(f"The header {_STRIPE} must hold one moment, written as t=1700000000.")
+    signed_at = _seconds(moments[0], _STRIPE)
+    signatures = _some([value for name, _, value in parts if name == b"v1"], _STRIPE)
+    return Claim(signatures=signatures, prefix=moments[0] + b".", signed_at=signed_at)
+
+
+def _stripe_headers(key: bytes, body: bytes, seconds: int, id: str) -> dict[str, str]:
+    signature = hmac.digest(key, b"%d." % seconds + body, "sha256").hex()
+    return {_STRIPE: f"t={seconds},v1={signature}"}
+
+
+# Standard Webhooks: `v1,<base64> v1,<base64>` over "id.timestamp.body"; the secret is `whsec_` and base64.
+# `v1a` (ed25519) is not read. https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+
+_ID, _TIMESTAMP, _SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
+
+
+def _standard_claim(headers: Mapping[str, str]) -> Claim:
+    message, moment = _header(headers, _ID), _header(headers, _TIMESTAMP)
+    signed_at = _seconds(moment, _TIMESTAMP)
+    parts = [part.partition(b",") for part in _header(headers, _SIGNATURE).split()]
+    signatures = _some([value for version, _, value in parts if version == b"v1"], _SIGNATURE)
+    return Claim(signatures=signatures, prefix=message + b"." + moment + b".", signed_at=signed_at)
+
+
+def _standard_headers(key: bytes, body: bytes, seconds: int, id: str) -> dict[str, str]:
+    digest = hmac.digest(key, f"{id}.{seconds}.".encode() + body, "sha256")
+    signature = f"v1,{base64.b64encode(digest).decode()}"
+    return {_ID: id, _TIMESTAMP: str(seconds), _SIGNATURE: signature}
+
+
+def _standard_key(secret: bytes) -> bytes:
+    text = secret.removeprefix(_SYMMETRIC_PREFIX.encode())
+    try:
+        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        raise ValueError(f"A secret of this scheme is '{_SYMMETRIC_PREFIX}' followed by base64.") from None
+
+
+SCHEMES: Final[dict[str, Scheme]] = {
+    "shopify": Scheme(
+        about="Base64 HMAC-SHA256 of the body in X-Shopify-Hmac-Sha256; no moment is signed.",
+        claim=_shopify_claim,
+        headers=_shopify_headers,
+        written=base64.b64encode,
+    ),
+    "stripe": Scheme(
+        about="Hex HMAC-SHA256 of moment and body in Stripe-Signature; five minutes either way.",
+        claim=_stripe_claim,
+        headers=_stripe_headers,
+        written=_hex,
+    ),
+    "standard_webhooks": Scheme(
+        about="Base64 HMAC-SHA256 of id, moment and body in Webhook-Signature; five minutes either way.",
+        claim=_standard_claim,
+        headers=_standard_headers,
+        written=base64.b64encode,
+        key=_standard_key,
+    ),
+}
