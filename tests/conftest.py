@@ -1,0 +1,100 @@
+"""Fixtures for everybody: real servers once per run, a migrated empty database and an empty Redis for each test."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from hypothesis import settings
+
+from afterglow import ROOT
+from db.settings import Settings
+from tests.servers import Postgres, Redis, postgres, redis_server
+
+# No test depends on how fast this machine is today; a failing example prints what repeats it.
+settings.register_profile("afterglow", deadline=None, print_blob=True)
+settings.load_profile("afterglow")
+
+#: Names of the databases of this process's tests; another process may use the same outside server.
+TEMPLATE = f"afterglow_test_template_{os.getpid()}"
+NUMBERS = count(1)
+
+
+def migrate(url: str) -> None:
+    """Bring a database to the newest schema by the migrations, as an operator does: never by `create_all`."""
+    config = Config(ROOT / "alembic.ini")
+    config.attributes["url"] = url
+    command.upgrade(config, "head")
+
+
+@pytest.fixture(autouse=True)
+def _only_the_settings_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's environment and `.env` must not decide whether a test passes."""
+    for name in list(os.environ):
+        if name.startswith("AFTERGLOW_") and not name.startswith("AFTERGLOW_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """The run's PostgreSQL, without fsync: it lives no longer than the run. Tests of durability start their own."""
+    with postgres(fsync=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres_server: Postgres) -> Iterator[str]:
+    """A migrated, empty database from which each test's own is copied."""
+    postgres_server.execute(f"CREATE DATABASE {TEMPLATE}")
+    migrate(postgres_server.database_url(TEMPLATE))
+    yield TEMPLATE
+    postgres_server.execute(f"DROP DATABASE {TEMPLATE} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres, _postgres_template: str) -> Iterator[str]:
+    """The URL of this test's own PostgreSQL database: migrated, empty."""
+    name = f"afterglow_test_{os.getpid()}_{next(NUMBERS)}"
+    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {_postgres_template}")
+    yield postgres_server.database_url(name)
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sqlite") / "template.db"
+    migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of this test's own SQLite database: migrated, empty."""
+    file = tmp_path / "afterglow.db"
+    shutil.copyfile(_sqlite_template, file)
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Each database that we promise to run on, in turn: migrated, empty."""
+    url: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
+    return url
+
+
+@pytest.fixture(scope="session")
+def _redis_server() -> Iterator[Redis]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(_redis_server: Redis) -> str:
+    """The URL of the run's Redis, emptied for this test; Dramatiq's RedisBroker takes it as it is."""
+    _redis_server.flushall()
+    return _redis_server.url

@@ -1,0 +1,1 @@
+"""Everything that acts: actors, scheduler, channels, command line."""
