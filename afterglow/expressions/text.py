@@ -1,0 +1,172 @@
+"""Texts with expressions in them: subjects, mails, notices.
+
+A text is compiled once into its static parts and the closures between them. Rendering appends to one list;
+the size of what is written and the rounds of its loops are bounded, so that no payload can make it run away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from html import escape as escape_html
+from types import MappingProxyType
+from typing import Final, assert_never
+
+from afterglow.expressions.evaluate import Evaluate, Facts, Functions, compiled
+from afterglow.expressions.parse import Reader
+from afterglow.expressions.tree import Block, Loop, Output, RenderError, Static, When
+from afterglow.expressions.values import MISSING, as_text, is_absent, plain
+
+#: Rounds of all loops of one rendering together.
+MAX_ROUNDS: Final = 1_000
+#: Characters written by one rendering.
+MAX_OUTPUT: Final = 1_000_000
+_NO_FUNCTIONS: Final[Functions] = MappingProxyType({})
+
+
+class _Writing:
+    """One rendering under way: what is written so far and how much more may be."""
+
+    __slots__ = ("escape", "functions", "parts", "room", "rounds_left")
+
+    def __init__(self, functions: Functions, escape: bool) -> None:
+        self.parts: list[str] = []
+        self.functions = functions
+        self.escape = escape
+        self.rounds_left = MAX_ROUNDS
+        self.room = MAX_OUTPUT
+
+
+_Write = Callable[[_Writing, Facts], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A template. `names` are the dotted names it reads (loop variables aside), `calls` its calls."""
+
+    text: str
+    names: frozenset[str] = field(compare=False)
+    calls: frozenset[tuple[str, tuple[object, ...]]] = field(compare=False)
+    _write: tuple[_Write, ...] = field(compare=False, repr=False)
+
+    def render(self, facts: Facts, functions: Functions = _NO_FUNCTIONS, *, escape: bool) -> str:
+        """The text for one customer. With `escape`, what expressions write is safe in HTML text and
+        attributes.
+
+        Raises RenderError when an expression has nothing to write, when loops go round more than 1,000 times
+        altogether, or when the text grows beyond 1,000,000 characters. What a function raises passes through.
+        """
+        writing = _Writing(functions, escape)
+        for write in self._write:
+            write(writing, facts)
+        return "".join(writing.parts)
+
+
+def parse_text(text: str, *, functions: Collection[str]) -> Text:
+    """Read a template: `{{ expression }}`, `{% if %}`, `{% for item in list %}` and `{# comments #}`.
+
+    Raises ExpressionError with line and column inside the text.
+    """
+    reader = Reader(text, functions)
+    blocks = reader.template()
+    return Text(
+        text=text,
+        names=frozenset(reader.names),
+        calls=frozenset(reader.calls),
+        _write=_compiled_blocks(blocks),
+    )
+
+
+def _compiled_blocks(blocks: tuple[Block, ...]) -> tuple[_Write, ...]:
+    return tuple(_compiled_block(block) for block in blocks)
+
+
+def _compiled_block(block: Block) -> _Write:
+    match block:
+        case Static(text):
+            return _static(text)
+        case Output():
+            return _output(block)
+        case When(branches, otherwise):
+            conditions = [(compiled(test), _compiled_blocks(body)) for test, body in branches]
+            return _when(conditions, _compiled_blocks(otherwise))
+        case Loop():
+            return _loop(block)
+        case _:
+            assert_never(block)
+
+
+def _add(writing: _Writing, text: str, line: int, col: int) -> None:
+    writing.room -= len(text)
+    if writing.room < 0:
+        raise RenderError(f"the text is longer than {MAX_OUTPUT:,} characters", line, col)
+    writing.parts.append(text)
+
+
+def _static(text: str) -> _Write:
+    return lambda writing, facts: _add(writing, text, 1, 1)
+
+
+def _output(output: Output) -> _Write:
+    evaluate, line, col = compiled(output.node), output.line, output.col
+
+    def write(writing: _Writing, facts: Facts) -> None:
+        value = evaluate(facts, writing.functions)
+        text = value if type(value) is str else as_text(value)
+        if text is MISSING:
+            raise RenderError(_nothing_to_write(output, value, facts), line, col)
+        _add(writing, escape_html(text) if writing.escape else text, line, col)
+
+    return write
+
+
+def _nothing_to_write(output: Output, value: object, facts: Facts) -> str:
+    """Why an expression gave nothing: the first name that is missing, or the expression itself."""
+    if isinstance(value, list | dict):
+        return f"'{output.source}' is a list or a group of values; write one value of it, or loop over it"
+    for name in sorted(output.names):
+        if is_absent(_found(name, facts)):
+            return f"'{name}' is missing"
+    return f"'{output.source}' is missing: it has no value here"
+
+
+def _found(name: str, facts: Mapping[str, object]) -> object:
+    value: object = facts
+    for key in name.split("."):
+        value = value.get(key, MISSING) if isinstance(value, Mapping) else MISSING
+    return plain(value)
+
+
+def _when(conditions: list[tuple[Evaluate, tuple[_Write, ...]]], otherwise: tuple[_Write, ...]) -> _Write:
+    def write(writing: _Writing, facts: Facts) -> None:
+        chosen = otherwise
+        for test, body in conditions:
+            if test(facts, writing.functions):
+                chosen = body
+                break
+        for part in chosen:
+            part(writing, facts)
+
+    return write
+
+
+def _loop(loop: Loop) -> _Write:
+    """A missing list has no items; anything else that is not a list is a mistake worth stopping for."""
+    items, variable, body = compiled(loop.items), loop.variable, _compiled_blocks(loop.body)
+
+    def write(writing: _Writing, facts: Facts) -> None:
+        value = items(facts, writing.functions)
+        if is_absent(value):
+            return
+        if not isinstance(value, list):
+            raise RenderError("this loop does not go over a list", loop.line, loop.col)
+        writing.rounds_left -= len(value)
+        if writing.rounds_left < 0:
+            raise RenderError(f"loops go round more than {MAX_ROUNDS:,} times", loop.line, loop.col)
+        inside = dict(facts)
+        for item in value:
+            inside[variable] = item
+            for part in body:
+                part(writing, inside)
+
+    return write
