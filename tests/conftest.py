@@ -1,4 +1,4 @@
-"""Fixtures for everybody: real servers once per run; a migrated empty database and an empty Redis per test."""
+"""Fixtures for everybody: real servers once per run; a migrated database and an empty Redis for each test."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def _only_the_settings_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    """The run's PostgreSQL, without fsync: it lives no longer than the run. Durability tests start their own."""
+    """The run's PostgreSQL, without fsync, as it lives no longer. Durability tests start their own."""
     with postgres(fsync=False) as server:
         yield server
 
