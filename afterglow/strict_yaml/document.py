@@ -19,11 +19,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
+    CollectionStartEvent,
     DocumentStartEvent,
     Event,
     MappingEndEvent,
     MappingStartEvent,
-    NodeEvent,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
@@ -214,6 +214,7 @@ class _Reading:
         if isinstance(event, AliasEvent):
             self._note(event, "'*' refers to another place; write the text out, or put it in quotes.")
             return None
+        assert isinstance(event, ScalarEvent | CollectionStartEvent), event  # the parser's grammar
         self._decorations(event)
         line, col = _at(event)
         self.values[path] = _Place(line, col, (event.style or "") if isinstance(event, ScalarEvent) else "")
@@ -232,7 +233,7 @@ class _Reading:
             self._note(event, f"The file has more than {MAX_NODES:,} values.")
             raise _Stop
 
-    def _decorations(self, event: NodeEvent) -> None:
+    def _decorations(self, event: ScalarEvent | CollectionStartEvent) -> None:
         if event.anchor is not None:
             name = str(event.anchor)[:40]
             self._note(event, f"'&{name}' names a place to copy from; write the text out where it is needed.")

@@ -32,6 +32,11 @@ Model = TypeVar("Model", bound=BaseModel)
 #: Each round turns the numbers that should have been text into text; unions may need a second look.
 _ROUNDS: Final = 3
 
+#: The patterns our models use, in words.
+_LETTERS: Final[Mapping[str, str]] = {
+    r"^[a-z0-9][a-z0-9-]*$": "small letters, digits and hyphens",
+    r"^[a-z0-9]+(-[a-z0-9]+)*$": "small letters and digits, joined by hyphens",
+}
 #: What a value must be, by the type of pydantic's error. These are errors about the kind of value as a whole.
 _KINDS: Final[Mapping[str, str]] = {
     "string_type": "text",
@@ -196,7 +201,8 @@ def _problem(document: Document, model: type[BaseModel], path: Path, error: Erro
         case "too_long":
             return document.problem(path, f"{subject} may have {_at_most(context['max_length'], 'entry')}.")
         case "string_pattern_mismatch":
-            return document.problem(path, f"{subject} cannot be written {_shown(error['input'])}.")
+            letters = _LETTERS.get(str(context["pattern"]), f"text of the form {context['pattern']}")
+            return document.problem(path, f"{subject} must be {letters}, not {_shown(error['input'])}.")
         case kind if kind in _LIMITS:
             limit = _LIMITS[kind](context)
             return document.problem(path, f"{subject} must be {limit}, not {_shown(error['input'])}.")
