@@ -59,7 +59,7 @@ def compile_mail(name: str, files: Mapping[str, str]) -> CompiledMail:
         "text": text,
         "sources": sources.files(),
         "file": sources.body.file,
-        "places": {key: list(place) for key, place in {**sources.places, **_places(sources.body)}.items()},
+        "places": {key: list(place) for key, place in {**_places(sources.body), **sources.places}.items()},
     }
     for part in ("html", "text"):
         try:
@@ -214,12 +214,17 @@ def _without_markers(text: str) -> str:
 
 
 def _places(body: Source) -> dict[str, tuple[int, int]]:
-    """Where the functions that later rules ask about are called first."""
-    found = body.text.find("referral_link")
-    if found < 0:
-        return {}
-    line, col = place_of(body.text, found, (body.first_line, 1))
-    return {"referral_link": (line, col)}
+    """Where each name and function of the body is read first, for what later checks say about them."""
+    text = parse_text(body.text)
+    wanted = text.names | {function for function, _ in text.calls}
+    places: dict[str, tuple[int, int]] = {}
+    for match in MARKED.finditer(body.text):
+        for name in wanted - places.keys():
+            found = re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", match.group())
+            if found:
+                offset = match.start() + found.start()
+                places[name] = place_of(body.text, offset, (body.first_line, 1))
+    return places
 
 
 def _one_line(text: str) -> str:

@@ -37,7 +37,7 @@ class Mail:
     places: Mapping[str, tuple[int, int]] = field(repr=False)
 
     def problem(self, about: str, message: str) -> Problem:
-        """A problem at the place of a key of the front matter, or of a function in the body."""
+        """A problem at a key of the front matter, or where the body first reads a name."""
         line, col = self.places.get(about, (1, 1))
         return Problem(self.file, line, col, message)
 

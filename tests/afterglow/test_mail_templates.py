@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -53,7 +54,7 @@ LINKS = {
     "unsubscribe_url": "https://ember-oak.example/u/t",
     "preferences_url": "https://ember-oak.example/u/t",
 }
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., object]] = {
     "rate": lambda step, score=None: f"https://ember-oak.example/r/{step}/{score}",
     "referral_link": lambda programme: f"https://ember-oak.example/f/{programme}",
 }
@@ -149,7 +150,7 @@ def test_a_shipped_text_part_reads_alone_and_fits_a_terminal(name: str) -> None:
     assert "\n\n\n" not in text
     if mail.kind == "marketing":
         assert LINKS["unsubscribe_url"] in text
-        assert SHOP["postal_address"] in text
+        assert str(SHOP["postal_address"]) in text
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -195,6 +196,11 @@ def test_a_mail_knows_what_it_reads_and_calls() -> None:
     assert {"customer.first_name", "shop.name", "unsubscribe_url"} <= mail.names
     assert ("rate", ("answer", 1)) in mail.calls
     assert (mail.kind, mail.topic) == ("marketing", "coffee-care")
+
+
+def test_a_later_check_can_say_where_a_name_is_read() -> None:
+    mail = hello(in_column("<mj-text>{{ shop.name }}\n {% if order.total > 3 %}x{% endif %}</mj-text>"))
+    assert str(mail.problem("order.total", "No.")) == "templates/email/hello.mjml:9:8: No."
 
 
 def test_expressions_with_quotes_and_angle_brackets_pass_through_mjml() -> None:
