@@ -57,9 +57,9 @@ def _made_by_tools(name: Path) -> bool:
     return any(part == "__pycache__" or (part.startswith(".") and part != ".ci") for part in name.parts[:-1])
 
 
-def imports(source: str) -> Iterator[tuple[int, str]]:
+def imports(source: str, file: str) -> Iterator[tuple[int, str]]:
     """(line, dotted module) of every import of a Python source, those inside functions and `if` too."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(source, file)):
         match node:
             case ast.Import(names=names):
                 yield from ((node.lineno, name.name) for name in names)
@@ -72,7 +72,7 @@ def wrong_imports(file: str, source: str) -> list[str]:
     """`file:line: sentence` for every import that flows against the current."""
     home = file.split("/")[0]
     allowed = MAY_IMPORT[home] | ({"web"} if STARTS_BOTH.fullmatch(file) else set())
-    found = {(line, module.split(".")[0]) for line, module in imports(source)}
+    found = {(line, module.split(".")[0]) for line, module in imports(source, file)}
     return [
         f"{file}:{line}: {home} must not import {other}"
         for line, other in sorted(found)
@@ -119,7 +119,7 @@ def test_the_core_neither_reads_a_clock_nor_touches_the_world():
     offenders = [
         f"{file}:{line}: the pure core must not import {module}"
         for file in python_files("afterglow")
-        for line, module in imports(_text(file))
+        for line, module in imports(_text(file), file)
         if module in IMPURE or module.split(".")[0] in IMPURE
     ]
 
