@@ -162,6 +162,16 @@ def test_a_shipped_mail_greets_a_customer_without_a_name(name: str) -> None:
     assert "Hi there," in rendered.text or mail.kind == "team"
 
 
+@pytest.mark.parametrize("name", ["email/thank-you", "email/thank-you-again", "email/refill"])
+def test_an_order_of_which_little_is_known_still_makes_a_mail(name: str) -> None:
+    mail = shipped(name)
+    bare = facts_for(mail) | {"order": {"id": "o1"}}
+    rendered = render_mail(mail, bare, FUNCTIONS)
+    assert "\n\n\n" not in rendered.text
+    assert "Paid" not in rendered.html + rendered.text
+    assert "Last time you had" not in rendered.html + rendered.text
+
+
 def test_only_marketing_reads_the_unsubscribe_link() -> None:
     for name in NAMES:
         mail = shipped(name)
