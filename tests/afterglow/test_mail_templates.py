@@ -7,6 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from afterglow.mail_templates import LARGEST_HTML, Mail, compile_mail, lint_mail, load_mail, render_mail
 from afterglow.problems import Problem, Problems
@@ -453,3 +455,65 @@ def test_a_subject_of_over_a_hundred_letters_is_refused_but_expressions_do_not_c
     counted = "{{ customer.first_name | default('a very long stand-in for a name, not counted here') }}"
     short = hello(front=f'kind: marketing\ntopic: news\nsubject: "{"x" * 60} {counted}"\npreheader: x')
     assert lint_mail(short) == []
+
+
+# --- whatever is written
+
+BITS = st.sampled_from(
+    [
+        "<mj-section>",
+        "</mj-section>",
+        "<mj-column>",
+        "</mj-column>",
+        "<mj-text>",
+        "</mj-text>",
+        "<mj-raw>",
+        "</mj-raw>",
+        "<p>",
+        "</p>",
+        "<br>",
+        '<a\thref="{{x}}">',
+        "</a>",
+        '<mj-button\thref="{{x}}"/>',
+        "{{x}}",
+        "{{x",
+        "{%\tif\tx\t%}",
+        "{%\tendif\t%}",
+        "{#\tc\t#}",
+        "<!--",
+        "-->",
+        "<![CDATA[",
+        "]]>",
+        "&",
+        "&amp;",
+        "&#0;",
+        "<",
+        ">",
+        '"',
+        "'",
+        "word",
+        "\u2028",
+        "\x00",
+        "<mj-class\tname='a'/>",
+        "<mj-include/>",
+        "}}",
+        "%}",
+        "---",
+        "é",
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(BITS, max_size=12), st.booleans())
+def test_any_template_either_compiles_or_says_what_is_wrong(bits: list[str], in_text: bool) -> None:
+    words = " ".join(bits)
+    body = in_column(f"<mj-text>{words}</mj-text>") if in_text else words
+    for text in (None, words):
+        found: tuple[Problem, ...] = ()
+        mail = None
+        try:
+            mail = load_mail(compile_mail("email/hello", written(body, text=text)))
+        except Problems as refused:
+            found = refused.problems
+        assert (mail is None) == bool(found)
