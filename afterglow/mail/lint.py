@@ -34,9 +34,7 @@ def lint_mail(mail: Mail, *, topic: str | None = None) -> list[Problem]:
 def _marketing(mail: Mail, flow_topic: str | None) -> list[Problem]:
     problems = []
     if mail.topic is None and flow_topic is None:
-        message = (
-            "A marketing mail needs a topic that a customer can refuse: give it one here or in the flow."
-        )
+        message = "A marketing mail needs a topic that a customer can refuse: give it one here or in the flow."
         problems.append(mail.problem("kind", message))
     for part, names in (("HTML", mail.html.names), ("text", mail.text.names)):
         for name in ("unsubscribe_url", "shop.postal_address"):
@@ -49,9 +47,7 @@ def _marketing(mail: Mail, flow_topic: str | None) -> list[Problem]:
 def _service(mail: Mail) -> list[Problem]:
     problems = []
     if mail.topic is not None:
-        message = (
-            "A service mail has no topic, since nobody can refuse it; remove the topic or make it marketing."
-        )
+        message = "A service mail has no topic, since nobody can refuse it; remove the topic or make it marketing."
         problems.append(mail.problem("topic", message))
     if any(function == "referral_link" for function, _ in mail.calls):
         message = "A service mail carries no invitation; make it marketing, or remove the referral_link."

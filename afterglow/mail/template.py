@@ -54,9 +54,7 @@ class Rendered:
 
 def load_mail(compiled: Mapping[str, Any]) -> Mail:
     """Make a mail of what `compile_mail` returned; pure and without MJML, so worth a cache by digest."""
-    subject, preheader, html, text = (
-        parse_text(compiled[part]) for part in ("subject", "preheader", "html", "text")
-    )
+    subject, preheader, html, text = (parse_text(compiled[part]) for part in ("subject", "preheader", "html", "text"))
     parts = (subject, preheader, html, text)
     return Mail(
         name=compiled["name"],
@@ -75,9 +73,7 @@ def load_mail(compiled: Mapping[str, Any]) -> Mail:
     )
 
 
-def render_mail(
-    mail: Mail, facts: Mapping[str, object], functions: Mapping[str, Callable[..., object]]
-) -> Rendered:
+def render_mail(mail: Mail, facts: Mapping[str, object], functions: Mapping[str, Callable[..., object]]) -> Rendered:
     """Fill a mail in for one customer. HTML is escaped; subject, preheader and text are plain.
 
     Raises:

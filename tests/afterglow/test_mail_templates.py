@@ -37,8 +37,7 @@ SHOP = {
     "currency": "EUR",
     "review_url": "https://ember-oak.example/reviews",
     "links": {
-        name: f"https://ember-oak.example/{name}"
-        for name in ("house_roast", "this_week", "order_again", "brew_guide")
+        name: f"https://ember-oak.example/{name}" for name in ("house_roast", "this_week", "order_again", "brew_guide")
     },
 }
 FACTS: dict[str, object] = {
@@ -242,9 +241,7 @@ def test_a_condition_in_mj_raw_switches_a_whole_section() -> None:
 )
 def test_a_hostile_first_name_is_only_ever_text(name: str) -> None:
     mail = hello(
-        in_column(
-            '<mj-text><a title="{{ customer.first_name }}" href="x">{{ customer.first_name }}</a></mj-text>'
-        ),
+        in_column('<mj-text><a title="{{ customer.first_name }}" href="x">{{ customer.first_name }}</a></mj-text>'),
         front="kind: marketing\ntopic: news\nsubject: Hi {{ customer.first_name }}\npreheader: x",
         text="Hi {{ customer.first_name }}",
     )
@@ -287,9 +284,7 @@ def test_lines_of_statements_leave_no_empty_lines_in_the_text() -> None:
 
 
 def test_comments_reach_no_customer() -> None:
-    mail = hello(
-        "{# secret #}" + TEXT_BLOCK + "<!-- backstage {{ shop.name }} -->", text="{# secret #}\nHello"
-    )
+    mail = hello("{# secret #}" + TEXT_BLOCK + "<!-- backstage {{ shop.name }} -->", text="{# secret #}\nHello")
     rendered = render_mail(mail, FACTS | LINKS, FUNCTIONS)
     assert "secret" not in rendered.html + rendered.text
     assert "backstage" not in rendered.html
@@ -344,9 +339,7 @@ def test_comments_reach_no_customer() -> None:
 )
 def test_what_mjml_would_swallow_is_refused_with_its_place(body: str, place: str, sentence: str) -> None:
     found = problems(written(body))
-    assert any(
-        problem.startswith(f"templates/email/hello.mjml:{place}") and sentence in problem for problem in found
-    )
+    assert any(problem.startswith(f"templates/email/hello.mjml:{place}") and sentence in problem for problem in found)
 
 
 def test_all_problems_of_a_template_come_at_once() -> None:
@@ -367,9 +360,7 @@ def test_all_problems_of_a_template_come_at_once() -> None:
 )
 def test_wrong_front_matter_is_refused_with_its_place(front: str, place: str, sentence: str) -> None:
     found = problems(written(front=front))
-    assert any(
-        problem.startswith(f"templates/email/hello.mjml:{place}") and sentence in problem for problem in found
-    )
+    assert any(problem.startswith(f"templates/email/hello.mjml:{place}") and sentence in problem for problem in found)
 
 
 def test_a_template_without_front_matter_is_refused() -> None:
@@ -393,9 +384,7 @@ def test_a_missing_layout_is_refused() -> None:
 def test_a_missing_footer_is_refused_where_the_layout_wants_it() -> None:
     files = written()
     del files["templates/email/_footer-marketing.mjml"]
-    assert problems(files)[0].startswith(
-        "templates/email/_layout.mjml:5:28: There is no _footer-marketing.mjml"
-    )
+    assert problems(files)[0].startswith("templates/email/_layout.mjml:5:28: There is no _footer-marketing.mjml")
 
 
 def test_a_layout_without_a_place_for_the_body_is_refused() -> None:
