@@ -25,6 +25,8 @@ log = structlog.get_logger()
 #: The kinds of work there are; each is an actor and a queue of the same name.
 KINDS = ("ingest", "advance", "deliver", "tend")
 
+#: An idle consumer looks for a message at least this often, in milliseconds.
+POLL_MS_MAX = 50
 #: An unreachable broker may cost a hint at most this long, in seconds, in the hinting thread.
 BROKER_TIMEOUT_S = 0.1
 #: Letters kept by the in-process broker, for a look with a debugger; older ones are dropped.
@@ -44,6 +46,13 @@ class EmbeddedBroker(StubBroker):
             self.dead_letters_by_queue[queue_name] = deque(maxlen=DEAD_LETTERS_MAX)  # type: ignore[assignment]
 
 
+class HintBroker(RedisBroker):
+    """Dramatiq's Redis broker, looking for messages often: its default makes three hops take seconds."""
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> dramatiq.Consumer:
+        return super().consume(queue_name, prefetch, min(timeout, POLL_MS_MAX))
+
+
 def make_broker(url: str) -> dramatiq.Broker:
     """The broker for this process: Redis at `url`, or in this process where `url` is empty.
 
@@ -54,7 +63,7 @@ def make_broker(url: str) -> dramatiq.Broker:
     if url:
         pool = ConnectionPool.from_url(url, socket_connect_timeout=2, socket_timeout=5)
         # Defaults find a dead worker's messages after minutes; hints are cheap, so look often.
-        broker = RedisBroker(
+        broker = HintBroker(
             client=Redis(connection_pool=pool),
             middleware=[],
             namespace="afterglow",

@@ -107,6 +107,12 @@ def _customer(**options: Any) -> sa.Column[int]:
     return sa.Column("customer_id", Id, sa.ForeignKey("customers.id"), **options)
 
 
+def _suspects(table: str, where: str) -> sa.Index:
+    """Rows whose batch died before: few, and found without a look at the others."""
+    condition = sa.text(where)
+    return sa.Index(f"ix_{table}_suspects", "id", postgresql_where=condition, sqlite_where=condition)
+
+
 accounts = sa.Table(
     "accounts",
     metadata,
@@ -174,7 +180,7 @@ suppressions = sa.Table(
     "suppressions",
     metadata,
     sa.Column("channel", sa.Text, primary_key=True),
-    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("digest", sa.Text, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),  # bounced | complained | forgotten | by-hand
     sa.Column("covers", sa.Text, nullable=False),  # marketing | everything
     sa.Column("at", Moment, nullable=False),
@@ -211,6 +217,7 @@ inbox = sa.Table(
         postgresql_where=sa.text("state IN ('awaiting', 'parked')"),
         sqlite_where=sa.text("state IN ('awaiting', 'parked')"),
     ),
+    _suspects("inbox", "state = 'received' AND tries > 0"),
     sa.Index("ix_inbox_customer_id", "customer_id"),
     sa.Index("ix_inbox_received_at", "received_at"),
 )
@@ -301,6 +308,7 @@ enrollments = sa.Table(
         name="waits_for_one_thing",
     ),
     sa.Index("ix_enrollments_due", "lane", "due_at", postgresql_where=_waiting, sqlite_where=_waiting),
+    _suspects("enrollments", "state = 'waiting' AND tries > 0"),
     sa.Index("ix_enrollments_customer_id", "customer_id"),
     sa.Index(
         "ix_enrollments_set_aside",
@@ -340,7 +348,8 @@ touchpoints = sa.Table(
     sa.Column("topic", sa.Text),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("lane", sa.SmallInteger, nullable=False),
-    sa.Column("attempts", sa.SmallInteger, nullable=False),
+    sa.Column("attempts", sa.SmallInteger, nullable=False),  # how often it was handed to the provider
+    sa.Column("tries", sa.SmallInteger, nullable=False),  # how often its batch died
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("due_at", Moment),
     sa.Column("queued_at", Moment, nullable=False),
@@ -364,6 +373,7 @@ touchpoints = sa.Table(
         postgresql_where=_unsettled,
         sqlite_where=_unsettled,
     ),
+    _suspects("touchpoints", "state = 'queued' AND tries > 0"),
     sa.Index("ix_touchpoints_customer_id_prepared_at", "customer_id", "prepared_at"),
     postgresql_with={"fillfactor": "80"},
 )

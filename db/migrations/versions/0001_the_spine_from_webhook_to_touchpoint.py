@@ -86,6 +86,13 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_inbox_received_at", ["received_at"], unique=False)
         batch_op.create_index(
+            "ix_inbox_suspects",
+            ["id"],
+            unique=False,
+            postgresql_where=sa.text("state = 'received' AND tries > 0"),
+            sqlite_where=sa.text("state = 'received' AND tries > 0"),
+        )
+        batch_op.create_index(
             "ix_inbox_unsettled",
             ["state", "awaits"],
             unique=False,
@@ -105,7 +112,7 @@ def upgrade() -> None:
     op.create_table(
         "suppressions",
         sa.Column("channel", sa.Text(), nullable=False),
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("covers", sa.Text(), nullable=False),
         sa.Column("at", Moment, nullable=False),
@@ -268,6 +275,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("state IN ('paused', 'parked')"),
             sqlite_where=sa.text("state IN ('paused', 'parked')"),
         )
+        batch_op.create_index(
+            "ix_enrollments_suspects",
+            ["id"],
+            unique=False,
+            postgresql_where=sa.text("state = 'waiting' AND tries > 0"),
+            sqlite_where=sa.text("state = 'waiting' AND tries > 0"),
+        )
 
     op.create_table(
         "stage_entries",
@@ -307,6 +321,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("lane", sa.SmallInteger(), nullable=False),
         sa.Column("attempts", sa.SmallInteger(), nullable=False),
+        sa.Column("tries", sa.SmallInteger(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("due_at", Moment, nullable=True),
         sa.Column("queued_at", Moment, nullable=False),
@@ -349,6 +364,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'queued'"),
         )
         batch_op.create_index(
+            "ix_touchpoints_suspects",
+            ["id"],
+            unique=False,
+            postgresql_where=sa.text("state = 'queued' AND tries > 0"),
+            sqlite_where=sa.text("state = 'queued' AND tries > 0"),
+        )
+        batch_op.create_index(
             "ix_touchpoints_unsettled",
             ["state", "leased_until"],
             unique=False,
@@ -383,6 +405,11 @@ def downgrade() -> None:
             sqlite_where=sa.text("state IN ('sending', 'held')"),
         )
         batch_op.drop_index(
+            "ix_touchpoints_suspects",
+            postgresql_where=sa.text("state = 'queued' AND tries > 0"),
+            sqlite_where=sa.text("state = 'queued' AND tries > 0"),
+        )
+        batch_op.drop_index(
             "ix_touchpoints_due",
             postgresql_where=sa.text("state = 'queued'"),
             sqlite_where=sa.text("state = 'queued'"),
@@ -396,6 +423,11 @@ def downgrade() -> None:
 
     op.drop_table("stage_entries")
     with op.batch_alter_table("enrollments", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_enrollments_suspects",
+            postgresql_where=sa.text("state = 'waiting' AND tries > 0"),
+            sqlite_where=sa.text("state = 'waiting' AND tries > 0"),
+        )
         batch_op.drop_index(
             "ix_enrollments_set_aside",
             postgresql_where=sa.text("state IN ('paused', 'parked')"),
@@ -433,6 +465,11 @@ def downgrade() -> None:
             "ix_inbox_unsettled",
             postgresql_where=sa.text("state IN ('awaiting', 'parked')"),
             sqlite_where=sa.text("state IN ('awaiting', 'parked')"),
+        )
+        batch_op.drop_index(
+            "ix_inbox_suspects",
+            postgresql_where=sa.text("state = 'received' AND tries > 0"),
+            sqlite_where=sa.text("state = 'received' AND tries > 0"),
         )
         batch_op.drop_index("ix_inbox_received_at")
         batch_op.drop_index(

@@ -1,0 +1,270 @@
+"""What a run does next. Pure: the same flow, run, facts and instant always give the same outcome.
+
+`decide` walks the flow's graph from where the run stands until something holds it: a wait, a touchpoint that must be
+settled first, or the end. It never looks at a clock or a database, so that production, simulation and tests are the
+same code.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from afterglow.expressions import MISSING, Expression
+from afterglow.language.flow import Flow, If, Notify, Send, Split, Step, Stop, StopRule, Wait, WaitFor
+from afterglow.local_time import at_local
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """An enrollment, as far as deciding needs it.
+
+    `step` is the step to run next (None: past the last), `until` the end of the wait on it (None: not begun),
+    `entered_at` the trigger's own instant.
+    """
+
+    customer_id: int
+    event_id: int
+    entered_at: datetime
+    step: str | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Something that happened to the customer. Payloads are what the source's mapping made of it."""
+
+    id: int
+    name: str
+    occurred_at: datetime
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What a run can know: the trigger's payload, the answers to its waits, the customer, the shop.
+
+    `events` are the customer's events since the trigger with names the flow listens to, oldest first.
+    """
+
+    customer: Mapping[str, Any]
+    shop: Mapping[str, Any]
+    zone: ZoneInfo
+    trigger: Mapping[str, Any]
+    answers: Mapping[str, Mapping[str, Any]]
+    answered_by: frozenset[int]
+    events: Sequence[Event]
+
+    def names(self) -> dict[str, Any]:
+        """The names that expressions and templates see."""
+        return {**self.trigger, **self.answers, "customer": self.customer, "shop": self.shop}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Queued:
+    """A touchpoint to be queued: of a template to the customer, or to a team of the shop."""
+
+    step: str
+    template: str
+    team: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """One thing that a run did, for `why`. Details hold ids, names and instants, never personal data."""
+
+    verb: str
+    step: str | None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+State = Literal["waiting", "sending", "finished", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """Where the run stands now, what it queued, which events answered its waits, and what it did on the way."""
+
+    state: State
+    step: str | None
+    due_at: datetime | None = None
+    until: datetime | None = None
+    reason: str | None = None
+    queued: Queued | None = None
+    answers: tuple[tuple[str, int], ...] = ()
+    decisions: tuple[Decision, ...] = ()
+
+
+def decide(flow: Flow, run: Run, facts: Facts, now: datetime) -> Outcome:
+    """Walk on from where the run stands.
+
+    1. An event that stops the run ends it, wherever it stands.
+    2. Otherwise take steps until one holds the run. A flow has no loops, so this ends.
+    """
+    if stopped := stopping(flow, run, facts):
+        return stopped
+    walk = _Walk(flow, run, facts, now)
+    while (outcome := walk.take()) is None:
+        pass
+    return outcome
+
+
+def stopping(flow: Flow, run: Run, facts: Facts) -> Outcome | None:
+    """The outcome of the first event that stops this run, if any. Checked again before every send."""
+    if not flow.stops:
+        return None
+    names = facts.names()
+    for event in facts.events:
+        for rule in flow.stops:
+            if event.id != run.event_id and event.name == rule.event and _is_same(rule, names, event):
+                reason = f"{rule.event}" + (f" with the same {rule.same.text}" if rule.same else "")
+                decision = Decision(
+                    verb="stopped", step=run.step, detail={"event": event.id, "name": event.name}
+                )
+                return Outcome(state="stopped", step=run.step, reason=reason, decisions=(decision,))
+    return None
+
+
+def share(flow: str, step: str, customer_id: int) -> float:
+    """Where a customer falls in [0, 1) at a split: for ever the same, and independent between splits."""
+    digest = hashlib.blake2b(f"{flow}\0{step}\0{customer_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
+
+
+class _Walk:
+    """One call of `decide`: the position and what has been gathered on the way."""
+
+    def __init__(self, flow: Flow, run: Run, facts: Facts, now: datetime) -> None:
+        self.flow, self.run, self.facts, self.now = flow, run, facts, now
+        self.step_id, self.until = run.step, run.until
+        self.new_answers: dict[str, Event] = {}
+        self.decisions: list[Decision] = []
+        self._names: dict[str, Any] | None = None
+
+    def names(self) -> dict[str, Any]:
+        if self._names is None:
+            self._names = self.facts.names() | {
+                step: event.payload for step, event in self.new_answers.items()
+            }
+        return self._names
+
+    def take(self) -> Outcome | None:
+        """Take one step: None to go on, an outcome where the run is held or ends."""
+        if self.step_id is None:
+            self.note("finished", None)
+            return self.outcome("finished")
+        step = self.flow.steps[self.step_id]
+        match step:
+            case Wait():
+                return self.wait(step)
+            case WaitFor():
+                return self.wait_for(step)
+            case If():
+                is_true = step.test.is_true(self.names())
+                self.note("chose", step, {"if": step.test.text, "was": is_true})
+                return self.go(step.then if is_true else step.otherwise)
+            case Split():
+                return self.split(step)
+            case Send():
+                return self.queue(step, Queued(step=step.id, template=step.template))
+            case Notify():
+                return self.queue(step, Queued(step=step.id, template="email/_notify", team=step.team))
+            case Stop():
+                self.note("ended", step, {"because": step.reason})
+                return self.outcome("finished", reason=step.reason)
+
+    def wait(self, step: Wait) -> Outcome | None:
+        if self.until is None:
+            if step.at is not None:
+                self.until = at_local(self.now, step.duration, step.at, self.facts.zone)
+            else:
+                self.until = step.duration.after(self.now, self.facts.zone)
+            if self.until > self.now:
+                self.note("waits", step, {"until": self.until.isoformat()})
+        if self.now >= self.until:
+            return self.go(step.next)
+        return self.outcome("waiting", due_at=self.until)
+
+    def wait_for(self, step: WaitFor) -> Outcome | None:
+        begins = self.until is None
+        until = self.until or step.for_up_to.after(self.now, self.facts.zone)
+        if event := self.answer(step, until):
+            self.new_answers[step.id] = event
+            self._names = None
+            self.note("arrived", step, {"event": event.id, "name": event.name})
+            return self.go(step.arrived)
+        if self.now >= until:
+            self.note("timed out", step, {"waited_for": step.event})
+            return self.go(step.timed_out)
+        self.until = until
+        if begins:
+            self.note("waits for", step, {"event": step.event, "until": until.isoformat()})
+        return self.outcome("waiting", due_at=until)
+
+    def answer(self, step: WaitFor, until: datetime) -> Event | None:
+        """The oldest event that answers this wait and has answered no other of this run."""
+        used = (
+            self.facts.answered_by | {event.id for event in self.new_answers.values()} | {self.run.event_id}
+        )
+        for event in self.facts.events:
+            if (
+                event.name == step.event
+                and event.id not in used
+                and event.occurred_at <= until
+                and _is_same(step, self.names(), event)
+            ):
+                return event
+        return None
+
+    def split(self, step: Split) -> None:
+        total = sum(branch.weight for branch in step.branches)
+        at = share(self.flow.name, step.id, self.run.customer_id) * total
+        chosen = step.branches[-1]
+        for branch in step.branches:
+            if at < branch.weight:
+                chosen = branch
+                break
+            at -= branch.weight
+        self.note("split", step, {"branch": chosen.name})
+        return self.go(chosen.first)
+
+    def queue(self, step: Send | Notify, queued: Queued) -> Outcome:
+        self.note(
+            "queued", step, {"template": queued.template} if queued.team is None else {"team": queued.team}
+        )
+        self.step_id = step.next
+        return self.outcome("sending", queued=queued)
+
+    def go(self, to: str | None) -> None:
+        self.step_id, self.until = to, None
+
+    def note(self, verb: str, step: Step | None, detail: Mapping[str, Any] | None = None) -> None:
+        self.decisions.append(Decision(verb=verb, step=step.id if step else None, detail=detail or {}))
+
+    def outcome(self, state: State, **fields: Any) -> Outcome:
+        return Outcome(
+            state=state,
+            step=self.step_id,
+            until=self.until if state == "waiting" else None,
+            answers=tuple((step, event.id) for step, event in self.new_answers.items()),
+            decisions=tuple(self.decisions),
+            **fields,
+        )
+
+
+def _is_same(rule: StopRule | WaitFor, names: Mapping[str, Any], event: Event) -> bool:
+    """Whether the event speaks of the same thing as the trigger; a value missing on either side is not the same."""
+    if rule.same is None:
+        return True
+    ours = rule.same.value(names)
+    return ours is not MISSING and ours is not None and ours == rule.same.value(event.payload)
+
+
+def run_key(once_per: Expression | None, names: Mapping[str, Any], event_id: int) -> str | None:
+    """The key under which a run may exist once. None where the flow names one and the trigger does not supply it."""
+    if once_per is None:
+        return f"event {event_id}"
+    value = once_per.value(names)
+    return None if value is MISSING or value is None else str(value)

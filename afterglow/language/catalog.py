@@ -1,0 +1,142 @@
+"""Everything a shop wrote, compiled together: the shop, its stages, flows, sources and templates.
+
+`compile_files` turns file texts into documents (what `apply` stores, content-addressed); `Catalog` is made from
+documents again in every process, so that workers on different machines run the same words.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from afterglow.language.flow import Flow, read_flow
+from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
+from afterglow.language.source import Source, read_source
+from afterglow.mail_templates import Mail, compile_mail, load_mail
+from afterglow.problems import Problem, Problems
+
+#: The kinds of documents, in the order in which they are compiled.
+KINDS = ("shop", "stages", "source", "flow", "template")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """One file in the form in which it is put into force."""
+
+    kind: str
+    name: str
+    body: str = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the body, in hex: the name under which a version is kept for ever."""
+        return hashlib.sha256(self.body.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """The compiled files of one release."""
+
+    shop: Shop
+    stages: tuple[StageModel, ...]
+    sources: Mapping[str, Source]
+    flows: Mapping[str, Flow]
+    mails: Mapping[str, Mail]
+
+    @cached_property
+    def started_by_stage(self) -> Mapping[str, tuple[Flow, ...]]:
+        """Live flows by the stage that starts them."""
+        return _grouped(self.flows, lambda flow: flow.stage)
+
+    @cached_property
+    def started_by_event(self) -> Mapping[str, tuple[Flow, ...]]:
+        """Live flows by the event that starts them."""
+        return _grouped(self.flows, lambda flow: flow.event)
+
+    @cached_property
+    def stage_names(self) -> frozenset[str]:
+        """The names of the stages."""
+        return frozenset(stage.stage for stage in self.stages)
+
+
+def _grouped(flows: Mapping[str, Flow], by: Callable[[Flow], str | None]) -> Mapping[str, tuple[Flow, ...]]:
+    groups: dict[str, tuple[Flow, ...]] = {}
+    for flow in flows.values():
+        key = by(flow)
+        if key is not None and flow.status == "live":
+            groups[key] = (*groups.get(key, ()), flow)
+    return groups
+
+
+def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
+    """The documents of a shop's files.
+
+    Args:
+      files: text by path below the shop's folder, such as "flows/welcome.yaml" or "templates/email/welcome.mjml".
+
+    Raises:
+      Problems: everything that is wrong in any single file. What is wrong between files is for `check`.
+    """
+    documents: list[Document] = []
+    problems: list[Problem] = []
+
+    def attempt(kind: str, name: str, file: str, compile_: Callable[[], object]) -> None:
+        try:
+            made = compile_()
+        except Problems as error:
+            problems.extend(error.problems)
+            return
+        own = made.name if isinstance(made, Flow | Source) else name
+        if own != name:
+            problems.append(
+                Problem(
+                    file, 1, 1, f"The file is called {name} and the {kind} in it '{own}'; make them equal."
+                )
+            )
+        body = json.dumps(made, sort_keys=True, ensure_ascii=False) if kind == "template" else files[file]
+        documents.append(Document(kind=kind, name=name, body=body))
+
+    for required, kind, reader in (
+        ("flows/shop.yaml", "shop", read_shop),
+        ("flows/stages.yaml", "stages", read_stages),
+    ):
+        if required in files:
+            attempt(kind, kind, required, lambda f=required, r=reader: r(files[f], f))  # type: ignore[misc]
+        else:
+            problems.append(
+                Problem(required, 1, 1, "This file is missing; `afterglow init` writes one to begin with.")
+            )
+    for file in sorted(files):
+        folder, _, base = file.rpartition("/")
+        name, _, ending = base.rpartition(".")
+        if folder == "flows" and ending == "yaml" and name not in ("shop", "stages"):
+            attempt("flow", name, file, lambda f=file: read_flow(files[f], f))  # type: ignore[misc]
+        elif folder == "flows/sources" and ending == "yaml":
+            attempt("source", name, file, lambda f=file: read_source(files[f], f))  # type: ignore[misc]
+        elif (
+            folder == "templates/email"
+            and ending == "mjml"
+            and (not name.startswith("_") or name == "_notify")
+        ):
+            attempt("template", f"email/{name}", file, lambda n=name: compile_mail(f"email/{n}", files))  # type: ignore[misc]
+    if problems:
+        raise Problems(tuple(problems))
+    return tuple(sorted(documents, key=lambda document: (KINDS.index(document.kind), document.name)))
+
+
+def read_documents(documents: Mapping[tuple[str, str], str]) -> Catalog:
+    """The catalog of stored documents: body by (kind, name)."""
+
+    def named(wanted: str) -> dict[str, str]:
+        return {name: body for (kind, name), body in documents.items() if kind == wanted}
+
+    return Catalog(
+        shop=read_shop(documents["shop", "shop"], "flows/shop.yaml"),
+        stages=read_stages(documents["stages", "stages"], "flows/stages.yaml"),
+        sources={
+            name: read_source(body, f"flows/sources/{name}.yaml") for name, body in named("source").items()
+        },
+        flows={name: read_flow(body, f"flows/{name}.yaml") for name, body in named("flow").items()},
+        mails={name: load_mail(json.loads(body)) for name, body in named("template").items()},
+    )

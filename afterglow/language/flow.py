@@ -1,0 +1,507 @@
+"""Flow files: what stands in the YAML, and the graph of steps it is compiled to.
+
+A marketer writes an ordered list with nested branches; `decide` walks a graph in which every step knows the next.
+Positions of customers hang on step ids, so ids are unique in a flow and do not depend on order.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from afterglow import strict_yaml
+from afterglow.durations import Duration, parse_duration
+from afterglow.expressions import Expression, ExpressionError, Text, parse, parse_text
+from afterglow.language.shop import Cap, CapModel, QuietModel
+from afterglow.local_time import Quiet
+from afterglow.problems import Problem, Problems
+
+Path = tuple[str | int, ...]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _described(text: str, **options: Any) -> Any:
+    return Field(description=text, **options)
+
+
+class StartsModel(_Model):
+    """What brings a customer into the flow: a stage or an event."""
+
+    stage: str | None = _described("Start when the customer enters this stage.", default=None)
+    event: str | None = _described("Start when this event happens.", default=None)
+    when: str | None = _described(
+        "Only where this condition is true, such as `customer.orders == 1`.", default=None
+    )
+
+
+class StopsModel(_Model):
+    """An event that ends the run."""
+
+    event: str = _described("The event that ends the run.")
+    same: str | None = _described(
+        "Only where this is the same as in the trigger, such as `order.id`.", default=None
+    )
+
+
+class SendModel(_Model):
+    """Send a mail, and go on when it is settled."""
+
+    send: str = _described("The template, such as `email/thank-you`.")
+    id: str | None = _described("Name of this step; the template's own name unless given.", default=None)
+
+
+class WaitModel(_Model):
+    """Wait for a time."""
+
+    id: str = _described("Name of this step; customers' positions hang on it.")
+    wait: str = _described("How long: `36 hours` exactly, or `3 days` on the customer's calendar.")
+    at: str | None = _described('Local time of day at which the wait ends, such as "10:00".', default=None)
+
+
+class WaitForModel(_Model):
+    """Wait for an event, but not for ever."""
+
+    id: str = _described("Name of this step; the event is known under it in later steps.")
+    wait_for: str = _described("The event to wait for; events since the trigger count.")
+    same: str | None = _described(
+        "Only where this is the same as in the trigger, such as `order.id`.", default=None
+    )
+    for_up_to: str | None = _described(
+        "How long to wait at most, counted from reaching this step.", default=None
+    )
+    arrived: list["StepModel"] = _described("Steps to take when the event came.", default_factory=list)
+    timed_out: list["StepModel"] = _described("Steps to take when it did not.", default_factory=list)
+
+
+class IfModel(_Model):
+    """Choose by a condition."""
+
+    id: str = _described("Name of this step.")
+    if_: str = Field(alias="if", description="The condition, such as `answer.score <= 2`.")
+    then: list["StepModel"] = _described("Steps where it is true.", default_factory=list)
+    else_: list["StepModel"] = Field(alias="else", description="Steps where it is not.", default_factory=list)
+
+
+class BranchModel(_Model):
+    """One way of a split."""
+
+    weight: int = _described("Share of customers, relative to the other branches.", ge=1, le=1000)
+    name: str = _described("Name of the branch, for reports.")
+    steps: list["StepModel"] = _described("Steps on this branch.", default_factory=list)
+
+
+class SplitModel(_Model):
+    """Divide customers by weight; the same customer always goes the same way."""
+
+    id: str = _described("Name of this step.")
+    split: list[BranchModel] = _described("The branches.", min_length=2)
+
+
+class NotifyModel(_Model):
+    """Ask a team of the shop to act."""
+
+    notify: str = _described("The team, as named in shop.yaml.")
+    id: str | None = _described("Name of this step; `notify-<team>` unless given.", default=None)
+    about: str | None = _described("What the team should know; may hold {{ }}.", default=None)
+
+
+class StopModel(_Model):
+    """End the run here."""
+
+    stop: str | bool = _described("`true`, or the reason in words.")
+    id: str | None = _described("Name of this step; `stop` unless given.", default=None)
+
+
+VERBS: Mapping[str, type[_Model]] = {
+    "send": SendModel,
+    "wait": WaitModel,
+    "wait_for": WaitForModel,
+    "if": IfModel,
+    "split": SplitModel,
+    "notify": NotifyModel,
+    "stop": StopModel,
+}
+
+
+def _verb(value: Any) -> str:
+    """The verb of a step: which of the known keys it has. A step without one is read as a `send`, and told so."""
+    if isinstance(value, Mapping):
+        return next((verb for verb in VERBS if verb in value), "send")
+    return next((verb for verb, model in VERBS.items() if isinstance(value, model)), "send")
+
+
+StepModel = Annotated[
+    Annotated[SendModel, Tag("send")]
+    | Annotated[WaitModel, Tag("wait")]
+    | Annotated[WaitForModel, Tag("wait_for")]
+    | Annotated[IfModel, Tag("if")]
+    | Annotated[SplitModel, Tag("split")]
+    | Annotated[NotifyModel, Tag("notify")]
+    | Annotated[StopModel, Tag("stop")],
+    Discriminator(_verb),
+]
+
+
+class FlowModel(_Model):
+    """A flow: what happens to a customer after a stage or an event."""
+
+    flow: str = _described("Name of the flow; the same as the file's.", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    about: str = _described("What it is for, in one line.")
+    status: Literal["draft", "live", "paused"] = _described(
+        "draft: checked only. live: runs. paused: stands still."
+    )
+    owner: str | None = _described("Who answers for it.", default=None)
+    starts: StartsModel = _described("What brings a customer in.")
+    once_per: str | None = _described(
+        "One run for each value of this, such as `order.id` or `customer.id`; each trigger is its own run unless given.",
+        default=None,
+    )
+    stops: StopsModel | list[StopsModel] = _described("Events that end the run.", default_factory=list)
+    only_if: str | None = _described(
+        "Checked again before every mail; where it is not true, the mail is skipped.", default=None
+    )
+    topic: str | None = _described(
+        "Topic of the flow's marketing mails whose template names none.", default=None
+    )
+    quiet_hours: QuietModel | None = _described(
+        "Further hours in which this flow sends no marketing.", default=None
+    )
+    caps: list[CapModel] = _described(
+        "Further limits on marketing to one customer, for this flow.", default_factory=list
+    )
+    steps: list[StepModel] = _described("What happens, in order.", min_length=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Step:
+    id: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Send(_Step):
+    """Queue a touchpoint and hold the run until it is settled."""
+
+    template: str
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wait(_Step):
+    """Stand still for a duration, to a local time of day where `at` is given."""
+
+    duration: Duration
+    at: time | None
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitFor(_Step):
+    """Stand still until an event, at most `for_up_to`."""
+
+    event: str
+    same: Expression | None
+    for_up_to: Duration
+    arrived: str | None
+    timed_out: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class If(_Step):
+    """Go one way or the other."""
+
+    test: Expression
+    then: str | None
+    otherwise: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Branch:
+    """One way of a split."""
+
+    weight: int
+    name: str
+    first: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split(_Step):
+    """Go one of several ways by a hash of the customer."""
+
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notify(_Step):
+    """Queue a touchpoint to a team of the shop."""
+
+    team: str
+    about: Text | None
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop(_Step):
+    """End the run."""
+
+    reason: str
+
+
+Step = Send | Wait | WaitFor | If | Split | Notify | Stop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopRule:
+    """An event that ends a run."""
+
+    event: str
+    same: Expression | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """A compiled flow. `first` is the id of its first step; every step names the ids that may follow it."""
+
+    name: str
+    about: str
+    status: str
+    owner: str | None
+    stage: str | None
+    event: str | None
+    when: Expression | None
+    once_per: Expression | None
+    stops: tuple[StopRule, ...]
+    only_if: Expression | None
+    topic: str | None
+    quiet_hours: Quiet | None
+    caps: tuple[Cap, ...]
+    first: str | None
+    steps: Mapping[str, Step]
+    document: strict_yaml.Document = field(repr=False, compare=False)
+    #: Events that can end a wait or the run; others need not be looked at.
+    listens_to: frozenset[str] = frozenset()
+
+    def problem(self, path: Path, message: str) -> Problem:
+        """A problem at a place of this flow's file."""
+        return self.document.problem(path, message)
+
+
+def next_steps(step: Step) -> tuple[str | None, ...]:
+    """The ids that may follow a step; None is the end of the flow."""
+    match step:
+        case Send() | Wait() | Notify():
+            return (step.next,)
+        case WaitFor():
+            return (step.arrived, step.timed_out)
+        case If():
+            return (step.then, step.otherwise)
+        case Split():
+            return tuple(branch.first for branch in step.branches)
+        case Stop():
+            return ()
+
+
+def read_flow(text: str, file: str) -> Flow:
+    """Compile a flow file.
+
+    Raises:
+      Problems: everything that is wrong with the file by itself, each with its place.
+    """
+    document = strict_yaml.load(text, file)
+    return _Compiler(document).flow(strict_yaml.validated(document, FlowModel))
+
+
+class _Compiler:
+    """Compiles one file, collecting problems instead of stopping at the first."""
+
+    def __init__(self, document: strict_yaml.Document) -> None:
+        self.document = document
+        self.problems: list[Problem] = []
+        self.steps: dict[str, Step] = {}
+
+    def flow(self, model: FlowModel) -> Flow:
+        stops = model.stops if isinstance(model.stops, list) else [model.stops]
+        if (model.starts.stage is None) == (model.starts.event is None):
+            self.say(("starts",), "A flow starts by a stage or by an event: give one of the two.")
+        first = self.sequence(model.steps, ("steps",), after=None)
+        rules = tuple(
+            StopRule(
+                event=stop.event, same=self.expression(stop.same, _at(("stops",), n, model.stops, "same"))
+            )
+            for n, stop in enumerate(stops)
+        )
+        flow = Flow(
+            name=model.flow,
+            about=model.about,
+            status=model.status,
+            owner=model.owner,
+            stage=model.starts.stage,
+            event=model.starts.event,
+            when=self.expression(model.starts.when, ("starts", "when")),
+            once_per=self.expression(model.once_per, ("once_per",)),
+            stops=rules,
+            only_if=self.expression(model.only_if, ("only_if",)),
+            topic=model.topic,
+            quiet_hours=self.collected(("quiet_hours",), model.quiet_hours.compiled)
+            if model.quiet_hours
+            else None,
+            caps=tuple(
+                cap
+                for n, given in enumerate(model.caps)
+                if (cap := self.collected(("caps", n), given.compiled))
+            ),
+            first=first,
+            steps=self.steps,
+            document=self.document,
+            listens_to=frozenset(
+                [rule.event for rule in rules]
+                + [step.event for step in self.steps.values() if isinstance(step, WaitFor)]
+            ),
+        )
+        if self.problems:
+            raise Problems(tuple(self.problems))
+        return flow
+
+    def sequence(self, models: Sequence[Any], path: Path, *, after: str | None) -> str | None:
+        """Compile a list of steps, last first, so that each knows its successor. The id of its first step."""
+        following = after
+        for n in range(len(models) - 1, -1, -1):
+            step = self.step(models[n], (*path, n), following)
+            if step is None:
+                continue
+            if step.id in self.steps:
+                self.say((*path, n), f"Two steps are called '{step.id}'; give this one another id.")
+            self.steps[step.id] = step
+            following = step.id
+        return following
+
+    def step(self, model: Any, path: Path, after: str | None) -> Step | None:
+        match model:
+            case SendModel():
+                name = model.id or model.send.rpartition("/")[2]
+                return Send(id=name, path=path, template=model.send, next=after)
+            case WaitModel():
+                duration = self.duration(model.wait, (*path, "wait"))
+                at = self.time_of_day(model.at, (*path, "at"))
+                if duration is None:
+                    return None
+                if at is not None and duration.seconds:
+                    self.say((*path, "at"), "'at' goes with a wait in days; hours are counted exactly.")
+                return Wait(id=model.id, path=path, duration=duration, at=at, next=after)
+            case WaitForModel():
+                return self.wait_for(model, path, after)
+            case IfModel():
+                test = self.expression(model.if_, (*path, "if"))
+                then = self.sequence(model.then, (*path, "then"), after=after)
+                otherwise = self.sequence(model.else_, (*path, "else"), after=after)
+                return If(id=model.id, path=path, test=test, then=then, otherwise=otherwise) if test else None
+            case SplitModel():
+                branches = tuple(
+                    Branch(
+                        weight=branch.weight,
+                        name=branch.name,
+                        first=self.sequence(branch.steps, (*path, "split", n, "steps"), after=after),
+                    )
+                    for n, branch in enumerate(model.split)
+                )
+                if len({branch.name for branch in branches}) < len(branches):
+                    self.say((*path, "split"), "Two branches of this split have the same name.")
+                return Split(id=model.id, path=path, branches=branches)
+            case NotifyModel():
+                about = self.text(model.about, (*path, "about"))
+                return Notify(
+                    id=model.id or f"notify-{model.notify}",
+                    path=path,
+                    team=model.notify,
+                    about=about,
+                    next=after,
+                )
+            case StopModel():
+                reason = model.stop if isinstance(model.stop, str) else "the flow says so"
+                return Stop(id=model.id or "stop", path=path, reason=reason)
+        raise AssertionError(model)
+
+    def wait_for(self, model: WaitForModel, path: Path, after: str | None) -> Step | None:
+        arrived = self.sequence(model.arrived, (*path, "arrived"), after=after)
+        timed_out = self.sequence(model.timed_out, (*path, "timed_out"), after=after)
+        same = self.expression(model.same, (*path, "same"))
+        if model.for_up_to is None:
+            self.say(
+                path, f"'{model.id}' would wait for ever; say how long with `for_up_to`, such as `10 days`."
+            )
+            return None
+        duration = self.duration(model.for_up_to, (*path, "for_up_to"))
+        if duration is None:
+            return None
+        return WaitFor(
+            id=model.id,
+            path=path,
+            event=model.wait_for,
+            same=same,
+            for_up_to=duration,
+            arrived=arrived,
+            timed_out=timed_out,
+        )
+
+    def say(self, path: Path, message: str) -> None:
+        self.problems.append(self.document.problem(path, message))
+
+    def collected(self, path: Path, make: Any) -> Any:
+        try:
+            return make()
+        except ValueError as error:
+            self.say(path, str(error))
+            return None
+
+    def duration(self, text: str, path: Path) -> Duration | None:
+        return self.collected(path, lambda: parse_duration(text))  # type: ignore[no-any-return]
+
+    def time_of_day(self, text: str | None, path: Path) -> time | None:
+        if text is None:
+            return None
+        try:
+            return time.fromisoformat(text)
+        except ValueError:
+            self.say(path, f"'{text}' is not a time of day; write it as \"10:00\".")
+            return None
+
+    def expression(self, text: str | None, path: Path) -> Expression | None:
+        return self._parsed(parse, text, path)  # type: ignore[no-any-return]
+
+    def text(self, text: str | None, path: Path) -> Text | None:
+        return self._parsed(parse_text, text, path)  # type: ignore[no-any-return]
+
+    def _parsed(self, parser: Any, text: str | None, path: Path) -> Any:
+        if text is None:
+            return None
+        try:
+            return parser(text)
+        except ExpressionError as error:
+            self.say(path, str(error))
+            return None
+
+
+def _at(path: Path, n: int, value: object, key: str) -> Path:
+    return (*path, n, key) if isinstance(value, list) else (*path, key)
+
+
+def walk(flow: Flow) -> Iterator[Step]:
+    """Every step that a customer can reach, in the order of the file."""
+    reached: set[str] = set()
+    ahead = [flow.first]
+    while ahead:
+        step_id = ahead.pop()
+        if step_id is None or step_id in reached:
+            continue
+        reached.add(step_id)
+        ahead.extend(next_steps(flow.steps[step_id]))
+    yield from (step for step in sorted(flow.steps.values(), key=_order) if step.id in reached)
+
+
+def _order(step: Step) -> list[tuple[int, str]]:
+    return [(part, "") if isinstance(part, int) else (-1, part) for part in step.path]

@@ -1,0 +1,249 @@
+"""`flows/shop.yaml` and `flows/stages.yaml`: what belongs to the brand, said once. Flows may only tighten it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import time, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from afterglow import strict_yaml
+from afterglow.durations import Duration, parse_duration
+from afterglow.local_time import Quiet, known_zone
+from afterglow.problems import Problems
+
+Kind = Literal["text", "number", "yes-no", "date"]
+
+#: Currencies whose minor unit is not a hundredth (ISO 4217, list one).
+_ZERO_DECIMALS = frozenset(
+    [
+        "BIF",
+        "CLP",
+        "DJF",
+        "GNF",
+        "ISK",
+        "JPY",
+        "KMF",
+        "KRW",
+        "PYG",
+        "RWF",
+        "UGX",
+        "UYI",
+        "VND",
+        "VUV",
+        "XAF",
+        "XOF",
+        "XPF",
+    ]
+)
+_THREE_DECIMALS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QuietModel(_Model):
+    """Hours of the customer's day in which no marketing is sent."""
+
+    from_: str = Field(alias="from", description='Start of the quiet hours, such as "21:00".')
+    to: str = Field(description='End of the quiet hours, such as "08:00".')
+
+    def compiled(self) -> Quiet:
+        """The hours; ValueError where one is not a time of day."""
+        return Quiet(start=_time(self.from_), end=_time(self.to))
+
+
+class CapModel(_Model):
+    """At most so many marketing messages to one customer in a sliding window."""
+
+    at_most: int = Field(ge=1, description="How many messages.")
+    within: str = Field(description="Length of the sliding window, such as `24 hours`.")
+
+    def compiled(self) -> "Cap":
+        """The cap; ValueError where the window is not a duration."""
+        duration = parse_duration(self.within)
+        window = timedelta(days=duration.days + 30 * duration.months, seconds=duration.seconds)
+        return Cap(at_most=self.at_most, window=window, within=self.within)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cap:
+    """At most `at_most` marketing messages in any `window`; a day is 24 hours and a month 30 days here."""
+
+    at_most: int
+    window: timedelta
+    within: str
+
+
+class SenderModel(_Model):
+    """Whom mails come from."""
+
+    name: str
+    address: str
+
+
+class TopicModel(_Model):
+    """A kind of marketing that a customer can allow or refuse."""
+
+    label: str = Field(description="What customers read.")
+    about: str | None = Field(default=None, description="One sentence for the unsubscribe page.")
+
+
+class TeamModel(_Model):
+    """People of the shop who can be notified."""
+
+    address: str
+
+
+class ShopModel(_Model):
+    """The brand and its rails."""
+
+    name: str = Field(description="The brand's name.")
+    url: str = Field(description="The shop's address on the web.")
+    sender: SenderModel
+    reply_to: str | None = None
+    postal_address: str = Field(description="Stands at the foot of every marketing mail.")
+    currency: str = Field(description="ISO 4217 code, such as EUR.", pattern=r"^[A-Z]{3}$")
+    timezone: str = Field(
+        description="IANA name, such as Europe/Berlin; used where a customer's own is not known."
+    )
+    locale: str = Field(default="en", description="Such as en or fr.")
+    colour: str = Field(default="#1f2937", pattern=r"^#[0-9a-fA-F]{6}$", description="The brand's colour.")
+    logo_text: str | None = Field(default=None, description="The wordmark, where it differs from the name.")
+    order_event: str = Field(default="order.paid", description="The event that counts as an order.")
+    review_url: str | None = Field(default=None, description="Where reviews are written.")
+    links: dict[str, str] = Field(
+        default_factory=dict, description="Addresses that templates may use by name."
+    )
+    topics: dict[str, TopicModel] = Field(default_factory=dict)
+    teams: dict[str, TeamModel] = Field(default_factory=dict)
+    quiet_hours: QuietModel | None = None
+    caps: list[CapModel] = Field(default_factory=list)
+    keep_for: str = Field(default="3 days", description="How long a marketing mail may wait for its turn.")
+    priority: list[str] = Field(default_factory=list, description="Flows, first wins; the others come after.")
+    attributes: dict[str, Kind] = Field(default_factory=dict, description="Further facts about customers.")
+    events: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="Events that come by the API: name, then each field and its kind."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """The brand and its rails, compiled."""
+
+    model: ShopModel
+    zone: ZoneInfo
+    quiet_hours: Quiet | None
+    caps: tuple[Cap, ...]
+    keep_for: Duration
+    #: What expressions and templates know as `shop`.
+    facts: Mapping[str, object] = field(repr=False)
+    document: strict_yaml.Document = field(repr=False, compare=False)
+
+    def rank(self, flow: str) -> int:
+        """The flow's place in the order of priority; flows that are not listed come last."""
+        order = self.model.priority
+        return order.index(flow) if flow in order else len(order)
+
+    def to_minor(self, amount: Decimal) -> int:
+        """Major units of the shop's currency as whole minor units."""
+        return int((amount * 10 ** minor_digits(self.model.currency)).to_integral_value())
+
+    def to_major(self, minor: int) -> Decimal:
+        """Whole minor units as exact major units."""
+        return Decimal(minor).scaleb(-minor_digits(self.model.currency))
+
+
+def minor_digits(currency: str) -> int:
+    """How many decimals the currency has (ISO 4217)."""
+    return 0 if currency in _ZERO_DECIMALS else 3 if currency in _THREE_DECIMALS else 2
+
+
+def read_shop(text: str, file: str) -> Shop:
+    """Compile shop.yaml.
+
+    Raises:
+      Problems: everything that is wrong with it, each with its place.
+    """
+    document = strict_yaml.load(text, file)
+    model = strict_yaml.validated(document, ShopModel)
+    problems = []
+    zone = known_zone(model.timezone)
+    if zone is None:
+        problems.append(
+            document.problem(
+                ("timezone",), f"'{model.timezone}' is not a time zone; write it as Europe/Berlin."
+            )
+        )
+
+    def attempt(path: tuple[str | int, ...], make: Any) -> Any:
+        try:
+            return make()
+        except ValueError as error:
+            problems.append(document.problem(path, str(error)))
+            return None
+
+    quiet = attempt(("quiet_hours",), model.quiet_hours.compiled) if model.quiet_hours else None
+    caps = tuple(attempt(("caps", n), cap.compiled) for n, cap in enumerate(model.caps))
+    keep_for = attempt(("keep_for",), lambda: parse_duration(model.keep_for))
+    if problems or zone is None:
+        raise Problems(tuple(problems))
+    facts = model.model_dump(
+        include={"name", "url", "postal_address", "currency", "timezone", "locale", "colour", "review_url"}
+    )
+    facts |= {
+        "logo_text": model.logo_text or model.name,
+        "links": dict(model.links),
+        "reply_to": model.reply_to,
+    }
+    return Shop(
+        model=model,
+        zone=zone,
+        quiet_hours=quiet,
+        caps=caps,
+        keep_for=keep_for,
+        facts=facts,
+        document=document,
+    )
+
+
+class StageModel(_Model):
+    """One stage of the customer's journey."""
+
+    stage: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    about: str | None = None
+
+
+class StagesModel(_Model):
+    """The stages, as a loop: after the last comes the first."""
+
+    stages: list[StageModel] = Field(min_length=1)
+
+
+def read_stages(text: str, file: str) -> tuple[StageModel, ...]:
+    """The stages in order.
+
+    Raises:
+      Problems: everything that is wrong with the file.
+    """
+    document = strict_yaml.load(text, file)
+    model = strict_yaml.validated(document, StagesModel)
+    names = [stage.stage for stage in model.stages]
+    twice = tuple(
+        document.problem(("stages", n, "stage"), f"The stage '{name}' stands here twice.")
+        for n, name in enumerate(names)
+        if name in names[:n]
+    )
+    if twice:
+        raise Problems(twice)
+    return tuple(model.stages)
+
+
+def _time(text: str) -> time:
+    try:
+        return time.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a time of day; write it as \"21:00\".") from None

@@ -1,0 +1,140 @@
+"""A touchpoint as the customer reads it: the template, the facts it was pinned to, and its own links.
+
+What is stored is the context, not the mail: the same context gives the same mail again, for a second attempt, for the
+outbox page and for `export`. Links derive from the touchpoint, so that they need not be stored either.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from afterglow.language.shop import Shop
+from afterglow.mail_templates import Mail, Rendered, render_mail
+from afterglow.tokens import make_token
+
+#: What tokens are for; a token made for one purpose is worth nothing for another.
+UNSUBSCRIBE = "unsubscribe"
+RATE = "rate"
+
+#: Names in templates that come from the touchpoint itself, not from facts.
+OWN_NAMES = frozenset({"unsubscribe_url", "preferences_url", "why_line", "customer_url", "about", "team"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Letterhead:
+    """What all letters of an installation share."""
+
+    shop: Shop
+    public_url: str
+    private_url: str
+    secret: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Addressed:
+    """The touchpoint that a letter belongs to."""
+
+    touchpoint_id: int
+    customer_id: int
+    kind: str
+    topic: str | None
+
+
+def unsubscribe_url(head: Letterhead, to: Addressed) -> str:
+    """The page, and the one-click address, that ends marketing for this customer (RFC 8058)."""
+    return f"{head.public_url}/u/{make_token(head.secret, UNSUBSCRIBE, to.touchpoint_id, to.customer_id)}"
+
+
+def rate_url(head: Letterhead, to: Addressed, survey: str, score: int | None = None) -> str:
+    """The page on which this customer answers a survey, with a score chosen already where one is given."""
+    token = make_token(head.secret, f"{RATE} {survey}", to.touchpoint_id, to.customer_id)
+    return f"{head.public_url}/rate/{survey}/{token}" + (f"?score={score}" if score is not None else "")
+
+
+def referral_code(secret: bytes, programme: str, customer_id: int) -> str:
+    """A customer's own code in a programme: 13 letters that nobody can guess (65 bits), in groups of four."""
+    mac = hmac.new(secret, f"referral\0{programme}\0{customer_id}".encode(), hashlib.sha256).digest()
+    letters = base64.b32encode(mac).decode()[:13]
+    return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}"
+
+
+def programmes(mail: Mail) -> frozenset[str]:
+    """The referral programmes whose codes a mail names."""
+    return frozenset(
+        str(arguments[0]) for name, arguments in mail.calls if name == "referral_link" and arguments
+    )
+
+
+def context(
+    mail: Mail, names: Mapping[str, Any], codes: Mapping[str, str], extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What must be kept to make this letter again: only the facts that its template reads."""
+    kept: dict[str, Any] = {}
+    for dotted in mail.names:
+        root, _, field = dotted.partition(".")
+        if root == "shop" or root in OWN_NAMES or root not in names:
+            continue
+        field = field.partition(".")[0].partition("[")[0]
+        if root == "customer" and field:
+            value = names[root].get(field)
+            kept.setdefault(root, {})[field] = value
+        else:
+            kept[root] = names[root]
+    made: dict[str, Any] = {"names": kept}
+    if codes:
+        made["codes"] = dict(codes)
+    if extra:
+        made["extra"] = dict(extra)
+    return made
+
+
+def render(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addressed) -> Rendered:
+    """Make the letter of a stored context.
+
+    Raises:
+      RenderError: naming what is missing.
+    """
+    own = unsubscribe_url(head, to) if to.kind == "marketing" else None
+    names = {
+        **stored["names"],
+        "shop": head.shop.facts,
+        "unsubscribe_url": own,
+        "preferences_url": own,
+        "why_line": why_line(head.shop, to),
+        "customer_url": f"{head.private_url}/customers/{to.customer_id}",
+        **stored.get("extra", {}),
+    }
+    codes = stored.get("codes", {})
+
+    def referral_link(programme: str) -> str:
+        return f"{head.public_url}/r/{codes[programme]}"
+
+    def rate(survey: str, score: int | None = None) -> str:
+        return rate_url(head, to, survey, score)
+
+    return render_mail(mail, names, {"referral_link": referral_link, "rate": rate})
+
+
+def why_line(shop: Shop, to: Addressed) -> str:
+    """Why somebody gets this, in one sentence."""
+    if to.kind == "marketing":
+        topic = shop.model.topics.get(to.topic or "")
+        label = f" ({topic.label.lower()})" if topic else ""
+        return f"You get this because you agreed to hear from {shop.model.name}{label}."
+    if to.kind == "service":
+        return f"You get this because it belongs to something you did at {shop.model.name}."
+    return "You get this because a flow asked your team to look."
+
+
+def headers(head: Letterhead, to: Addressed) -> dict[str, str]:
+    """Headers that a letter brings along: one-click unsubscribe for marketing (RFC 8058), the touchpoint for us."""
+    own = {"X-Afterglow-Touchpoint": str(to.touchpoint_id)}
+    if to.kind == "marketing":
+        own["List-Unsubscribe"] = f"<{unsubscribe_url(head, to)}>"
+        own["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    else:
+        own["Auto-Submitted"] = "auto-generated"
+    return own

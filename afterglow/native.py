@@ -1,0 +1,123 @@
+"""Events in our own words: what `POST /api/events`, `afterglow event` and our own pages write.
+
+A source's file translates a provider's words; these need no translation, only a check at the edge.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from afterglow.expressions import MISSING, parse
+from afterglow.mapping import Consent, CustomerFacts, Mapped, Unmappable
+
+#: The sources whose bodies are events in our own words.
+NATIVE_SOURCES = ("api", "command-line", "page")
+
+_as_email = parse("given | email")
+
+
+class NativeCustomer(BaseModel):
+    """Who it happened to: at least one of `id` (theirs, at the caller), `email` and `customer` (ours)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(default=None, max_length=200, description="The customer's id at the caller.")
+    email: str | None = Field(default=None, max_length=254)
+    customer: int | None = Field(default=None, description="The customer's number here.")
+    phone: str | None = Field(default=None, max_length=40)
+    first_name: str | None = Field(default=None, max_length=200)
+    last_name: str | None = Field(default=None, max_length=200)
+    locale: str | None = Field(default=None, max_length=20)
+    timezone: str | None = Field(default=None, max_length=60)
+    attributes: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+
+    @field_validator("email")
+    @classmethod
+    def _normalised(cls, given: str | None) -> str | None:
+        if given is None:
+            return None
+        address = _as_email.value({"given": given})
+        if address is MISSING:
+            raise ValueError("is not an e-mail address")
+        return str(address)
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> "NativeCustomer":
+        if self.id is None and self.email is None and self.customer is None:
+            raise ValueError("give at least one of id, email, customer")
+        return self
+
+
+class NativeConsent(BaseModel):
+    """A word about marketing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Literal["granted", "withdrawn"]
+    topic: str = Field(default="*", max_length=100)
+
+
+class NativeEvent(BaseModel):
+    """Something that happened to a customer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    event: str = Field(
+        pattern=r"^[a-z0-9_-]+(\.[a-z0-9_-]+)+$", max_length=100, description="Such as order.paid."
+    )
+    key: str = Field(
+        min_length=1,
+        max_length=200,
+        description="The same for repeats of the same event, so that it counts once.",
+    )
+    occurred_at: datetime | None = Field(default=None, description="With its offset; now, unless given.")
+    stage: str | None = Field(
+        default=None, max_length=100, description="The stage the customer enters by it."
+    )
+    customer: NativeCustomer
+    consent: NativeConsent | None = None
+    payload: dict[str, Any] = Field(
+        default_factory=dict, description="What flows know, such as {order: {id, total}}."
+    )
+
+    @field_validator("occurred_at")
+    @classmethod
+    def _aware(cls, given: datetime | None) -> datetime | None:
+        if given is not None and given.tzinfo is None:
+            raise ValueError("needs an offset, such as 2026-03-02T09:00:00+01:00 or a Z at the end")
+        return given
+
+
+def map_native(body: bytes, *, received_at: datetime) -> Mapped:
+    """The event in a body that the edge has checked.
+
+    Raises:
+      Unmappable: where somebody wrote another body into the inbox.
+    """
+    try:
+        event = NativeEvent.model_validate_json(body)
+    except ValueError as error:
+        raise Unmappable(f"this is not an event in our words: {error}") from None
+    who = event.customer
+    return Mapped(
+        event=event.event,
+        occurred_at=event.occurred_at or received_at,
+        stage=event.stage,
+        customer=CustomerFacts(
+            external_id=who.id,
+            customer_id=who.customer,
+            email=who.email,
+            phone=who.phone,
+            first_name=who.first_name,
+            last_name=who.last_name,
+            locale=who.locale,
+            timezone=who.timezone,
+            attributes=dict(who.attributes),
+        ),
+        payload=event.payload,
+        consent=Consent(state=event.consent.state, topic=event.consent.topic, at=event.occurred_at)
+        if event.consent
+        else None,
+        account=None,
+    )

@@ -1,0 +1,140 @@
+"""Whether a queued touchpoint may go now. Checked at every send, in this order, whatever was true when it was queued.
+
+The order matters for what a customer is told by `why`: a person's own word (consent) before the shop's rules, and
+what ends a touchpoint before what only delays it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from afterglow.durations import Duration
+from afterglow.language.shop import Cap
+from afterglow.local_time import Quiet, quiet_until
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Go:
+    """It may go now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Defer:
+    """Not now, but at `until`."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skip:
+    """It never goes; the run goes on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hold:
+    """It stands still until a person says otherwise."""
+
+    reason: str
+
+
+Verdict = Go | Defer | Skip | Hold
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Consent:
+    """What a customer said about a topic ("*": all of them), and on what basis."""
+
+    topic: str
+    granted: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """All that the rails look at for one touchpoint.
+
+    `sent` are the instants of this customer's marketing touchpoints that went (or may have gone), any order.
+    """
+
+    kind: str
+    topic: str | None
+    queued_at: datetime
+    has_address: bool
+    forgotten: bool
+    suppressed: str | None  # "marketing", "everything" or None
+    consents: Sequence[Consent]
+    only_if: bool
+    only_if_text: str
+    halted: bool
+    paused: bool
+    quiet_hours: Sequence[Quiet]
+    caps: Sequence[Cap]
+    keep_for: Duration
+    sent: Sequence[datetime]
+    zone: ZoneInfo
+
+
+def judge(question: Question, now: datetime) -> Verdict:
+    """Whether this touchpoint may go now, later or never, and why."""
+    if question.kind == "team":
+        return Go()
+    if question.forgotten:
+        return Skip(reason="the customer was forgotten")
+    if not question.has_address:
+        return Skip(reason="the customer has no address on this channel")
+    if question.suppressed == "everything":
+        return Skip(reason="the address is suppressed")
+    if question.paused:
+        return Hold(reason="the flow is paused")
+    if not question.only_if:
+        return Skip(reason=f"only_if is not true: {question.only_if_text}")
+    if question.kind == "service":
+        return Go()
+    return _marketing(question, now)
+
+
+def _marketing(question: Question, now: datetime) -> Verdict:
+    if question.suppressed:
+        return Skip(reason="the address is suppressed for marketing")
+    if refusal := consent_refusal(question.consents, question.topic):
+        return Skip(reason=refusal)
+    if question.halted:
+        return Hold(reason="marketing is halted")
+    if question.keep_for.after(question.queued_at, question.zone) < now:
+        return Skip(reason="it could not go in time")
+    for quiet in question.quiet_hours:
+        if until := quiet_until(now, quiet, question.zone):
+            return Defer(until=until, reason="quiet hours")
+    for cap in question.caps:
+        if until := capped_until(cap, question.sent, now):
+            return Defer(until=until, reason=f"cap of {cap.at_most} within {cap.within}")
+    return Go()
+
+
+def consent_refusal(consents: Sequence[Consent], topic: str | None) -> str | None:
+    """Why marketing on this topic is not allowed; None where it is.
+
+    A withdrawal of everything or of the topic refuses; otherwise a grant of either allows.
+    """
+    words = {consent.topic: consent.granted for consent in consents}
+    if words.get("*") is False:
+        return "the customer unsubscribed from marketing"
+    if topic is not None and words.get(topic) is False:
+        return f"the customer unsubscribed from {topic}"
+    if words.get("*") or (topic is not None and words.get(topic)):
+        return None
+    return f"the customer has not agreed to {topic or 'marketing'}"
+
+
+def capped_until(cap: Cap, sent: Sequence[datetime], now: datetime) -> datetime | None:
+    """When one more message fits under the cap; None where it fits now.
+
+    The window is (now - window, now]: a message leaves it exactly one window after it went.
+    """
+    inside = sorted(moment for moment in sent if moment > now - cap.window)
+    if len(inside) < cap.at_most:
+        return None
+    return max(inside[len(inside) - cap.at_most] + cap.window, now + timedelta(microseconds=1))

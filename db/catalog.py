@@ -1,0 +1,148 @@
+"""The files in force. Processes read them from the database; only `apply` puts files there.
+
+A release is a list of documents by kind and name. The newest release is in force for every process at once, so that
+workers of different checkouts never disagree; documents are kept for ever, so that a run can finish in the version
+it began in.
+"""
+
+import getpass
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from afterglow.errors import AfterglowError
+from afterglow.language.catalog import Catalog, Document, read_documents
+from afterglow.language.flow import Flow, read_flow
+from afterglow.mail_templates import Mail, load_mail
+from db import bulk
+from db.engine import load_json
+from db.tables import documents, releases
+
+
+class NothingAppliedError(AfterglowError):
+    """No files are in force yet; run `afterglow apply` in the shop's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """The files in force: the catalog and the ids of its documents."""
+
+    id: int
+    catalog: Catalog
+    ids: Mapping[str, Mapping[str, int]]
+
+    def flow_id(self, name: str) -> int:
+        """The document id of a flow in this release."""
+        return self.ids["flow"][name]
+
+    def mail_id(self, name: str) -> int | None:
+        """The document id of a template in this release; None where there is none of that name."""
+        return self.ids.get("template", {}).get(name)
+
+
+def apply(connection: Connection, new: Sequence[Document], *, now: datetime, by: str | None = None) -> bool:
+    """Put documents into force in one transaction. False where exactly these are in force already."""
+    digest = hashlib.sha256("\n".join(f"{d.kind} {d.name} {d.digest}" for d in new).encode()).hexdigest()
+    in_force = connection.execute(
+        sa.select(releases.c.digest).order_by(releases.c.id.desc()).limit(1)
+    ).scalar()
+    if in_force == digest:
+        return False
+    if connection.dialect.name == "postgresql":  # two that apply at once follow each other
+        connection.exec_driver_sql("LOCK TABLE releases IN SHARE ROW EXCLUSIVE MODE")
+    ids = bulk.next_ids(connection, documents, len(new))
+    bulk.insert(
+        connection,
+        documents,
+        ("id", "kind", "name", "digest", "body"),
+        [(id_, d.kind, d.name, d.digest, d.body) for id_, d in zip(ids, new, strict=True)],
+        on_conflict="DO NOTHING",
+    )
+    stored = connection.execute(
+        sa.select(documents.c.id, documents.c.kind, documents.c.name, documents.c.digest).where(
+            bulk.among(documents.c.digest, [d.digest for d in new])
+        )
+    )
+    by_key = {(row.kind, row.name, row.digest): row.id for row in stored}
+    manifest: dict[str, dict[str, int]] = {}
+    for document in new:
+        manifest.setdefault(document.kind, {})[document.name] = by_key[
+            document.kind, document.name, document.digest
+        ]
+    connection.execute(
+        releases.insert().values(
+            applied_at=now, applied_by=by or getpass.getuser(), digest=digest, manifest=manifest
+        )
+    )
+    return True
+
+
+class CatalogCache:
+    """The compiled files, kept per process and looked up again when the release changes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._release: Release | None = None
+        self._flows: dict[int, Flow] = {}
+        self._mails: dict[int, Mail] = {}
+
+    def current(self, connection: Connection) -> Release:
+        """The release in force.
+
+        Raises:
+          NothingAppliedError: when no files were ever applied.
+        """
+        newest = connection.execute(_NEWEST).scalar()
+        if newest is None:
+            raise NothingAppliedError
+        release = self._release
+        if release is not None and release.id == newest:
+            return release
+        with self._lock:
+            if self._release is None or self._release.id != newest:
+                self._release = _load(connection, newest)
+            return self._release
+
+    def flow(self, connection: Connection, document_id: int) -> Flow:
+        """The version of a flow that a run began in."""
+        return self.flows(connection, [document_id])[document_id]
+
+    def flows(self, connection: Connection, document_ids: Sequence[int]) -> Mapping[int, Flow]:
+        """The versions of flows with these ids; only versions not seen before are read."""
+        new = [id_ for id_ in set(document_ids) if id_ not in self._flows]
+        for row in self._bodies(connection, new):
+            self._flows[row.id] = read_flow(row.body, f"flows/{row.name}.yaml")
+        return self._flows
+
+    def mails(self, connection: Connection, document_ids: Sequence[int]) -> Mapping[int, Mail]:
+        """The versions of templates with these ids."""
+        new = [id_ for id_ in set(document_ids) if id_ not in self._mails]
+        for row in self._bodies(connection, new):
+            self._mails[row.id] = load_mail(load_json(row.body))
+        return self._mails
+
+    def _bodies(self, connection: Connection, ids: Sequence[int]) -> Sequence[sa.Row[tuple[int, str, str]]]:
+        if not ids:
+            return []
+        query = sa.select(documents.c.id, documents.c.name, documents.c.body)
+        return connection.execute(query.where(bulk.among(documents.c.id, ids))).all()
+
+
+_NEWEST = sa.select(sa.func.max(releases.c.id))
+
+
+def _load(connection: Connection, release_id: int) -> Release:
+    manifest = connection.execute(
+        sa.select(releases.c.manifest).where(releases.c.id == release_id)
+    ).scalar_one()
+    ids = [id_ for names in manifest.values() for id_ in names.values()]
+    rows = connection.execute(
+        sa.select(documents.c.kind, documents.c.name, documents.c.body).where(bulk.among(documents.c.id, ids))
+    )
+    catalog = read_documents({(row.kind, row.name): row.body for row in rows})
+    return Release(id=release_id, catalog=catalog, ids=manifest)

@@ -1,0 +1,98 @@
+"""Which batches are in work, so that a row that kills its process is found and set aside.
+
+Before a batch, its members are written to `claims` and committed; the batch's own transaction deletes that row first,
+which locks it, and commits with the work. A row that somebody else can lock therefore belongs to a process that died
+(or to a batch that failed and could not say so): its members are counted and from then on tried alone.
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from afterglow.errors import AfterglowError
+from db import bulk
+from db.engine import Database
+from db.tables import EnrollmentState, InboxState, TouchpointState, claims, enrollments, inbox, touchpoints
+
+#: A row that was in a batch when its process died this often is parked.
+TRIES_MAX = 3
+#: How old a claim must be before it is looked at: older than the moment between its commit and its lock.
+SETTLING = timedelta(seconds=3)
+
+_TABLES = {"inbox": inbox, "enrollments": enrollments, "touchpoints": touchpoints}
+_PARKED = {
+    "inbox": (InboxState.RECEIVED, InboxState.PARKED),
+    "enrollments": (EnrollmentState.WAITING, EnrollmentState.PARKED),
+    "touchpoints": (TouchpointState.QUEUED, TouchpointState.FAILED),
+}
+
+
+class ClaimLostError(AfterglowError):
+    """The claim on this batch was taken for a dead one; the batch is left to others."""
+
+
+def announce(database: Database, kind: str, members: Sequence[int], now: datetime) -> str:
+    """Commit the claim on a batch, apart from the batch's own transaction. Its id."""
+    with database.engine.begin() as connection:
+        # Lost in a crash of the database, it is not missed: then no process died of the batch.
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+        return announce_in(connection, kind, members, now)
+
+
+def announce_in(connection: Connection, kind: str, members: Sequence[int], now: datetime) -> str:
+    """Write the claim on a batch in a transaction that the caller commits before the batch begins. Its id."""
+    claim = uuid.uuid4().hex
+    bulk.insert(
+        connection, claims, ("id", "kind", "members", "claimed_at"), [(claim, kind, list(members), now)]
+    )
+    return claim
+
+
+def take(connection: Connection, claim: str) -> None:
+    """Delete the claim inside the batch's transaction, which holds its lock until the batch is done.
+
+    Raises:
+      ClaimLostError: when somebody took it for a dead one.
+    """
+    if connection.execute(claims.delete().where(claims.c.id == claim)).rowcount != 1:
+        raise ClaimLostError
+
+
+def withdraw(database: Database, claim: str) -> None:
+    """Forget a claim whose batch failed in this living process: nobody died of it."""
+    with database.writing() as connection:
+        connection.execute(claims.delete().where(claims.c.id == claim))
+
+
+def bury(connection: Connection, now: datetime, *, all_of_them: bool = False) -> int:
+    """Count one try against the members of every batch whose process died. How many batches there were.
+
+    Args:
+      all_of_them: at the start of the only process (SQLite), where no batch can be in work.
+    """
+    query = sa.select(claims.c.id, claims.c.kind, claims.c.members)
+    if not all_of_them:
+        query = query.where(claims.c.claimed_at < now - SETTLING)
+    dead = connection.execute(query.with_for_update(skip_locked=True)).all()
+    for kind, table in _TABLES.items():
+        members = [member for row in dead if row.kind == kind for member in row.members]
+        if members:
+            _count(connection, kind, table, members)
+    connection.execute(claims.delete().where(bulk.among(claims.c.id, [row.id for row in dead])))
+    return len(dead)
+
+
+def _count(connection: Connection, kind: str, table: sa.Table, members: Sequence[int]) -> None:
+    open_state, parked_state = _PARKED[kind]
+    open_ones = bulk.among(table.c.id, members) & (table.c.state == open_state)
+    connection.execute(table.update().where(open_ones).values(tries=table.c.tries + 1))
+    parked = {
+        "state": parked_state.value,
+        "reason": f"its worker died {TRIES_MAX} times while working on it",
+    }
+    if kind == "enrollments":
+        parked["due_at"] = None  # type: ignore[assignment]
+    connection.execute(table.update().where(open_ones & (table.c.tries >= TRIES_MAX)).values(**parked))

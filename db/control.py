@@ -1,0 +1,121 @@
+"""What people say by hand: halt and resume marketing, pause flows (by their files), let parked things go again."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from db import bulk
+from db.catalog import Release
+from db.tables import documents, enrollments, halts, inbox, touchpoints
+
+ALL = "*"
+
+
+def halt(connection: Connection, flow: str, *, by: str, now: datetime) -> None:
+    """Stop marketing of one flow ("*": of all). Every preparation after this commit sees it."""
+    bulk.insert(connection, halts, ("flow", "at", "by"), [(flow, now, by)], on_conflict="DO NOTHING")
+
+
+def resume(connection: Connection, flow: str, *, now: datetime) -> int:
+    """Take a halt back and let held touchpoints go on. How many there were.
+
+    Nothing is repeated, because only held ones go on; nothing is skipped as too old, because the time that they were
+    held does not count as waiting.
+    """
+    connection.execute(halts.delete().where(sa.true() if flow == ALL else halts.c.flow == flow))
+    still = {row[0] for row in connection.execute(sa.select(halts.c.flow))}
+    if ALL in still:
+        return 0
+    held = (touchpoints.c.state == "held") & (touchpoints.c.reason == "marketing is halted")
+    if flow != ALL:
+        held &= touchpoints.c.flow == flow
+    return connection.execute(
+        touchpoints.update()
+        .where(held, touchpoints.c.flow.not_in(sorted(still)))
+        .values(state="queued", reason=None, due_at=now, queued_at=now)
+    ).rowcount
+
+
+def halts_now(connection: Connection) -> Sequence[sa.Row[Any]]:
+    """The halts in force: flow, since when, by whom."""
+    return connection.execute(sa.select(halts).order_by(halts.c.at)).all()
+
+
+def fates(connection: Connection, flow: str) -> Sequence[sa.Row[Any]]:
+    """Marketing touchpoints of a flow ("*": of all) by state: who got what, and who is still queued."""
+    t = touchpoints.c
+    query = (
+        sa.select(t.flow, t.step, t.state, sa.func.count().label("count"))
+        .where(t.kind == "marketing")
+        .group_by(t.flow, t.step, t.state)
+        .order_by(t.flow, t.step, t.state)
+    )
+    return connection.execute(query if flow == ALL else query.where(t.flow == flow)).all()
+
+
+def recipients(connection: Connection, flow: str, states: Sequence[str], limit: int) -> Sequence[sa.Row[Any]]:
+    """The customers behind `fates`, newest first: id, flow, step, state, when."""
+    t = touchpoints.c
+    query = (
+        sa.select(
+            t.customer_id, t.flow, t.step, t.state, sa.func.coalesce(t.prepared_at, t.due_at).label("at")
+        )
+        .where(t.kind == "marketing", t.state.in_(states))
+        .order_by(t.id.desc())
+        .limit(limit)
+    )
+    return connection.execute(query if flow == ALL else query.where(t.flow == flow)).all()
+
+
+def sweep(connection: Connection, release: Release, now: datetime, limit: int) -> int:
+    """Take rows of paused flows out of the queue, and put rows of flows that run again back. How many were put back.
+
+    A flow is paused by its file. What was paused keeps its due moment; what is put back is due when it was.
+    """
+    paused = [name for name, flow in release.catalog.flows.items() if flow.status == "paused"]
+    versions = _versions(connection, paused)
+    e, t = enrollments.c, touchpoints.c
+    asleep = sa.select(e.id).where(e.state == "waiting", bulk.among(e.flow_id, versions)).limit(limit)
+    if versions:
+        connection.execute(
+            enrollments.update().where(e.id.in_(asleep), e.state == "waiting").values(state="paused")
+        )
+    awake = sa.select(e.id).where(e.state == "paused")
+    if versions:
+        awake = awake.where(sa.not_(bulk.among(e.flow_id, versions)))
+    back = connection.execute(
+        enrollments.update().where(e.id.in_(awake.limit(limit)), e.state == "paused").values(state="waiting")
+    ).rowcount
+    held = sa.select(t.id).where(t.state == "held", t.reason == "the flow is paused", t.flow.not_in(paused))
+    return (
+        back
+        + connection.execute(
+            touchpoints.update()
+            .where(t.id.in_(held.limit(limit)), t.state == "held")
+            .values(state="queued", reason=None, due_at=now, queued_at=now)
+        ).rowcount
+    )
+
+
+def _versions(connection: Connection, flows: Sequence[str]) -> list[int]:
+    if not flows:
+        return []
+    query = sa.select(documents.c.id).where(documents.c.kind == "flow", bulk.among(documents.c.name, flows))
+    return [row[0] for row in connection.execute(query)]
+
+
+def retry_inbox(connection: Connection, ids: Sequence[int]) -> int:
+    """Let parked or waiting inbox rows be mapped again. How many."""
+    query = inbox.update().where(
+        bulk.among(inbox.c.id, ids), inbox.c.state.in_(["parked", "awaiting", "ignored"]), inbox.c.body != b""
+    )
+    return connection.execute(query.values(state="received", reason=None, awaits=None, tries=0)).rowcount
+
+
+def retry_runs(connection: Connection, ids: Sequence[int], now: datetime) -> int:
+    """Let parked runs go on where they stood. How many."""
+    query = enrollments.update().where(bulk.among(enrollments.c.id, ids), enrollments.c.state == "parked")
+    return connection.execute(query.values(state="waiting", due_at=now, reason=None, tries=0)).rowcount

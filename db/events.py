@@ -1,0 +1,250 @@
+"""Events, and what hangs on them: stage entries, consent, and the runs they start or wake."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from afterglow.decide import Event
+from db import bulk
+from db.tables import (
+    EnrollmentState,
+    TouchpointState,
+    accounts,
+    consents,
+    enrollments,
+    events,
+    inbox,
+    runs,
+    stage_entries,
+    touchpoints,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRun:
+    """A run to be started, if its key has not run before."""
+
+    id: int
+    flow: str
+    flow_id: int
+    customer_id: int
+    key: str
+    event_id: int
+    entered_at: datetime
+    due_at: datetime
+
+
+def digests(
+    connection: Connection, keys: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[int, bytes]]:
+    """Id and digest of the events recorded under these (source, key)."""
+    wanted = set(keys)
+    rows = connection.execute(
+        sa.select(events.c.id, events.c.source, events.c.key, events.c.digest).where(
+            bulk.among(events.c.key, sorted({key for _, key in wanted}))
+        )
+    )
+    return {(row.source, row.key): (row.id, row.digest) for row in rows if (row.source, row.key) in wanted}
+
+
+def record(connection: Connection, rows: Sequence[bulk.Row]) -> set[int]:
+    """Insert events given as (id, customer_id, source, key, name, digest, occurred_at, recorded_at, payload).
+
+    The ids of those that are new; the others were recorded by somebody else meanwhile.
+    """
+    columns = (
+        "id",
+        "customer_id",
+        "source",
+        "key",
+        "name",
+        "digest",
+        "occurred_at",
+        "recorded_at",
+        "payload",
+    )
+    return {
+        row[0]
+        for row in bulk.insert(connection, events, columns, rows, on_conflict="DO NOTHING", returning="id")
+    }
+
+
+def enter_stages(connection: Connection, rows: Sequence[bulk.Row]) -> None:
+    """Insert stage entries given as (event_id, stage, customer_id, entered_at)."""
+    bulk.insert(
+        connection,
+        stage_entries,
+        ("event_id", "stage", "customer_id", "entered_at"),
+        rows,
+        on_conflict="DO NOTHING",
+    )
+
+
+def hear_consents(connection: Connection, rows: Sequence[bulk.Row]) -> None:
+    """Record words on consent given as (customer_id, channel, topic, state, basis, evidence, occurred_at).
+
+    The word with the latest `occurred_at` stands, in whatever order they come.
+    """
+    latest: dict[tuple[Any, ...], bulk.Row] = {}
+    for row in sorted(rows, key=lambda row: row[6]):
+        latest[row[:3]] = row
+    bulk.insert(
+        connection,
+        consents,
+        ("customer_id", "channel", "topic", "state", "basis", "evidence", "occurred_at"),
+        list(latest.values()),
+        on_conflict="(customer_id, channel, topic) DO UPDATE SET state = excluded.state, basis = excluded.basis, "
+        "evidence = excluded.evidence, occurred_at = excluded.occurred_at "
+        "WHERE excluded.occurred_at >= consents.occurred_at",
+    )
+
+
+def find_accounts(
+    connection: Connection, wanted: Mapping[tuple[str, str], str]
+) -> dict[tuple[str, str], int]:
+    """The ids of companies given as name by (source, external id); new ones are made, names follow the source."""
+    bulk.insert(
+        connection,
+        accounts,
+        ("source", "external_id", "name"),
+        [(source, external_id, name) for (source, external_id), name in sorted(wanted.items())],
+        on_conflict="(source, external_id) DO UPDATE SET name = excluded.name",
+    )
+    rows = connection.execute(
+        sa.select(accounts.c.id, accounts.c.source, accounts.c.external_id).where(
+            bulk.among(accounts.c.external_id, sorted({external_id for _, external_id in wanted}))
+        )
+    )
+    return {(row.source, row.external_id): row.id for row in rows}
+
+
+def start(connection: Connection, wanted: Sequence[NewRun]) -> int:
+    """Start those runs whose key has not run before. How many were started."""
+    fresh = {
+        row[0]
+        for row in bulk.insert(
+            connection,
+            runs,
+            ("flow", "customer_id", "key", "n", "enrollment_id"),
+            [(run.flow, run.customer_id, run.key, 1, run.id) for run in wanted],
+            on_conflict="DO NOTHING",
+            returning="enrollment_id",
+        )
+    }
+    return insert_enrollments(connection, [run for run in wanted if run.id in fresh])
+
+
+def insert_enrollments(connection: Connection, wanted: Sequence[NewRun]) -> int:
+    """Insert enrollments that stand before their first step, in the fast lane. How many."""
+    bulk.insert(
+        connection,
+        enrollments,
+        (
+            "id",
+            "customer_id",
+            "flow_id",
+            "event_id",
+            "entered_at",
+            "due_at",
+            "state",
+            "lane",
+            "tries",
+            "step",
+        ),
+        [
+            (
+                run.id,
+                run.customer_id,
+                run.flow_id,
+                run.event_id,
+                run.entered_at,
+                run.due_at,
+                "waiting",
+                0,
+                0,
+                FIRST,
+            )
+            for run in wanted
+        ],
+    )
+    return len(wanted)
+
+
+#: Where an enrollment stands before its flow was ever looked at; no step can have this name.
+FIRST = "(first)"
+
+
+def open_runs(connection: Connection, customer_ids: Iterable[int]) -> Sequence[sa.Row[Any]]:
+    """Id, customer, flow version, trigger, entry and state of the open runs of these customers."""
+    e = enrollments.c
+    return connection.execute(
+        sa.select(e.id, e.customer_id, e.flow_id, e.event_id, e.entered_at, e.state).where(
+            bulk.among(e.customer_id, list(set(customer_ids))),
+            e.state.in_([EnrollmentState.WAITING.value, EnrollmentState.SENDING.value]),
+        )
+    ).all()
+
+
+def wake(connection: Connection, waiting: Mapping[int, datetime], sending: Mapping[int, datetime]) -> None:
+    """Look at these runs at these instants: waiting ones themselves, held ones by their queued touchpoint."""
+    bulk.update(
+        connection,
+        enrollments,
+        ("id", "due_at", "lane"),
+        [(run, at, 0) for run, at in waiting.items()],
+        where="t.state = 'waiting' AND t.due_at > v.due_at"
+        if connection.dialect.name == "postgresql"
+        else "t.state = 'waiting'",
+    )
+    bulk.update(
+        connection,
+        touchpoints,
+        ("enrollment_id", "due_at"),
+        [(run, at) for run, at in sending.items()],
+        where=f"t.state = '{TouchpointState.QUEUED.value}'",
+    )
+
+
+def free_awaiting(connection: Connection, now_known: Sequence[str]) -> int:
+    """Let inbox rows be mapped again that waited for these identities. How many."""
+    if not now_known:
+        return 0
+    waiting = (inbox.c.state == "awaiting") & bulk.among(inbox.c.awaits, now_known)
+    return connection.execute(inbox.update().where(waiting).values(state="received", awaits=None)).rowcount
+
+
+def since(
+    connection: Connection, starts: Mapping[int, datetime], names: Iterable[str]
+) -> dict[int, list[Event]]:
+    """Each customer's events with these names at or after the given instant, oldest first."""
+    names = sorted(set(names))
+    if not starts or not names:
+        return {}
+    rows = connection.execute(
+        sa.select(events.c.id, events.c.customer_id, events.c.name, events.c.occurred_at, events.c.payload)
+        .where(
+            bulk.among(events.c.customer_id, list(starts)),
+            events.c.occurred_at >= min(starts.values()),
+            bulk.among(events.c.name, names),
+        )
+        .order_by(events.c.occurred_at, events.c.id)
+    )
+    found: dict[int, list[Event]] = {customer: [] for customer in starts}
+    for row in rows:
+        if row.occurred_at >= starts[row.customer_id]:
+            found[row.customer_id].append(
+                Event(id=row.id, name=row.name, occurred_at=row.occurred_at, payload=row.payload)
+            )
+    return found
+
+
+def payloads(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Payloads of events by id."""
+    rows = connection.execute(
+        sa.select(events.c.id, events.c.payload).where(bulk.among(events.c.id, list(set(ids))))
+    )
+    return {row.id: row.payload for row in rows}

@@ -1,0 +1,106 @@
+"""Customers as flows know them: the row that is locked and the personal data beside it, read and written together."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from afterglow.language.shop import Shop
+from afterglow.local_time import known_zone
+from db import bulk
+from db.tables import customers, profiles
+
+_CUSTOMER = (
+    "id",
+    "account_id",
+    "stage",
+    "stage_at",
+    "orders",
+    "spent",
+    "last_order_at",
+    "since",
+    "forgotten_at",
+)
+_PROFILE = ("email", "phone", "first_name", "last_name", "locale", "timezone", "attributes", "updated_at")
+
+
+@dataclass(kw_only=True, slots=True)
+class Person:
+    """One customer. Mutable: `ingest` changes it in memory and writes it back once per batch."""
+
+    id: int
+    account_id: int | None
+    stage: str | None
+    stage_at: datetime | None
+    orders: int
+    spent: int  # minor units of the shop's currency
+    last_order_at: datetime | None
+    since: datetime
+    forgotten_at: datetime | None
+    email: str | None
+    phone: str | None
+    first_name: str | None
+    last_name: str | None
+    locale: str | None
+    timezone: str | None
+    attributes: dict[str, Any]
+    updated_at: datetime | None
+
+    def facts(self, shop: Shop) -> dict[str, Any]:
+        """What expressions and templates know as `customer`."""
+        return {
+            **self.attributes,
+            "id": str(self.id),
+            "email": self.email,
+            "phone": self.phone,
+            "first_name": self.first_name,
+            "last_name": self.last_name,
+            "locale": self.locale or shop.model.locale,
+            "timezone": self.timezone or shop.model.timezone,
+            "stage": self.stage,
+            "orders": self.orders,
+            "spent": shop.to_major(self.spent),
+            "since": self.since,
+            "last_order_at": self.last_order_at,
+        }
+
+    def zone(self, shop: Shop) -> ZoneInfo:
+        """Where the customer lives; the shop's zone where that is not known."""
+        return (known_zone(self.timezone) if self.timezone else None) or shop.zone
+
+
+_query = sa.select(
+    *(customers.c[name] for name in _CUSTOMER), *(profiles.c[name] for name in _PROFILE)
+).select_from(customers.outerjoin(profiles))
+
+
+def load(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:
+    """Customers by id."""
+    rows = connection.execute(_query.where(bulk.among(customers.c.id, list(set(ids)))))
+    people = {}
+    for row in rows:
+        values: dict[str, Any] = dict(zip((*_CUSTOMER, *_PROFILE), row, strict=True))
+        values["attributes"] = dict(values["attributes"] or {})
+        people[row.id] = Person(**values)
+    return people
+
+
+def lock(connection: Connection, ids: Iterable[int]) -> None:
+    """Lock customers in the order of their ids, waiting for others."""
+    connection.execute(
+        sa.select(customers.c.id)
+        .where(bulk.among(customers.c.id, sorted(set(ids))))
+        .order_by(customers.c.id)
+        .with_for_update(key_share=True)
+    )
+
+
+def save(connection: Connection, people: Mapping[int, Person]) -> None:
+    """Write customers back."""
+    for table, key, names in ((customers, "id", _CUSTOMER[1:]), (profiles, "customer_id", _PROFILE)):
+        rows = [(person.id, *(getattr(person, name) for name in names)) for person in people.values()]
+        bulk.update(connection, table, (key, *names), rows)

@@ -1,0 +1,370 @@
+"""Messages to customers: queueing, claiming those that are due, handing over under a lease, settling."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from db import bulk
+from db.tables import (
+    TouchpointState,
+    consents,
+    contexts,
+    customers,
+    enrollments,
+    halts,
+    suppressions,
+    touchpoints,
+)
+
+#: Of each batch, this share goes to the fast lane first.
+FAST_SHARE = 0.9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewTouchpoint:
+    """A touchpoint to be queued."""
+
+    customer_id: int
+    enrollment_id: int
+    step: str
+    flow: str
+    channel: str
+    template: str
+    kind: str
+    topic: str | None
+    lane: int
+    due_at: datetime
+
+
+def queue(connection: Connection, new: Sequence[NewTouchpoint]) -> None:
+    """Queue touchpoints; the run of each is held until it is settled."""
+    bulk.insert(
+        connection,
+        touchpoints,
+        (
+            "customer_id",
+            "enrollment_id",
+            "step",
+            "flow",
+            "channel",
+            "template",
+            "kind",
+            "topic",
+            "lane",
+            "due_at",
+            "queued_at",
+            "state",
+            "attempts",
+            "tries",
+            "epoch",
+        ),
+        [
+            (
+                t.customer_id,
+                t.enrollment_id,
+                t.step,
+                t.flow,
+                t.channel,
+                t.template,
+                t.kind,
+                t.topic,
+                t.lane,
+                t.due_at,
+                t.due_at,
+                "queued",
+                0,
+                0,
+                0,
+            )
+            for t in new
+        ],
+    )
+
+
+_due = sa.bindparam("now", type_=touchpoints.c.due_at.type)
+_limit = sa.bindparam("limit", type_=sa.Integer)
+_channel = sa.bindparam("channel", type_=sa.Text)
+
+
+def _claim(lane: int) -> sa.Select[tuple[int]]:
+    """Due touchpoints of one channel and lane, their customers locked; locked customers are left out."""
+    return (
+        sa.select(touchpoints.c.id)
+        .join(customers, customers.c.id == touchpoints.c.customer_id)
+        .where(
+            touchpoints.c.state == sa.literal_column("'queued'"),
+            touchpoints.c.tries == 0,
+            touchpoints.c.channel == _channel,
+            touchpoints.c.lane == sa.literal_column(str(lane)),
+            touchpoints.c.due_at <= _due,
+        )
+        .order_by(touchpoints.c.due_at)
+        .limit(_limit)
+        .with_for_update(of=customers, key_share=True, skip_locked=True)
+    )
+
+
+CLAIM_FAST = _claim(0)
+CLAIM_SLOW = _claim(1)
+_CLAIM_ALONE = (
+    sa.select(touchpoints.c.id)
+    .join(customers, customers.c.id == touchpoints.c.customer_id)
+    .where(
+        touchpoints.c.state == sa.literal_column("'queued'"),
+        touchpoints.c.tries > sa.literal_column("0"),
+        touchpoints.c.channel == _channel,
+        touchpoints.c.due_at <= _due,
+    )
+    .order_by(touchpoints.c.id)
+    .limit(_limit)
+    .with_for_update(of=customers, key_share=True, skip_locked=True)
+)
+
+
+def claim(connection: Connection, channel: str, now: datetime, limit: int, *, alone: bool) -> list[int]:
+    """Lock the customers of up to `limit` due touchpoints; the touchpoints' ids."""
+    given = {"channel": channel, "now": now}
+    if alone:
+        return [row[0] for row in connection.execute(_CLAIM_ALONE, {**given, "limit": limit})]
+    fast = connection.execute(CLAIM_FAST, {**given, "limit": int(limit * FAST_SHARE)}).all()
+    slow = connection.execute(CLAIM_SLOW, {**given, "limit": limit - len(fast)}).all()
+    return [row[0] for row in (*fast, *slow)]
+
+
+def lock(connection: Connection, ids: Sequence[int]) -> None:
+    """Lock the customers of these touchpoints, waiting for others."""
+    connection.execute(
+        sa.select(customers.c.id)
+        .where(
+            customers.c.id.in_(sa.select(touchpoints.c.customer_id).where(bulk.among(touchpoints.c.id, ids)))
+        )
+        .order_by(customers.c.id)
+        .with_for_update(key_share=True)
+    )
+
+
+def queued(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[sa.Row[Any]]:
+    """The touchpoints that are still queued and due, with the run that each belongs to."""
+    t, e = touchpoints.c, enrollments.c
+    return connection.execute(
+        sa.select(
+            t.id,
+            t.customer_id,
+            t.enrollment_id,
+            t.step,
+            t.flow,
+            t.channel,
+            t.template,
+            t.kind,
+            t.topic,
+            t.due_at,
+            t.queued_at,
+            t.attempts,
+            t.epoch,
+            e.flow_id,
+            e.event_id,
+            e.entered_at,
+        )
+        .join(enrollments, e.id == t.enrollment_id)
+        .where(bulk.among(t.id, ids), t.state == "queued", t.due_at <= now)
+    ).all()
+
+
+def also_queued(
+    connection: Connection, customer_ids: Sequence[int], channel: str, now: datetime
+) -> list[int]:
+    """All due touchpoints of these (locked) customers on a channel, so that they can be ranked together."""
+    rows = connection.execute(
+        sa.select(touchpoints.c.id).where(
+            bulk.among(touchpoints.c.customer_id, list(set(customer_ids))),
+            touchpoints.c.state == "queued",
+            touchpoints.c.tries == 0,
+            touchpoints.c.channel == channel,
+            touchpoints.c.due_at <= now,
+        )
+    )
+    return [row[0] for row in rows]
+
+
+def sent_marketing(
+    connection: Connection, customer_ids: Iterable[int], after: datetime
+) -> dict[int, list[datetime]]:
+    """When marketing went (or may have gone) to these customers after an instant: what caps count."""
+    rows = connection.execute(
+        sa.select(touchpoints.c.customer_id, touchpoints.c.prepared_at).where(
+            bulk.among(touchpoints.c.customer_id, list(set(customer_ids))),
+            touchpoints.c.prepared_at > after,
+            touchpoints.c.kind == "marketing",
+            touchpoints.c.state.in_(["sending", "sent", "in_doubt"]),
+        )
+    )
+    found: dict[int, list[datetime]] = {}
+    for row in rows:
+        found.setdefault(row.customer_id, []).append(row.prepared_at)
+    return found
+
+
+def consents_of(
+    connection: Connection, customer_ids: Iterable[int], channel: str
+) -> dict[int, list[tuple[str, bool]]]:
+    """What these customers said about a channel: (topic, granted)."""
+    rows = connection.execute(
+        sa.select(consents.c.customer_id, consents.c.topic, consents.c.state).where(
+            bulk.among(consents.c.customer_id, list(set(customer_ids))), consents.c.channel == channel
+        )
+    )
+    found: dict[int, list[tuple[str, bool]]] = {}
+    for row in rows:
+        found.setdefault(row.customer_id, []).append((row.topic, row.state == "granted"))
+    return found
+
+
+def suppressed(connection: Connection, channel: str, digests: Iterable[str]) -> dict[str, str]:
+    """Which of these address hashes are suppressed, and for what ("marketing" or "everything")."""
+    rows = connection.execute(
+        sa.select(suppressions.c.digest, suppressions.c.covers).where(
+            suppressions.c.channel == channel, bulk.among(suppressions.c.digest, sorted(set(digests)))
+        )
+    )
+    return {row.digest: row.covers for row in rows}
+
+
+def halted(connection: Connection) -> frozenset[str]:
+    """Flows whose marketing is halted; "*" stands for all."""
+    return frozenset(row[0] for row in connection.execute(sa.select(halts.c.flow)))
+
+
+def hand_over(connection: Connection, rows: Sequence[bulk.Row]) -> None:
+    """Mark touchpoints as handed to the provider, given as (id, template_id, prepared_at, leased_until)."""
+    bulk.update(
+        connection,
+        touchpoints,
+        ("id", "template_id", "prepared_at", "leased_until", "state"),
+        [(*row, "sending") for row in rows],
+    )
+    _again(connection, [row[0] for row in rows])
+
+
+def _again(connection: Connection, ids: Sequence[int]) -> None:
+    connection.execute(
+        touchpoints.update()
+        .where(bulk.among(touchpoints.c.id, ids))
+        .values(attempts=touchpoints.c.attempts + 1, epoch=touchpoints.c.epoch + 1, tries=0)
+    )
+
+
+def keep_contexts(connection: Connection, rows: Sequence[bulk.Row]) -> None:
+    """Pin what touchpoints are rendered with, given as (touchpoint_id, customer_id, facts)."""
+    bulk.insert(
+        connection,
+        contexts,
+        ("touchpoint_id", "customer_id", "facts"),
+        rows,
+        on_conflict="(touchpoint_id) DO UPDATE SET facts = excluded.facts",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """The end of a touchpoint."""
+
+    id: int
+    state: TouchpointState
+    at: datetime
+    reason: str | None = None
+    provider_id: str | None = None
+    template_id: int | None = None
+    prepared_at: datetime | None = None
+
+
+def close(connection: Connection, ended: Sequence[Settled]) -> None:
+    """End touchpoints that were never handed to a provider."""
+    bulk.update(
+        connection,
+        touchpoints,
+        ("id", "state", "settled_at", "reason", "provider_id", "template_id", "prepared_at", "tries"),
+        [
+            (s.id, s.state.value, s.at, s.reason, s.provider_id, s.template_id, s.prepared_at, 0)
+            for s in ended
+        ],
+    )
+
+
+def settle(connection: Connection, ended: Sequence[tuple[Settled, int]]) -> set[int]:
+    """End touchpoints that were handed over, given with the epoch of the handing. The ids really ended.
+
+    A worker that stood still past its lease settles nothing: the epoch or the state has changed meanwhile.
+    """
+    ids = [settled.id for settled, _ in ended]
+    epochs = {settled.id: epoch for settled, epoch in ended}
+    rows = connection.execute(
+        sa.select(touchpoints.c.id, touchpoints.c.epoch)
+        .where(bulk.among(touchpoints.c.id, sorted(ids)), touchpoints.c.state == "sending")
+        .order_by(touchpoints.c.id)
+        .with_for_update()
+    )
+    mine = {row.id for row in rows if row.epoch == epochs[row.id]}
+    bulk.update(
+        connection,
+        touchpoints,
+        ("id", "state", "settled_at", "leased_until", "reason", "provider_id"),
+        [(s.id, s.state.value, s.at, None, s.reason, s.provider_id) for s, _ in ended if s.id in mine],
+    )
+    return mine
+
+
+def defer(connection: Connection, rows: Sequence[tuple[int, datetime, str | None]]) -> None:
+    """Look at queued touchpoints again later, given as (id, due_at, reason); they leave the fast lane."""
+    bulk.update(
+        connection, touchpoints, ("id", "due_at", "reason", "lane", "tries"), [(*row, 1, 0) for row in rows]
+    )
+
+
+def hold(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
+    """Take touchpoints out of the queue until a person says otherwise, given as (id, reason)."""
+    bulk.update(
+        connection,
+        touchpoints,
+        ("id", "state", "reason", "tries"),
+        [(id_, "held", reason, 0) for id_, reason in rows],
+    )
+
+
+def requeue(connection: Connection, rows: Sequence[tuple[int, int, datetime, str | None]]) -> set[int]:
+    """Put handed-over touchpoints back, given as (id, epoch, due_at, reason). The ids really put back."""
+    found = connection.execute(
+        sa.select(touchpoints.c.id, touchpoints.c.epoch)
+        .where(bulk.among(touchpoints.c.id, sorted(row[0] for row in rows)), touchpoints.c.state == "sending")
+        .order_by(touchpoints.c.id)
+        .with_for_update()
+    )
+    epochs = {row[0]: row[1] for row in rows}
+    mine = {row.id for row in found if row.epoch == epochs[row.id]}
+    bulk.update(
+        connection,
+        touchpoints,
+        ("id", "due_at", "reason", "state", "leased_until"),
+        [(id_, due_at, reason, "queued", None) for id_, _, due_at, reason in rows if id_ in mine],
+    )
+    return mine
+
+
+def expired(connection: Connection, now: datetime, limit: int) -> Sequence[sa.Row[Any]]:
+    """Touchpoints whose lease ran out: the worker died, or stands still, between handing over and settling."""
+    t = touchpoints.c
+    return connection.execute(
+        sa.select(t.id, t.customer_id, t.enrollment_id, t.step, t.kind, t.epoch, t.attempts, t.leased_until)
+        .where(t.state == "sending", t.leased_until < now)
+        .order_by(t.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+
+
+def back_off(attempts: int) -> timedelta:
+    """How long to wait before the next attempt after so many: one minute, then twice as long, at most six hours."""
+    return min(timedelta(minutes=2 ** max(0, attempts - 1)), timedelta(hours=6))

@@ -1,0 +1,135 @@
+"""Runs that are due take their next steps: a batch in one transaction.
+
+1. Claim: lock the customers of due runs. Read the runs again, now that nobody else can move them.
+2. Load every fact that the batch can need, in a handful of queries.
+3. Call the pure `decide` for each.
+4. Write: where each run stands, the touchpoints it queued, the answers it took, what it did.
+
+There is no lease: nothing here has an effect outside the database, so a worker that dies rolls back.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from afterglow.decide import Facts, Outcome, Run, decide
+from afterglow.language.flow import Flow
+from db import bulk, enrollments, events, people, touchpoints
+from db.app import App
+from db.catalog import Release
+from db.tables import enrollments as enrollments_table
+from db.touchpoints import NewTouchpoint
+from workers.facts import load_facts
+
+
+@dataclass(slots=True)
+class Advance:
+    """The work on runs."""
+
+    app: App
+    table: str = "enrollments"
+    batch: int = 500
+    #: Filled by `do`: whether touchpoints were queued.
+    queued: bool = field(default=False)
+
+    def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
+        return enrollments.claim(connection, now, limit, alone=alone)
+
+    def lock(self, connection: Connection, ids: Sequence[int]) -> None:
+        enrollments.lock(connection, ids)
+
+    def park(self, connection: Connection, item: int, reason: str, now: datetime) -> None:
+        query = enrollments_table.update().where(enrollments_table.c.id == item)
+        connection.execute(query.values(state="parked", due_at=None, reason=reason))
+
+    def do(self, connection: Connection, ids: Sequence[int], now: datetime) -> None:
+        rows = enrollments.due(connection, ids, now)
+        if not rows:
+            return
+        release = self.app.catalog.current(connection)
+        flows = self.app.catalog.flows(connection, [row.flow_id for row in rows])
+        facts = _load_facts(connection, rows, flows, release)
+        moves: list[bulk.Row] = []
+        queued: list[NewTouchpoint] = []
+        notes: list[bulk.Row] = []
+        taken: list[bulk.Row] = []
+        for row in rows:
+            flow = flows[row.flow_id]
+            at = self.app.clock.moment(row.due_at, now)
+            if _is_paused(release, flow):
+                moves.append((row.id, "paused", row.step, row.due_at, row.until, row.lane, None, None))
+                continue
+            run = Run(
+                customer_id=row.customer_id,
+                event_id=row.event_id,
+                entered_at=row.entered_at,
+                step=flow.first if row.step == events.FIRST else row.step,
+                until=row.until,
+            )
+            outcome = decide(flow, run, facts[row.id], at)
+            lane = _lane(row.lane, run, outcome)
+            moves.append(_move(row.id, outcome, lane, at))
+            notes.extend(
+                (row.customer_id, row.id, at, decision.verb, decision.step, dict(decision.detail) or None)
+                for decision in outcome.decisions
+            )
+            taken.extend((row.id, step, event) for step, event in outcome.answers)
+            if outcome.queued is not None:
+                queued.append(_touchpoint(release, flow, row.id, row.customer_id, outcome, lane, at))
+        enrollments.move(connection, moves)
+        touchpoints.queue(connection, queued)
+        enrollments.answer(connection, taken)
+        enrollments.note(connection, notes)
+        self.queued |= bool(queued)
+
+
+def _is_paused(release: Release, flow: Flow) -> bool:
+    """Whether the flow stands still now, whatever the version says that the run began in."""
+    current = release.catalog.flows.get(flow.name)
+    return current is not None and current.status == "paused"
+
+
+def _load_facts(
+    connection: Connection, rows: Sequence[Any], flows: Mapping[int, Flow], release: Release
+) -> dict[int, Facts]:
+    """What each run of the batch can know, by run."""
+    return load_facts(
+        connection,
+        [(row.id, row.customer_id, row.event_id, row.entered_at, flows[row.flow_id]) for row in rows],
+        people.load(connection, (row.customer_id for row in rows)),
+        release.catalog.shop,
+    )
+
+
+def _lane(lane: int, run: Run, outcome: Outcome) -> int:
+    """A run stays in the fast lane until it begins to wait; an event that wakes it brings it back there."""
+    return 1 if outcome.state == "waiting" else lane
+
+
+def _move(run: int, outcome: Outcome, lane: int, at: datetime) -> bulk.Row:
+    ended_at = at if outcome.state in ("finished", "stopped") else None
+    return (run, outcome.state, outcome.step, outcome.due_at, outcome.until, lane, outcome.reason, ended_at)
+
+
+def _touchpoint(
+    release: Release, flow: Flow, run: int, customer: int, outcome: Outcome, lane: int, at: datetime
+) -> NewTouchpoint:
+    queued = outcome.queued
+    assert queued is not None
+    mail = release.catalog.mails.get(queued.template)
+    kind = "team" if queued.team else mail.kind if mail else "marketing"
+    return NewTouchpoint(
+        customer_id=customer,
+        enrollment_id=run,
+        step=queued.step,
+        flow=flow.name,
+        channel=queued.template.partition("/")[0],
+        template=queued.template,
+        kind=kind,
+        topic=(mail.topic if mail and mail.topic else flow.topic) if kind == "marketing" else None,
+        lane=0 if kind == "service" else lane,
+        due_at=at,
+    )

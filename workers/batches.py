@@ -1,0 +1,127 @@
+"""How every kind of work is done: claim a batch, do it in one transaction, and lose nothing when that fails.
+
+1. Find due items and lock their customers; skip those that others hold.
+2. Announce the batch (see `db.claims`), then do all of it and commit.
+3. A batch that raises is rolled back and split in halves, until the one item that cannot be done is alone; that one
+   is parked with its reason (19 transactions for one among 500).
+4. Items whose process died before run alone.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.engine import Connection
+
+from db import claims
+from db.app import App
+
+log = structlog.get_logger()
+
+#: SQLite has one writer: two threads on the same kind of work would only take each other's.
+_turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+class Work(Protocol):
+    """One kind of work on rows of one table."""
+
+    #: Name of the table, as in `claims.kind`.
+    table: str
+    #: How many items are claimed at once.
+    batch: int
+
+    def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
+        """Lock up to `limit` due items (only items that must run alone, or only others) and give their ids."""
+
+    def lock(self, connection: Connection, ids: Sequence[int]) -> None:
+        """Lock these items, waiting for others."""
+
+    def do(self, connection: Connection, ids: Sequence[int], now: datetime) -> None:
+        """Do what is still due among the locked items."""
+
+    def park(self, connection: Connection, item: int, reason: str, now: datetime) -> None:
+        """Set one item aside for a person to look at."""
+
+
+def run_batch(app: App, work: Work) -> int:
+    """Do one batch, and one item that must run alone. How many items were claimed."""
+    if app.database.is_sqlite:
+        with _turns[f"{app.database.url} {work.table}"]:
+            return _run(app, work, alone=False) + _run(app, work, alone=True)
+    return _run(app, work, alone=False) + _run(app, work, alone=True)
+
+
+def _run(app: App, work: Work, *, alone: bool) -> int:
+    limit = 1 if alone else work.batch
+    ids: list[int] = []
+    claim = None
+    try:
+        if app.database.is_sqlite:
+            with app.reading() as connection:
+                now = app.clock.now(connection)
+                ids = work.find(connection, now, limit, alone=alone)
+            if ids:
+                with app.writing() as connection:
+                    claim = claims.announce_in(connection, work.table, ids, now)
+                with app.writing() as connection:
+                    claims.take(connection, claim)
+                    work.do(connection, ids, now)
+            return len(ids)
+        with app.writing() as connection:
+            now = app.clock.now(connection)
+            ids = work.find(connection, now, limit, alone=alone)
+            if ids:
+                claim = claims.announce(app.database, work.table, ids, now)
+                claims.take(connection, claim)
+                work.do(connection, ids, now)
+        return len(ids)
+    except claims.ClaimLostError:
+        return len(ids)
+    except Exception as error:
+        if claim is not None:
+            claims.withdraw(app.database, claim)
+        if not ids or _is_passing(error):
+            raise
+        log.warning(
+            "batch failed, trying its halves", table=work.table, items=len(ids), error=type(error).__name__
+        )
+        _halves(app, work, ids, error)
+        return len(ids)
+
+
+def _halves(app: App, work: Work, ids: Sequence[int], error: Exception) -> None:
+    """Do the items in halves; the one that fails alone is parked with its reason."""
+    if len(ids) == 1:
+        with app.writing() as connection:
+            work.lock(connection, ids)
+            work.park(connection, ids[0], told(error), app.clock.now(connection))
+        log.error("item parked", table=work.table, item=ids[0], exc_info=error)
+        return
+    middle = len(ids) // 2
+    for half in (ids[:middle], ids[middle:]):
+        try:
+            with app.writing() as connection:
+                work.lock(connection, half)
+                work.do(connection, half, app.clock.now(connection))
+        except Exception as problem:
+            if _is_passing(problem):
+                raise
+            _halves(app, work, half, problem)
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the trouble is the connection's or another transaction's, and not the items'."""
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError) or (
+        isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    )
+
+
+def told(error: Exception) -> str:
+    """The error in one line, without the statement's parameters, which may hold personal data."""
+    text = str(error.orig) if isinstance(error, sa.exc.DBAPIError) else str(error)
+    first = text.strip().splitlines()[0] if text.strip() else ""
+    return f"{type(error).__name__}: {first}"[:300]

@@ -1,0 +1,444 @@
+"""From the inbox to events: what each element of a webhook becomes, a batch in one transaction.
+
+1. Map each element with its source's file; what cannot be mapped is parked with its reason, never refused.
+2. Tell repeats (same key, same mapped event) from conflicts (same key, another event: parked).
+3. Find or make the customer. An element that names only an order we do not know waits for that order.
+4. Lock the customers, record the events, and what they say: profile, consent, stage, orders.
+5. Start the flows that the event or the stage starts, and wake the runs that wait for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from afterglow.decide import run_key
+from afterglow.language.flow import Flow
+from afterglow.language.shop import Kind, Shop
+from afterglow.mapping import Ignored, Mapped, Unmappable, map_element
+from afterglow.native import NATIVE_SOURCES, map_native
+from db import bulk, events, identity, people
+from db.app import App
+from db.catalog import Release
+from db.events import NewRun
+from db.identity import Identity
+from db.people import Person
+from db.tables import InboxState, enrollments, inbox
+from db.tables import events as events_table
+
+
+@dataclass(kw_only=True, slots=True)
+class Arrival:
+    """One element on its way to becoming an event."""
+
+    inbox_id: int
+    source: str
+    key: str
+    at: datetime  # when it counts as received
+    mapped: Mapped
+    digest: bytes
+    event_id: int = 0
+    customer_id: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
+class Fate:
+    """What became of an inbox row."""
+
+    state: InboxState
+    reason: str | None = None
+    customer_id: int | None = None
+    awaits: str | None = None
+
+
+@dataclass(slots=True)
+class Ingest:
+    """The work on the inbox."""
+
+    app: App
+    table: str = "inbox"
+    batch: int = 250
+    #: Filled by `do`: whether there are new runs or newly due ones.
+    woke: bool = field(default=False)
+
+    def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
+        rows = connection.execute(
+            sa.select(inbox.c.id)
+            .where(inbox.c.state == "received", inbox.c.tries > 0 if alone else inbox.c.tries == 0)
+            .order_by(inbox.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return [row.id for row in rows]
+
+    def lock(self, connection: Connection, ids: Sequence[int]) -> None:
+        connection.execute(sa.select(inbox.c.id).where(bulk.among(inbox.c.id, ids)).with_for_update())
+
+    def park(self, connection: Connection, item: int, reason: str, now: datetime) -> None:
+        connection.execute(inbox.update().where(inbox.c.id == item).values(state="parked", reason=reason))
+
+    def do(self, connection: Connection, ids: Sequence[int], now: datetime) -> None:
+        release = self.app.catalog.current(connection)
+        fates: dict[int, Fate] = {}
+        arrivals = _without_repeats(connection, self._mapped(connection, ids, now, release, fates), fates)
+        secret = self.app.settings.secrets[0]
+        arrivals = _identified(connection, secret, arrivals, fates)
+        people.lock(connection, [arrival.customer_id for arrival in arrivals])
+        arrivals = _recorded(connection, arrivals, fates, now)
+        persons = people.load(connection, [arrival.customer_id for arrival in arrivals])
+        starting = self._take_in(connection, release, arrivals, persons, fates)
+        self.woke |= bool(events.start(connection, starting))
+        self.woke |= self._wake(connection, arrivals)
+        bulk.update(
+            connection,
+            inbox,
+            ("id", "state", "reason", "customer_id", "awaits", "tries"),
+            [
+                (row, fate.state.value, fate.reason, fate.customer_id, fate.awaits, 0)
+                for row, fate in fates.items()
+            ],
+        )
+        if events.free_awaiting(connection, _new_orders(arrivals)):
+            self.app.hint("ingest")
+
+    def _mapped(
+        self,
+        connection: Connection,
+        ids: Sequence[int],
+        now: datetime,
+        release: Release,
+        fates: dict[int, Fate],
+    ) -> list[Arrival]:
+        """The elements that say something, oldest event first."""
+        rows = connection.execute(
+            sa.select(
+                inbox.c.id, inbox.c.source, inbox.c.key, inbox.c.headers, inbox.c.body, inbox.c.received_at
+            ).where(bulk.among(inbox.c.id, ids), inbox.c.state == "received")
+        )
+        arrivals = []
+        for row in rows:
+            at = self.app.clock.moment(row.received_at, now)
+            try:
+                mapped = _map(release, row, at)
+            except Unmappable as error:
+                fates[row.id] = Fate(state=InboxState.PARKED, reason=str(error))
+                continue
+            if isinstance(mapped, Ignored):
+                fates[row.id] = Fate(state=InboxState.IGNORED, reason=mapped.reason)
+                continue
+            arrivals.append(
+                Arrival(
+                    inbox_id=row.id,
+                    source=row.source,
+                    key=row.key,
+                    at=at,
+                    mapped=mapped,
+                    digest=bytes.fromhex(mapped.digest()),
+                )
+            )
+        return sorted(arrivals, key=lambda arrival: (arrival.mapped.occurred_at, arrival.inbox_id))
+
+    def _take_in(
+        self,
+        connection: Connection,
+        release: Release,
+        arrivals: Sequence[Arrival],
+        persons: dict[int, Person],
+        fates: dict[int, Fate],
+    ) -> list[NewRun]:
+        """Write what the events say about their customers; the runs that they start."""
+        catalog = release.catalog
+        companies = {
+            (arrival.source, arrival.mapped.account.id): arrival.mapped.account.name
+            for arrival in arrivals
+            if arrival.mapped.account is not None
+        }
+        account_ids = events.find_accounts(connection, companies) if companies else {}
+        starting: list[tuple[Flow, Arrival, str]] = []
+        for arrival in arrivals:
+            mapped, person = arrival.mapped, persons[arrival.customer_id]
+            fate = fates[arrival.inbox_id]
+            fate.reason = _learn(person, mapped, catalog.shop)
+            if mapped.account is not None:
+                person.account_id = account_ids[arrival.source, mapped.account.id]
+            names = {**mapped.payload, "customer": person.facts(catalog.shop), "shop": catalog.shop.facts}
+            for flow in (
+                *catalog.started_by_event.get(mapped.event, ()),
+                *(catalog.started_by_stage.get(mapped.stage, ()) if mapped.stage else ()),
+            ):
+                if flow.when is not None and not flow.when.is_true(names):
+                    continue
+                key = run_key(flow.once_per, names, arrival.event_id)
+                if key is not None:
+                    starting.append((flow, arrival, key))
+        people.save(connection, persons)
+        _write_words(connection, arrivals)
+        ids = bulk.next_ids(connection, enrollments, len(starting))
+        return [
+            NewRun(
+                id=id_,
+                flow=flow.name,
+                flow_id=release.flow_id(flow.name),
+                customer_id=arrival.customer_id,
+                key=key,
+                event_id=arrival.event_id,
+                entered_at=arrival.mapped.occurred_at,
+                due_at=arrival.at,
+            )
+            for id_, (flow, arrival, key) in zip(ids, starting, strict=True)
+        ]
+
+    def _wake(self, connection: Connection, arrivals: Sequence[Arrival]) -> bool:
+        """Bring forward every open run that listens to one of these events; only `decide` says what it means."""
+        by_customer: dict[int, list[Arrival]] = {}
+        for arrival in arrivals:
+            by_customer.setdefault(arrival.customer_id, []).append(arrival)
+        open_runs = events.open_runs(connection, by_customer)
+        flows = self.app.catalog.flows(connection, [run.flow_id for run in open_runs])
+        waiting: dict[int, datetime] = {}
+        sending: dict[int, datetime] = {}
+        for run in open_runs:
+            for arrival in by_customer[run.customer_id]:
+                if (
+                    arrival.mapped.event in flows[run.flow_id].listens_to
+                    and arrival.event_id != run.event_id
+                    and arrival.mapped.occurred_at >= run.entered_at
+                ):
+                    (waiting if run.state == "waiting" else sending).setdefault(run.id, arrival.at)
+        events.wake(connection, waiting, sending)
+        return bool(waiting or sending)
+
+
+def _map(release: Release, row: sa.Row[Any], at: datetime) -> Mapped | Ignored:
+    catalog = release.catalog
+    if row.source in NATIVE_SOURCES:
+        mapped: Mapped | Ignored = map_native(row.body, received_at=at)
+    else:
+        source = catalog.sources.get(row.source)
+        if source is None:
+            raise Unmappable(
+                f"no source '{row.source}' is in force; add flows/sources/{row.source}.yaml and apply"
+            )
+        mapped = map_element(source, row.headers, row.body, received_at=at)
+    if isinstance(mapped, Mapped) and mapped.stage is not None and mapped.stage not in catalog.stage_names:
+        raise Unmappable(f"'{mapped.stage}' is not a stage of this shop; see flows/stages.yaml")
+    return mapped
+
+
+def _without_repeats(
+    connection: Connection, arrivals: list[Arrival], fates: dict[int, Fate]
+) -> list[Arrival]:
+    """The arrivals that are the first under their key."""
+    seen = {
+        key: digest
+        for key, (_, digest) in events.digests(connection, [(a.source, a.key) for a in arrivals]).items()
+    }
+    first = []
+    for arrival in arrivals:
+        key = (arrival.source, arrival.key)
+        if key not in seen:
+            seen[key] = arrival.digest
+            first.append(arrival)
+        else:
+            fates[arrival.inbox_id] = _repeat(arrival, seen[key])
+    return first
+
+
+def _repeat(arrival: Arrival, digest: bytes) -> Fate:
+    if arrival.digest == digest:
+        return Fate(state=InboxState.MAPPED, reason="a repeat of an event that is recorded already")
+    return Fate(
+        state=InboxState.PARKED,
+        reason=f"conflict: another {arrival.mapped.event} was recorded under the same key; compare the two",
+    )
+
+
+def _identified(
+    connection: Connection, secret: bytes, arrivals: Sequence[Arrival], fates: dict[int, Fate]
+) -> list[Arrival]:
+    """Give every arrival its customer: a known one, one made now, or (for an unknown order) none yet."""
+    wanted = [_identities(secret, arrival) for arrival in arrivals]
+    customers = identity.known(connection, (one for ones in wanted for one in ones))
+    unknown = sum(
+        1
+        for arrival, ones in zip(arrivals, wanted, strict=True)
+        if not any(one in customers for one in ones) and _can_be_made(arrival)
+    )
+    fresh = iter(bulk.next_ids(connection, people.customers, unknown))
+    created: dict[int, datetime] = {}
+    claimed: dict[Identity, int] = {}
+    identified = []
+    for arrival, ones in zip(arrivals, wanted, strict=True):
+        customer = arrival.mapped.customer.customer_id
+        if customer is None:
+            customer = next((customers[one] for one in ones if one in customers), None)
+        if customer is None and not _can_be_made(arrival):
+            awaits = "/".join(ones[-1]) if ones else None
+            fates[arrival.inbox_id] = Fate(
+                state=InboxState.AWAITING, reason="it names an order that has not come yet", awaits=awaits
+            )
+            continue
+        if customer is None:
+            customer = next(fresh)
+            created[customer] = arrival.mapped.occurred_at
+        for one in ones:
+            if one not in customers:
+                customers[one] = claimed[one] = customer
+        arrival.customer_id = customer
+        identified.append(arrival)
+    settled = identity.settle(connection, claimed, created)
+    for arrival, ones in zip(arrivals, wanted, strict=True):
+        mine = next((settled[one] for one in ones if one in settled), None)
+        if arrival.customer_id in created and mine is not None:
+            arrival.customer_id = mine
+        fates.setdefault(
+            arrival.inbox_id, Fate(state=InboxState.MAPPED, customer_id=arrival.customer_id or None)
+        )
+    return identified
+
+
+def _identities(secret: bytes, arrival: Arrival) -> list[Identity]:
+    """What names the customer, strongest first."""
+    who = arrival.mapped.customer
+    ones: list[Identity] = []
+    if who.external_id is not None:
+        ones.append((arrival.source, who.external_id))
+    if who.email is not None:
+        ones.append(identity.email_identity(secret, who.email))
+    order_id = who.order_id or _order_id(arrival)
+    if order_id is not None:
+        ones.append(identity.order_identity(arrival.source, order_id))
+    return ones
+
+
+def _can_be_made(arrival: Arrival) -> bool:
+    """Whether this arrival says enough about a person to make a customer of them."""
+    who = arrival.mapped.customer
+    return who.external_id is not None or who.email is not None or who.customer_id is not None
+
+
+def _order_id(arrival: Arrival) -> str | None:
+    order = arrival.mapped.payload.get("order")
+    found = order.get("id") if isinstance(order, dict) else None
+    return str(found) if found is not None else None
+
+
+def _new_orders(arrivals: Sequence[Arrival]) -> list[str]:
+    """The orders that became known, as `awaits` writes them."""
+    return [
+        "/".join(identity.order_identity(arrival.source, order_id))
+        for arrival in arrivals
+        if (order_id := _order_id(arrival)) is not None
+    ]
+
+
+def _recorded(
+    connection: Connection, arrivals: Sequence[Arrival], fates: dict[int, Fate], now: datetime
+) -> list[Arrival]:
+    """Insert the events; the arrivals whose event is new."""
+    for arrival, id_ in zip(arrivals, bulk.next_ids(connection, events_table, len(arrivals)), strict=True):
+        arrival.event_id = id_
+    new = events.record(
+        connection,
+        [
+            (
+                arrival.event_id,
+                arrival.customer_id,
+                arrival.source,
+                arrival.key,
+                arrival.mapped.event,
+                arrival.digest,
+                arrival.mapped.occurred_at,
+                arrival.at,
+                arrival.mapped.payload,
+            )
+            for arrival in arrivals
+        ],
+    )
+    late = [arrival for arrival in arrivals if arrival.event_id not in new]
+    if late:  # another worker recorded them between our look and our insert
+        stored = events.digests(connection, [(arrival.source, arrival.key) for arrival in late])
+        for arrival in late:
+            fates[arrival.inbox_id] = _repeat(arrival, stored[arrival.source, arrival.key][1])
+    return [arrival for arrival in arrivals if arrival.event_id in new]
+
+
+def _learn(person: Person, mapped: Mapped, shop: Shop) -> str | None:
+    """Change a person by what an event says; a remark where something of it could not be used.
+
+    News that is older than what we know only fills gaps. A stage is older when it was entered earlier, never because
+    of its place in the list: the journey is a loop.
+    """
+    newer = person.updated_at is None or mapped.occurred_at >= person.updated_at
+    who = mapped.customer
+    for name in ("email", "phone", "first_name", "last_name", "locale", "timezone"):
+        said = getattr(who, name)
+        if said is not None and (newer or getattr(person, name) is None):
+            setattr(person, name, said)
+    remarks = []
+    for name, said in who.attributes.items():
+        kind = shop.model.attributes.get(name)
+        if said is None or kind is None:
+            continue
+        if not _is_kind(said, kind):
+            remarks.append(f"attribute {name} is not a {kind} and was left out")
+        elif newer or name not in person.attributes:
+            person.attributes[name] = said
+    if newer:
+        person.updated_at = mapped.occurred_at
+    if mapped.stage is not None and (person.stage_at is None or mapped.occurred_at >= person.stage_at):
+        person.stage, person.stage_at = mapped.stage, mapped.occurred_at
+    if mapped.event == shop.model.order_event:
+        person.orders += 1
+        person.spent += shop.to_minor(_amount(mapped, "order", "total"))
+        person.last_order_at = max(person.last_order_at or mapped.occurred_at, mapped.occurred_at)
+    person.spent -= shop.to_minor(_amount(mapped, "refund", "amount"))
+    return "; ".join(remarks) or None
+
+
+def _is_kind(value: object, kind: Kind) -> bool:
+    match kind:
+        case "text" | "date":
+            return isinstance(value, str)
+        case "number":
+            return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        case "yes-no":
+            return isinstance(value, bool)
+
+
+def _amount(mapped: Mapped, name: str, part: str) -> Decimal:
+    holder = mapped.payload.get(name)
+    value = holder.get(part) if isinstance(holder, dict) else None
+    return Decimal(value) if isinstance(value, Decimal | int) else Decimal(0)
+
+
+def _write_words(connection: Connection, arrivals: Sequence[Arrival]) -> None:
+    """Stage entries and consents."""
+    events.enter_stages(
+        connection,
+        [
+            (arrival.event_id, arrival.mapped.stage, arrival.customer_id, arrival.mapped.occurred_at)
+            for arrival in arrivals
+            if arrival.mapped.stage is not None
+        ],
+    )
+    events.hear_consents(
+        connection,
+        [
+            (
+                arrival.customer_id,
+                "email",
+                consent.topic,
+                consent.state,
+                "consent",
+                {"source": arrival.source, "event": arrival.event_id},
+                consent.at or arrival.mapped.occurred_at,
+            )
+            for arrival in arrivals
+            if (consent := arrival.mapped.consent) is not None
+        ],
+    )

@@ -1,0 +1,66 @@
+"""Looking after what died, stands still or has become too old. Everything here may run anywhere, any number of times."""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.engine import Connection
+
+from db import bulk, claims, control
+from db.app import App
+from db.tables import identities, inbox
+from workers.deliver import resolve
+
+log = structlog.get_logger()
+
+#: Rows changed by one statement of tending.
+BATCH = 1000
+
+
+def tend(app: App) -> None:
+    """One round."""
+    with app.writing() as connection:
+        now = app.clock.now(connection)
+        died = claims.bury(connection, now)
+        freed = free_awaiting(connection)
+        moved = control.sweep(connection, app.catalog.current(connection), now, BATCH)
+        emptied = empty_bodies(connection, now - timedelta(days=app.settings.keep_webhooks_days))
+    in_doubt = resolve(app)
+    if died or in_doubt:
+        log.warning("a worker did not come back", batches=died, in_doubt=in_doubt)
+    if emptied:
+        log.info("old webhook bodies emptied", rows=emptied)
+    hints = [
+        kind
+        for kind, found in (("ingest", freed), ("advance", moved or in_doubt), ("deliver", moved))
+        if found
+    ]
+    if hints:
+        app.hint(*hints)
+
+
+def free_awaiting(connection: Connection) -> int:
+    """Let elements be mapped again whose order has come meanwhile. How many."""
+    waiting = sa.select(inbox.c.awaits).where(inbox.c.state == "awaiting").limit(BATCH)
+    orders = [row[0] for row in connection.execute(waiting)]
+    if not orders:
+        return 0
+    pairs = [tuple(order.split("/", 1)) for order in orders if "/" in order]
+    found = connection.execute(
+        sa.select(identities.c.source, identities.c.external_id).where(
+            bulk.among(identities.c.external_id, [external_id for _, external_id in pairs])
+        )
+    )
+    arrived = [f"{row.source}/{row.external_id}" for row in found]
+    freed = (inbox.c.state == "awaiting") & bulk.among(inbox.c.awaits, arrived)
+    return connection.execute(inbox.update().where(freed).values(state="received", awaits=None)).rowcount
+
+
+def empty_bodies(connection: Connection, before: object) -> int:
+    """Forget the raw bodies and headers of old webhooks; keys and digests stay, for repeats. How many rows."""
+    old = (
+        sa.select(inbox.c.id)
+        .where(inbox.c.received_at < before, inbox.c.body != b"", inbox.c.state != "received")
+        .limit(BATCH)
+    )
+    return connection.execute(inbox.update().where(inbox.c.id.in_(old)).values(body=b"", headers={})).rowcount
