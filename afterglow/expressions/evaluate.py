@@ -56,9 +56,7 @@ def compiled(node: Node) -> Evaluate:
             return lambda facts, functions: not inner(facts, functions)
         case Arithmetic(operator, left, right):
             one, other = compiled(left), compiled(right)
-            return lambda facts, functions: arithmetic(
-                operator, one(facts, functions), other(facts, functions)
-            )
+            return lambda facts, functions: arithmetic(operator, one(facts, functions), other(facts, functions))
         case Join(parts):
             return _join([compiled(part) for part in parts])
         case Choice():

@@ -268,11 +268,14 @@ def where(value: object, attribute: object, wanted: object) -> object:
 
 
 def total(value: object, attribute: object = None) -> object:
-    """The sum of a list of numbers, or of a named number in each dictionary; MISSING if one is no number."""
+    """The sum of a list of numbers, or of a named number in each dictionary; MISSING if one is no number.
+
+    A number spelled as text counts, since that is how shops write amounts (`"19.99"`).
+    """
     if not isinstance(value, list) or not (attribute is None or isinstance(attribute, str)):
         return MISSING
     result: object = 0
-    for amount in _amounts(value, attribute):
+    for amount in map(number, _amounts(value, attribute)):
         result = arithmetic("+", result, amount) if is_number(amount) else MISSING
         if result is MISSING:
             return MISSING
@@ -292,9 +295,7 @@ def email(value: object) -> object:
     if not isinstance(value, str) or len(value) > LONGEST_TOKEN:
         return MISSING
     try:
-        address = validate_email(
-            value.strip(), allow_smtputf8=False, check_deliverability=False, globally_deliverable=False
-        )
+        address = validate_email(value.strip(), allow_smtputf8=False, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         return MISSING
     if "." not in address.ascii_domain:

@@ -15,9 +15,7 @@ _ZERO: Final = (
 )  # fmt: skip
 _THREE: Final = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
 #: ISO 4217, the currencies whose minor unit is not a hundredth.
-_DIGITS: Final[dict[str, int]] = (
-    dict.fromkeys(_ZERO, 0) | dict.fromkeys(_THREE, 3) | dict.fromkeys(("CLF", "UYW"), 4)
-)
+_DIGITS: Final[dict[str, int]] = dict.fromkeys(_ZERO, 0) | dict.fromkeys(_THREE, 3) | dict.fromkeys(("CLF", "UYW"), 4)
 #: Where Stripe, whose amounts are minor units, departs from ISO 4217 (docs.stripe.com/currencies): ISK and
 #: UGX are still sent in hundredths, MGA in whole units. Wrong here means a price a hundred times too high.
 _MINOR_DIGITS: Final[dict[str, int]] = _DIGITS | {"ISK": 2, "UGX": 2, "MGA": 0}

@@ -79,7 +79,7 @@ _REFUSED: Final[dict[type[nodes.Node], str]] = {
     nodes.Assign: "'set' is not part of the language.",
     nodes.AssignBlock: "'set' is not part of the language.",
     nodes.With: "'with' is not part of the language.",
-    nodes.ScopedEvalContextModifier: "'autoescape' is not part of the language; texts escape by themselves.",
+    nodes.Scope: "'autoescape' is not part of the language; texts escape by themselves.",
 }
 _Parsed = TypeVar("_Parsed")
 _NEWLINE = re.compile(r"\r\n|\r")
@@ -178,9 +178,7 @@ class Reader:
             raise ExpressionError("An expression is expected here.", 1, 1)
         if self.source.lstrip().startswith("{{"):
             raise ExpressionError("An expression stands here without curly brackets.", 1, 1)
-        return self._node(
-            self._parsed(lambda: _only_expression(Parser(_ENVIRONMENT, self.source, state="variable")))
-        )
+        return self._node(self._parsed(lambda: _only_expression(Parser(_ENVIRONMENT, self.source, state="variable"))))
 
     def template(self) -> tuple[Block, ...]:
         """The whole text as a template."""
@@ -201,7 +199,9 @@ class Reader:
             raise ExpressionError("A number in this text is too long to be read.", 1, 1) from None
 
     def _refusal(self, node: nodes.Node, message: str) -> ExpressionError:
-        return _error(self.source, node.lineno - 1, message)
+        # A few of Jinja's nodes have no place of their own; what is inside them has.
+        places = (inner.lineno for inner in (node, *node.find_all(nodes.Node)) if inner.lineno)
+        return _error(self.source, next(places, 1) - 1, message)
 
     # Blocks of a template
 
@@ -265,9 +265,7 @@ class Reader:
     def _node(self, node: nodes.Node, depth: int = 1) -> Node:
         self._nodes_left -= 1
         if depth > MAX_DEPTH:
-            raise self._refusal(
-                node, f"This expression is nested more than {MAX_DEPTH} deep; make it several."
-            )
+            raise self._refusal(node, f"This expression is nested more than {MAX_DEPTH} deep; make it several.")
         if self._nodes_left < 0:
             raise self._refusal(node, f"This expression has more than {MAX_NODES} parts; make it several.")
         match node:
@@ -299,9 +297,7 @@ class Reader:
             case nodes.List():
                 return ListOf(tuple(self._node(item, depth + 1) for item in node.items))
             case nodes.Dict():
-                return DictOf(
-                    tuple((self._key(pair), self._node(pair.value, depth + 1)) for pair in node.items)
-                )
+                return DictOf(tuple((self._key(pair), self._node(pair.value, depth + 1)) for pair in node.items))
             case nodes.Filter():
                 return self._filtered(node, depth)
             case nodes.Test():
@@ -332,14 +328,10 @@ class Reader:
         keys: list[str | int] = []
         inner = node
         while isinstance(inner, nodes.Getattr | nodes.Getitem):
-            keys.append(
-                self._name(inner, inner.attr) if isinstance(inner, nodes.Getattr) else self._subscript(inner)
-            )
+            keys.append(self._name(inner, inner.attr) if isinstance(inner, nodes.Getattr) else self._subscript(inner))
             inner = inner.node
         if len(keys) + depth > MAX_DEPTH:
-            raise self._refusal(
-                node, f"This expression is nested more than {MAX_DEPTH} deep; make it several."
-            )
+            raise self._refusal(node, f"This expression is nested more than {MAX_DEPTH} deep; make it several.")
         keys.reverse()
         tree: Node
         if isinstance(inner, nodes.Name):
@@ -365,9 +357,7 @@ class Reader:
             case nodes.Slice():
                 raise self._refusal(node, _REFUSED[nodes.Slice])
             case _:
-                raise self._refusal(
-                    node, "Square brackets take a text or a whole number: body['a name'] or items[0]."
-                )
+                raise self._refusal(node, "Square brackets take a text or a whole number: body['a name'] or items[0].")
 
     def _key(self, pair: nodes.Pair) -> str:
         match pair.key:
@@ -385,9 +375,7 @@ class Reader:
         if node.kwargs or node.dyn_args or node.dyn_kwargs:
             raise self._refusal(node, f"Write the arguments of '{node.name}' without names: price('EUR').")
         if not known.fewest <= len(node.args) <= known.most:
-            raise self._refusal(
-                node, f"'{node.name}' takes {_count(known.fewest, known.most)}, not {len(node.args)}."
-            )
+            raise self._refusal(node, f"'{node.name}' takes {_count(known.fewest, known.most)}, not {len(node.args)}.")
         arguments = tuple(self._node(argument, depth + 1) for argument in node.args)
         self._check_arguments(node, arguments)
         return Filtered(self._node(node.node, depth + 1), node.name, arguments)
@@ -414,9 +402,7 @@ class Reader:
 
     def _call(self, node: nodes.Call) -> Node:
         if not isinstance(node.node, nodes.Name):
-            raise self._refusal(
-                node, "Only a plain name can be called; to work on a value write 'value | filter'."
-            )
+            raise self._refusal(node, "Only a plain name can be called; to work on a value write 'value | filter'.")
         name = node.node.name
         if name not in self.functions:
             allowed = did_you_mean(name, self.functions)
@@ -426,9 +412,7 @@ class Reader:
         arguments: list[object] = []
         for argument in node.args:
             if not isinstance(argument, nodes.Const):
-                raise self._refusal(
-                    argument, f"'{name}' takes written-out values only, such as {name}('friends')."
-                )
+                raise self._refusal(argument, f"'{name}' takes written-out values only, such as {name}('friends').")
             arguments.append(self._constant(argument, argument.value))
         self.calls.add((name, tuple(arguments)))
         return Call(name, tuple(arguments))

@@ -35,7 +35,11 @@ _ROUNDS: Final = 3
 #: The patterns our models use, in words.
 _LETTERS: Final[Mapping[str, str]] = {
     r"^[a-z0-9][a-z0-9-]*$": "small letters, digits and hyphens",
-    r"^[a-z0-9]+(-[a-z0-9]+)*$": "small letters and digits, joined by hyphens",
+    r"^[a-z][a-z0-9_]*$": "small letters, digits and underscores",
+    r"^[A-Z][A-Z0-9_]*$": "capital letters, digits and underscores",
+    r"^[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)*$": "the name of an event, such as order.paid",
+    r"^[A-Z]{3}$": "three capital letters",
+    r"^#[0-9a-fA-F]{6}$": "a colour such as #1f2937",
 }
 #: What a value must be, by the type of pydantic's error. These are errors about the kind of value as a whole.
 _KINDS: Final[Mapping[str, str]] = {
