@@ -26,6 +26,8 @@ class CustomerFacts:
     """What an event says about its customer; None where it says nothing."""
 
     external_id: str | None = None
+    #: Our own number of the customer, where an event was written by ourselves.
+    customer_id: int | None = None
     #: Normalised: trimmed, lower case.
     email: str | None = None
     #: E.164.
