@@ -120,9 +120,7 @@ def stopping(flow: Flow, run: Run, facts: Facts) -> Outcome | None:
         for rule in flow.stops:
             if event.id != run.event_id and event.name == rule.event and _is_same(rule, names, event):
                 reason = f"{rule.event}" + (f" with the same {rule.same.text}" if rule.same else "")
-                decision = Decision(
-                    verb="stopped", step=run.step, detail={"event": event.id, "name": event.name}
-                )
+                decision = Decision(verb="stopped", step=run.step, detail={"event": event.id, "name": event.name})
                 return Outcome(state="stopped", step=run.step, reason=reason, decisions=(decision,))
     return None
 
@@ -145,9 +143,7 @@ class _Walk:
 
     def names(self) -> dict[str, Any]:
         if self._names is None:
-            self._names = self.facts.names() | {
-                step: event.payload for step, event in self.new_answers.items()
-            }
+            self._names = self.facts.names() | {step: event.payload for step, event in self.new_answers.items()}
         return self._names
 
     def take(self) -> Outcome | None:
@@ -164,9 +160,9 @@ class _Walk:
             case If():
                 is_true = step.test.is_true(self.names())
                 self.note("chose", step, {"if": step.test.text, "was": is_true})
-                return self.go(step.then if is_true else step.otherwise)
+                self.go(step.then if is_true else step.otherwise)
             case Split():
-                return self.split(step)
+                self.split(step)
             case Send():
                 return self.queue(step, Queued(step=step.id, template=step.template))
             case Notify():
@@ -174,6 +170,7 @@ class _Walk:
             case Stop():
                 self.note("ended", step, {"because": step.reason})
                 return self.outcome("finished", reason=step.reason)
+        return None
 
     def wait(self, step: Wait) -> Outcome | None:
         if self.until is None:
@@ -184,7 +181,8 @@ class _Walk:
             if self.until > self.now:
                 self.note("waits", step, {"until": self.until.isoformat()})
         if self.now >= self.until:
-            return self.go(step.next)
+            self.go(step.next)
+            return None
         return self.outcome("waiting", due_at=self.until)
 
     def wait_for(self, step: WaitFor) -> Outcome | None:
@@ -194,10 +192,12 @@ class _Walk:
             self.new_answers[step.id] = event
             self._names = None
             self.note("arrived", step, {"event": event.id, "name": event.name})
-            return self.go(step.arrived)
+            self.go(step.arrived)
+            return None
         if self.now >= until:
             self.note("timed out", step, {"waited_for": step.event})
-            return self.go(step.timed_out)
+            self.go(step.timed_out)
+            return None
         self.until = until
         if begins:
             self.note("waits for", step, {"event": step.event, "until": until.isoformat()})
@@ -205,9 +205,7 @@ class _Walk:
 
     def answer(self, step: WaitFor, until: datetime) -> Event | None:
         """The oldest event that answers this wait and has answered no other of this run."""
-        used = (
-            self.facts.answered_by | {event.id for event in self.new_answers.values()} | {self.run.event_id}
-        )
+        used = self.facts.answered_by | {event.id for event in self.new_answers.values()} | {self.run.event_id}
         for event in self.facts.events:
             if (
                 event.name == step.event
@@ -228,12 +226,10 @@ class _Walk:
                 break
             at -= branch.weight
         self.note("split", step, {"branch": chosen.name})
-        return self.go(chosen.first)
+        self.go(chosen.first)
 
     def queue(self, step: Send | Notify, queued: Queued) -> Outcome:
-        self.note(
-            "queued", step, {"template": queued.template} if queued.team is None else {"team": queued.team}
-        )
+        self.note("queued", step, {"template": queued.template} if queued.team is None else {"team": queued.team})
         self.step_id = step.next
         return self.outcome("sending", queued=queued)
 

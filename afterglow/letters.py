@@ -63,14 +63,10 @@ def referral_code(secret: bytes, programme: str, customer_id: int) -> str:
 
 def programmes(mail: Mail) -> frozenset[str]:
     """The referral programmes whose codes a mail names."""
-    return frozenset(
-        str(arguments[0]) for name, arguments in mail.calls if name == "referral_link" and arguments
-    )
+    return frozenset(str(arguments[0]) for name, arguments in mail.calls if name == "referral_link" and arguments)
 
 
-def context(
-    mail: Mail, names: Mapping[str, Any], codes: Mapping[str, str], extra: Mapping[str, Any]
-) -> dict[str, Any]:
+def context(mail: Mail, names: Mapping[str, Any], codes: Mapping[str, str], extra: Mapping[str, Any]) -> dict[str, Any]:
     """What must be kept to make this letter again: only the facts that its template reads."""
     kept: dict[str, Any] = {}
     for dotted in mail.names:

@@ -3,13 +3,14 @@
 A source's file translates a provider's words; these need no translation, only a check at the edge.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from afterglow.expressions import MISSING, parse
-from afterglow.mapping import Consent, CustomerFacts, Mapped, Unmappable
+from afterglow.mapping import Consent, CustomerFacts, Mapped, Unmappable, conforming
 
 #: The sources whose bodies are events in our own words.
 NATIVE_SOURCES = ("api", "command-line", "page")
@@ -63,23 +64,17 @@ class NativeEvent(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    event: str = Field(
-        pattern=r"^[a-z0-9_-]+(\.[a-z0-9_-]+)+$", max_length=100, description="Such as order.paid."
-    )
+    event: str = Field(pattern=r"^[a-z0-9_-]+(\.[a-z0-9_-]+)+$", max_length=100, description="Such as order.paid.")
     key: str = Field(
         min_length=1,
         max_length=200,
         description="The same for repeats of the same event, so that it counts once.",
     )
     occurred_at: datetime | None = Field(default=None, description="With its offset; now, unless given.")
-    stage: str | None = Field(
-        default=None, max_length=100, description="The stage the customer enters by it."
-    )
+    stage: str | None = Field(default=None, max_length=100, description="The stage the customer enters by it.")
     customer: NativeCustomer
     consent: NativeConsent | None = None
-    payload: dict[str, Any] = Field(
-        default_factory=dict, description="What flows know, such as {order: {id, total}}."
-    )
+    payload: dict[str, Any] = Field(default_factory=dict, description="What flows know, such as {order: {id, total}}.")
 
     @field_validator("occurred_at")
     @classmethod
@@ -89,8 +84,11 @@ class NativeEvent(BaseModel):
         return given
 
 
-def map_native(body: bytes, *, received_at: datetime) -> Mapped:
+def map_native(body: bytes, *, received_at: datetime, known_events: Mapping[str, Mapping[str, str]]) -> Mapped:
     """The event in a body that the edge has checked.
+
+    Args:
+      known_events: kind by path for each event of the shop, to which the payload is brought.
 
     Raises:
       Unmappable: where somebody wrote another body into the inbox.
@@ -102,7 +100,8 @@ def map_native(body: bytes, *, received_at: datetime) -> Mapped:
     who = event.customer
     return Mapped(
         event=event.event,
-        occurred_at=event.occurred_at or received_at,
+        occurred_at=min(event.occurred_at or received_at, received_at),
+        stated_at=event.occurred_at,
         stage=event.stage,
         customer=CustomerFacts(
             external_id=who.id,
@@ -115,8 +114,8 @@ def map_native(body: bytes, *, received_at: datetime) -> Mapped:
             timezone=who.timezone,
             attributes=dict(who.attributes),
         ),
-        payload=event.payload,
-        consent=Consent(state=event.consent.state, topic=event.consent.topic, at=event.occurred_at)
+        payload=conforming(event.payload, known_events.get(event.event, {})),
+        consent=Consent(state=event.consent.state, topic=event.consent.topic, at=event.occurred_at, evidence=None)
         if event.consent
         else None,
         account=None,

@@ -1,1 +1,1 @@
-"""The only memory: tables, migrations and the queries that read and write them; also settings, the broker and `hint()`."""
+"""The only memory: tables, migrations and the queries on them; also settings, the broker and `hint()`."""

@@ -63,7 +63,7 @@ def make_broker(url: str) -> dramatiq.Broker:
     if url:
         pool = ConnectionPool.from_url(url, socket_connect_timeout=2, socket_timeout=5)
         # Defaults find a dead worker's messages after minutes; hints are cheap, so look often.
-        broker = HintBroker(
+        broker = HintBroker(  # type: ignore[no-untyped-call]
             client=Redis(connection_pool=pool),
             middleware=[],
             namespace="afterglow",
@@ -157,22 +157,21 @@ class Hints:
 
     def _waiting(self, kind: str) -> int:
         if self._counter is not None:
-            return int(self._counter.llen(f"afterglow:{kind}"))  # type: ignore[arg-type]
-        return self.broker.queues[kind].qsize()  # type: ignore[index,attr-defined,no-any-return]
+            return int(self._counter.llen(f"afterglow:{kind}"))
+        queue: Any = self.broker.queues[kind]
+        return int(queue.qsize())
 
 
 def _sender(url: str) -> dramatiq.Broker:
     """A second broker on the same Redis with short timeouts, for sending only."""
-    client: Any = Redis.from_url(
-        url, socket_connect_timeout=BROKER_TIMEOUT_S, socket_timeout=BROKER_TIMEOUT_S
+    client: Any = Redis.from_url(url, socket_connect_timeout=BROKER_TIMEOUT_S, socket_timeout=BROKER_TIMEOUT_S)
+    broker = RedisBroker(  # type: ignore[no-untyped-call]
+        client=client, middleware=[], namespace="afterglow"
     )
-    broker = RedisBroker(client=client, middleware=[], namespace="afterglow")
     for kind in KINDS:
         broker.declare_queue(kind)
     return broker
 
 
 def _message(kind: str) -> Message[None]:
-    return Message(
-        queue_name=kind, actor_name=kind, args=(), kwargs={}, options={}, message_timestamp=current_millis()
-    )
+    return Message(queue_name=kind, actor_name=kind, args=(), kwargs={}, options={}, message_timestamp=current_millis())

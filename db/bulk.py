@@ -21,7 +21,7 @@ class among(sa.sql.expression.ColumnElement[bool]):
 
     inherit_cache = True
     type = sa.Boolean()
-    _traverse_internals = [
+    _traverse_internals = [  # noqa: RUF012
         ("column", sa.sql.visitors.InternalTraversal.dp_clauseelement),
         ("values", sa.sql.visitors.InternalTraversal.dp_clauseelement),
     ]
@@ -51,9 +51,7 @@ class _ListOf(sa.types.TypeDecorator[list[Any]]):
 
 @compiles(among, "postgresql")
 def _among_postgresql(element: among, compiler: SQLCompiler, **options: Any) -> str:
-    return (
-        f"{compiler.process(element.column, **options)} = ANY({compiler.process(element.values, **options)})"
-    )
+    return f"{compiler.process(element.column, **options)} = ANY({compiler.process(element.values, **options)})"
 
 
 @compiles(among, "sqlite")
@@ -85,9 +83,7 @@ def insert(
         result = connection.exec_driver_sql(text, tuple(list(column) for column in zip(*values, strict=True)))
         return [tuple(row) for row in result] if returning else []
     if returning:
-        return [
-            tuple(row) for row_values in values for row in connection.exec_driver_sql(text, tuple(row_values))
-        ]
+        return [tuple(row) for row_values in values for row in connection.exec_driver_sql(text, tuple(row_values))]
     connection.exec_driver_sql(text, [tuple(row) for row in values])
     return []
 
@@ -105,9 +101,7 @@ def update(
     text = _update_text(connection.dialect.name, table, tuple(columns), where)
     values = _bound(connection, table, columns, rows)
     if connection.dialect.name == "postgresql":
-        return connection.exec_driver_sql(
-            text, tuple(list(column) for column in zip(*values, strict=True))
-        ).rowcount
+        return connection.exec_driver_sql(text, tuple(list(column) for column in zip(*values, strict=True))).rowcount
     return connection.exec_driver_sql(text, [(*row[1:], row[0]) for row in values]).rowcount
 
 
@@ -124,13 +118,9 @@ def next_ids(connection: Connection, table: sa.Table, count: int) -> list[int]:
 
 
 @lru_cache(maxsize=256)
-def _insert_text(
-    dialect: str, table: sa.Table, columns: tuple[str, ...], on_conflict: str, returning: str
-) -> str:
+def _insert_text(dialect: str, table: sa.Table, columns: tuple[str, ...], on_conflict: str, returning: str) -> str:
     names = ", ".join(columns)
-    tail = (f" ON CONFLICT {on_conflict}" if on_conflict else "") + (
-        f" RETURNING {returning}" if returning else ""
-    )
+    tail = (f" ON CONFLICT {on_conflict}" if on_conflict else "") + (f" RETURNING {returning}" if returning else "")
     if dialect == "postgresql":
         picked = ", ".join(f"{name}::jsonb" if _is_json(table.c[name]) else name for name in columns)
         arrays = ", ".join(f"%s::{_array_type(table.c[name])}[]" for name in columns)
@@ -144,9 +134,7 @@ def _update_text(dialect: str, table: sa.Table, columns: tuple[str, ...], where:
     key, *rest = columns
     also = f" AND {where}" if where else ""
     if dialect == "postgresql":
-        sets = ", ".join(
-            f"{name} = v.{name}" + ("::jsonb" if _is_json(table.c[name]) else "") for name in rest
-        )
+        sets = ", ".join(f"{name} = v.{name}" + ("::jsonb" if _is_json(table.c[name]) else "") for name in rest)
         arrays = ", ".join(f"%s::{_array_type(table.c[name])}[]" for name in columns)
         names = ", ".join(columns)
         return f"UPDATE {table.name} AS t SET {sets} FROM unnest({arrays}) AS v({names}) WHERE t.{key} = v.{key}{also}"
@@ -166,9 +154,7 @@ def _array_type(column: sa.Column[Any]) -> str:
     return column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
 
 
-def _bound(
-    connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Row]
-) -> Sequence[Any]:
+def _bound(connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Row]) -> Sequence[Any]:
     """The rows with each value in the form that the driver takes."""
     converters = [
         (at, convert)
@@ -191,6 +177,7 @@ def _converter(dialect: Dialect, column: sa.Column[Any]) -> Callable[[Any], Any]
 
     if _is_json(column):
         return dump_json
-    if isinstance(column.type, Moment) and dialect.name == "sqlite":
-        return lambda moment: column.type.process_bind_param(moment, dialect)
+    kind = column.type
+    if isinstance(kind, Moment) and dialect.name == "sqlite":
+        return lambda moment: kind.process_bind_param(moment, dialect)
     return None

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -48,9 +49,7 @@ class Release:
 def apply(connection: Connection, new: Sequence[Document], *, now: datetime, by: str | None = None) -> bool:
     """Put documents into force in one transaction. False where exactly these are in force already."""
     digest = hashlib.sha256("\n".join(f"{d.kind} {d.name} {d.digest}" for d in new).encode()).hexdigest()
-    in_force = connection.execute(
-        sa.select(releases.c.digest).order_by(releases.c.id.desc()).limit(1)
-    ).scalar()
+    in_force = connection.execute(sa.select(releases.c.digest).order_by(releases.c.id.desc()).limit(1)).scalar()
     if in_force == digest:
         return False
     if connection.dialect.name == "postgresql":  # two that apply at once follow each other
@@ -71,13 +70,9 @@ def apply(connection: Connection, new: Sequence[Document], *, now: datetime, by:
     by_key = {(row.kind, row.name, row.digest): row.id for row in stored}
     manifest: dict[str, dict[str, int]] = {}
     for document in new:
-        manifest.setdefault(document.kind, {})[document.name] = by_key[
-            document.kind, document.name, document.digest
-        ]
+        manifest.setdefault(document.kind, {})[document.name] = by_key[document.kind, document.name, document.digest]
     connection.execute(
-        releases.insert().values(
-            applied_at=now, applied_by=by or getpass.getuser(), digest=digest, manifest=manifest
-        )
+        releases.insert().values(applied_at=now, applied_by=by or getpass.getuser(), digest=digest, manifest=manifest)
     )
     return True
 
@@ -126,7 +121,7 @@ class CatalogCache:
             self._mails[row.id] = load_mail(load_json(row.body))
         return self._mails
 
-    def _bodies(self, connection: Connection, ids: Sequence[int]) -> Sequence[sa.Row[tuple[int, str, str]]]:
+    def _bodies(self, connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
         if not ids:
             return []
         query = sa.select(documents.c.id, documents.c.name, documents.c.body)
@@ -137,9 +132,7 @@ _NEWEST = sa.select(sa.func.max(releases.c.id))
 
 
 def _load(connection: Connection, release_id: int) -> Release:
-    manifest = connection.execute(
-        sa.select(releases.c.manifest).where(releases.c.id == release_id)
-    ).scalar_one()
+    manifest = connection.execute(sa.select(releases.c.manifest).where(releases.c.id == release_id)).scalar_one()
     ids = [id_ for names in manifest.values() for id_ in names.values()]
     rows = connection.execute(
         sa.select(documents.c.kind, documents.c.name, documents.c.body).where(bulk.among(documents.c.id, ids))

@@ -45,9 +45,7 @@ def announce(database: Database, kind: str, members: Sequence[int], now: datetim
 def announce_in(connection: Connection, kind: str, members: Sequence[int], now: datetime) -> str:
     """Write the claim on a batch in a transaction that the caller commits before the batch begins. Its id."""
     claim = uuid.uuid4().hex
-    bulk.insert(
-        connection, claims, ("id", "kind", "members", "claimed_at"), [(claim, kind, list(members), now)]
-    )
+    bulk.insert(connection, claims, ("id", "kind", "members", "claimed_at"), [(claim, kind, list(members), now)])
     return claim
 
 
@@ -89,10 +87,10 @@ def _count(connection: Connection, kind: str, table: sa.Table, members: Sequence
     open_state, parked_state = _PARKED[kind]
     open_ones = bulk.among(table.c.id, members) & (table.c.state == open_state)
     connection.execute(table.update().where(open_ones).values(tries=table.c.tries + 1))
-    parked = {
+    parked: dict[str, str | None] = {
         "state": parked_state.value,
         "reason": f"its worker died {TRIES_MAX} times while working on it",
     }
     if kind == "enrollments":
-        parked["due_at"] = None  # type: ignore[assignment]
+        parked["due_at"] = None
     connection.execute(table.update().where(open_ones & (table.c.tries >= TRIES_MAX)).values(**parked))

@@ -23,7 +23,8 @@ class DatabaseClock:
 
     def now(self, connection: Connection | None = None) -> datetime:
         if connection is not None and connection.dialect.name == "postgresql":
-            return connection.execute(_POSTGRESQL_NOW).scalar_one()
+            now: datetime = connection.execute(_POSTGRESQL_NOW).scalar_one()
+            return now
         return datetime.now(UTC)
 
     def moment(self, due_at: datetime, now: datetime) -> datetime:

@@ -39,12 +39,12 @@ def resume(connection: Connection, flow: str, *, now: datetime) -> int:
     ).rowcount
 
 
-def halts_now(connection: Connection) -> Sequence[sa.Row[Any]]:
+def halts_now(connection: Connection) -> Sequence[Any]:
     """The halts in force: flow, since when, by whom."""
     return connection.execute(sa.select(halts).order_by(halts.c.at)).all()
 
 
-def fates(connection: Connection, flow: str) -> Sequence[sa.Row[Any]]:
+def fates(connection: Connection, flow: str) -> Sequence[Any]:
     """Marketing touchpoints of a flow ("*": of all) by state: who got what, and who is still queued."""
     t = touchpoints.c
     query = (
@@ -56,13 +56,11 @@ def fates(connection: Connection, flow: str) -> Sequence[sa.Row[Any]]:
     return connection.execute(query if flow == ALL else query.where(t.flow == flow)).all()
 
 
-def recipients(connection: Connection, flow: str, states: Sequence[str], limit: int) -> Sequence[sa.Row[Any]]:
+def recipients(connection: Connection, flow: str, states: Sequence[str], limit: int) -> Sequence[Any]:
     """The customers behind `fates`, newest first: id, flow, step, state, when."""
     t = touchpoints.c
     query = (
-        sa.select(
-            t.customer_id, t.flow, t.step, t.state, sa.func.coalesce(t.prepared_at, t.due_at).label("at")
-        )
+        sa.select(t.customer_id, t.flow, t.step, t.state, sa.func.coalesce(t.prepared_at, t.due_at).label("at"))
         .where(t.kind == "marketing", t.state.in_(states))
         .order_by(t.id.desc())
         .limit(limit)
@@ -80,9 +78,7 @@ def sweep(connection: Connection, release: Release, now: datetime, limit: int) -
     e, t = enrollments.c, touchpoints.c
     asleep = sa.select(e.id).where(e.state == "waiting", bulk.among(e.flow_id, versions)).limit(limit)
     if versions:
-        connection.execute(
-            enrollments.update().where(e.id.in_(asleep), e.state == "waiting").values(state="paused")
-        )
+        connection.execute(enrollments.update().where(e.id.in_(asleep), e.state == "waiting").values(state="paused"))
     awake = sa.select(e.id).where(e.state == "paused")
     if versions:
         awake = awake.where(sa.not_(bulk.among(e.flow_id, versions)))

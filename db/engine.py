@@ -34,9 +34,7 @@ def dump_json(value: object) -> str:
 
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
-        return (
-            int(value) if value == value.to_integral_value() and abs(value.adjusted()) < 15 else float(value)
-        )
+        return int(value) if value == value.to_integral_value() and abs(value.adjusted()) < 15 else float(value)
     if hasattr(value, "isoformat"):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} cannot be stored as JSON")

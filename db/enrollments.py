@@ -53,25 +53,23 @@ _CLAIM_ALONE = (
 def claim(connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
     """Lock the customers of up to `limit` due runs; the runs' ids."""
     if alone:
-        return [row[0] for row in connection.execute(_CLAIM_ALONE, {"now": now, "limit": limit})]
-    fast = connection.execute(CLAIM_FAST, {"now": now, "limit": int(limit * FAST_SHARE)}).all()
-    slow = connection.execute(CLAIM_SLOW, {"now": now, "limit": limit - len(fast)}).all()
-    return [row[0] for row in (*fast, *slow)]
+        return [row.id for row in connection.execute(_CLAIM_ALONE, {"now": now, "limit": limit})]
+    fast: Sequence[Any] = connection.execute(CLAIM_FAST, {"now": now, "limit": int(limit * FAST_SHARE)}).all()
+    slow: Sequence[Any] = connection.execute(CLAIM_SLOW, {"now": now, "limit": limit - len(fast)}).all()
+    return [row.id for row in [*fast, *slow]]
 
 
 def lock(connection: Connection, ids: Sequence[int]) -> None:
     """Lock the customers of these runs, waiting for others."""
     connection.execute(
         sa.select(customers.c.id)
-        .where(
-            customers.c.id.in_(sa.select(enrollments.c.customer_id).where(bulk.among(enrollments.c.id, ids)))
-        )
+        .where(customers.c.id.in_(sa.select(enrollments.c.customer_id).where(bulk.among(enrollments.c.id, ids))))
         .order_by(customers.c.id)
         .with_for_update(key_share=True)
     )
 
 
-def due(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[sa.Row[Any]]:
+def due(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[Any]:
     """The runs that are still due, read after their customers were locked, earliest first."""
     e = enrollments.c
     return connection.execute(
@@ -127,6 +125,4 @@ def go_on(connection: Connection, rows: Iterable[tuple[int, datetime]]) -> None:
 
 def stop(connection: Connection, rows: Sequence[bulk.Row]) -> None:
     """End runs that were held by a touchpoint, given as (id, state, reason, ended_at)."""
-    bulk.update(
-        connection, enrollments, ("id", "state", "reason", "ended_at"), rows, where="t.state = 'sending'"
-    )
+    bulk.update(connection, enrollments, ("id", "state", "reason", "ended_at"), rows, where="t.state = 'sending'")

@@ -38,9 +38,7 @@ class NewRun:
     due_at: datetime
 
 
-def digests(
-    connection: Connection, keys: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[int, bytes]]:
+def digests(connection: Connection, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, bytes]]:
     """Id and digest of the events recorded under these (source, key)."""
     wanted = set(keys)
     rows = connection.execute(
@@ -67,10 +65,7 @@ def record(connection: Connection, rows: Sequence[bulk.Row]) -> set[int]:
         "recorded_at",
         "payload",
     )
-    return {
-        row[0]
-        for row in bulk.insert(connection, events, columns, rows, on_conflict="DO NOTHING", returning="id")
-    }
+    return {row[0] for row in bulk.insert(connection, events, columns, rows, on_conflict="DO NOTHING", returning="id")}
 
 
 def enter_stages(connection: Connection, rows: Sequence[bulk.Row]) -> None:
@@ -103,9 +98,7 @@ def hear_consents(connection: Connection, rows: Sequence[bulk.Row]) -> None:
     )
 
 
-def find_accounts(
-    connection: Connection, wanted: Mapping[tuple[str, str], str]
-) -> dict[tuple[str, str], int]:
+def find_accounts(connection: Connection, wanted: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], int]:
     """The ids of companies given as name by (source, external id); new ones are made, names follow the source."""
     bulk.insert(
         connection,
@@ -178,7 +171,7 @@ def insert_enrollments(connection: Connection, wanted: Sequence[NewRun]) -> int:
 FIRST = "(first)"
 
 
-def open_runs(connection: Connection, customer_ids: Iterable[int]) -> Sequence[sa.Row[Any]]:
+def open_runs(connection: Connection, customer_ids: Iterable[int]) -> Sequence[Any]:
     """Id, customer, flow version, trigger, entry and state of the open runs of these customers."""
     e = enrollments.c
     return connection.execute(
@@ -217,9 +210,7 @@ def free_awaiting(connection: Connection, now_known: Sequence[str]) -> int:
     return connection.execute(inbox.update().where(waiting).values(state="received", awaits=None)).rowcount
 
 
-def since(
-    connection: Connection, starts: Mapping[int, datetime], names: Iterable[str]
-) -> dict[int, list[Event]]:
+def since(connection: Connection, starts: Mapping[int, datetime], names: Iterable[str]) -> dict[int, list[Event]]:
     """Each customer's events with these names at or after the given instant, oldest first."""
     names = sorted(set(names))
     if not starts or not names:
@@ -244,7 +235,5 @@ def since(
 
 def payloads(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
     """Payloads of events by id."""
-    rows = connection.execute(
-        sa.select(events.c.id, events.c.payload).where(bulk.among(events.c.id, list(set(ids))))
-    )
+    rows = connection.execute(sa.select(events.c.id, events.c.payload).where(bulk.among(events.c.id, list(set(ids)))))
     return {row.id: row.payload for row in rows}

@@ -43,11 +43,7 @@ def known(connection: Connection, wanted: Iterable[Identity]) -> dict[Identity, 
             bulk.among(identities.c.external_id, sorted({external_id for _, external_id in wanted}))
         )
     )
-    return {
-        (row.source, row.external_id): row.customer_id
-        for row in rows
-        if (row.source, row.external_id) in wanted
-    }
+    return {(row.source, row.external_id): row.customer_id for row in rows if (row.source, row.external_id) in wanted}
 
 
 def settle(
@@ -77,10 +73,7 @@ def settle(
         on_conflict="DO NOTHING",
         returning="external_id",
     )
-    if len(taken) == len(rows):
-        settled = dict(claimed)
-    else:
-        settled = known(connection, claimed)
+    settled = dict(claimed) if len(taken) == len(rows) else known(connection, claimed)
     kept = set(settled.values())
     orphans = [customer for customer in created if customer not in kept]
     if orphans:
@@ -95,7 +88,7 @@ def settle(
 
 
 def find_customer(connection: Connection, secret: bytes, given: str) -> int | None:
-    """The customer that a person at the command line or a page means: by address, by our id, or by an id at a source."""
+    """The customer that a person means who writes an address, our number, or an id at a source."""
     if "@" in given:
         source, external_id = email_identity(secret, given)
         query = sa.select(identities.c.customer_id).where(
@@ -103,9 +96,7 @@ def find_customer(connection: Connection, secret: bytes, given: str) -> int | No
         )
         return connection.execute(query).scalar()
     if given.isdigit():
-        found: int | None = connection.execute(
-            sa.select(customers.c.id).where(customers.c.id == int(given))
-        ).scalar()
+        found: int | None = connection.execute(sa.select(customers.c.id).where(customers.c.id == int(given))).scalar()
         if found is not None:
             return found
     external_id = given.rpartition("/")[2]

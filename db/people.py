@@ -73,9 +73,9 @@ class Person:
         return (known_zone(self.timezone) if self.timezone else None) or shop.zone
 
 
-_query = sa.select(
-    *(customers.c[name] for name in _CUSTOMER), *(profiles.c[name] for name in _PROFILE)
-).select_from(customers.outerjoin(profiles))
+_query = sa.select(*(customers.c[name] for name in _CUSTOMER), *(profiles.c[name] for name in _PROFILE)).select_from(
+    customers.outerjoin(profiles)
+)
 
 
 def load(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:

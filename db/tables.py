@@ -54,11 +54,8 @@ metadata = sa.MetaData(
 )
 
 
-class State(str, enum.Enum):
+class State(enum.StrEnum):
     """A state is a word in a text column, held to its list by a CHECK."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class InboxState(State):
@@ -230,9 +227,7 @@ events = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column(
-        "digest", sa.LargeBinary, nullable=False
-    ),  # of the mapped event: tells a repeat from a conflict
+    sa.Column("digest", sa.LargeBinary, nullable=False),  # of the mapped event: tells a repeat from a conflict
     sa.Column("occurred_at", Moment, nullable=False),
     sa.Column("recorded_at", Moment, nullable=False),
     sa.Column("payload", Json, nullable=False),
@@ -303,8 +298,7 @@ enrollments = sa.Table(
     sa.Column("reason", sa.Text),
     _one_of("state", EnrollmentState),
     sa.CheckConstraint(
-        "(state IN ('waiting', 'paused') AND due_at IS NOT NULL) OR "
-        "(state NOT IN ('waiting', 'paused') AND due_at IS NULL)",
+        "(due_at IS NOT NULL) = (state IN ('waiting', 'paused'))",
         name="waits_for_one_thing",
     ),
     sa.Index("ix_enrollments_due", "lane", "due_at", postgresql_where=_waiting, sqlite_where=_waiting),
@@ -363,9 +357,7 @@ touchpoints = sa.Table(
     sa.CheckConstraint("state NOT IN ('queued', 'held') OR due_at IS NOT NULL", name="queued_is_due"),
     sa.CheckConstraint("state <> 'sending' OR leased_until IS NOT NULL", name="sending_has_a_lease"),
     sa.UniqueConstraint("enrollment_id", "step"),
-    sa.Index(
-        "ix_touchpoints_due", "channel", "lane", "due_at", postgresql_where=_queued, sqlite_where=_queued
-    ),
+    sa.Index("ix_touchpoints_due", "channel", "lane", "due_at", postgresql_where=_queued, sqlite_where=_queued),
     sa.Index(
         "ix_touchpoints_unsettled",
         "state",

@@ -129,25 +129,23 @@ def claim(connection: Connection, channel: str, now: datetime, limit: int, *, al
     """Lock the customers of up to `limit` due touchpoints; the touchpoints' ids."""
     given = {"channel": channel, "now": now}
     if alone:
-        return [row[0] for row in connection.execute(_CLAIM_ALONE, {**given, "limit": limit})]
-    fast = connection.execute(CLAIM_FAST, {**given, "limit": int(limit * FAST_SHARE)}).all()
-    slow = connection.execute(CLAIM_SLOW, {**given, "limit": limit - len(fast)}).all()
-    return [row[0] for row in (*fast, *slow)]
+        return [row.id for row in connection.execute(_CLAIM_ALONE, {**given, "limit": limit})]
+    fast: Sequence[Any] = connection.execute(CLAIM_FAST, {**given, "limit": int(limit * FAST_SHARE)}).all()
+    slow: Sequence[Any] = connection.execute(CLAIM_SLOW, {**given, "limit": limit - len(fast)}).all()
+    return [row.id for row in [*fast, *slow]]
 
 
 def lock(connection: Connection, ids: Sequence[int]) -> None:
     """Lock the customers of these touchpoints, waiting for others."""
     connection.execute(
         sa.select(customers.c.id)
-        .where(
-            customers.c.id.in_(sa.select(touchpoints.c.customer_id).where(bulk.among(touchpoints.c.id, ids)))
-        )
+        .where(customers.c.id.in_(sa.select(touchpoints.c.customer_id).where(bulk.among(touchpoints.c.id, ids))))
         .order_by(customers.c.id)
         .with_for_update(key_share=True)
     )
 
 
-def queued(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[sa.Row[Any]]:
+def queued(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[Any]:
     """The touchpoints that are still queued and due, with the run that each belongs to."""
     t, e = touchpoints.c, enrollments.c
     return connection.execute(
@@ -174,9 +172,7 @@ def queued(connection: Connection, ids: Sequence[int], now: datetime) -> Sequenc
     ).all()
 
 
-def also_queued(
-    connection: Connection, customer_ids: Sequence[int], channel: str, now: datetime
-) -> list[int]:
+def also_queued(connection: Connection, customer_ids: Sequence[int], channel: str, now: datetime) -> list[int]:
     """All due touchpoints of these (locked) customers on a channel, so that they can be ranked together."""
     rows = connection.execute(
         sa.select(touchpoints.c.id).where(
@@ -190,9 +186,7 @@ def also_queued(
     return [row[0] for row in rows]
 
 
-def sent_marketing(
-    connection: Connection, customer_ids: Iterable[int], after: datetime
-) -> dict[int, list[datetime]]:
+def sent_marketing(connection: Connection, customer_ids: Iterable[int], after: datetime) -> dict[int, list[datetime]]:
     """When marketing went (or may have gone) to these customers after an instant: what caps count."""
     rows = connection.execute(
         sa.select(touchpoints.c.customer_id, touchpoints.c.prepared_at).where(
@@ -208,9 +202,7 @@ def sent_marketing(
     return found
 
 
-def consents_of(
-    connection: Connection, customer_ids: Iterable[int], channel: str
-) -> dict[int, list[tuple[str, bool]]]:
+def consents_of(connection: Connection, customer_ids: Iterable[int], channel: str) -> dict[int, list[tuple[str, bool]]]:
     """What these customers said about a channel: (topic, granted)."""
     rows = connection.execute(
         sa.select(consents.c.customer_id, consents.c.topic, consents.c.state).where(
@@ -287,10 +279,7 @@ def close(connection: Connection, ended: Sequence[Settled]) -> None:
         connection,
         touchpoints,
         ("id", "state", "settled_at", "reason", "provider_id", "template_id", "prepared_at", "tries"),
-        [
-            (s.id, s.state.value, s.at, s.reason, s.provider_id, s.template_id, s.prepared_at, 0)
-            for s in ended
-        ],
+        [(s.id, s.state.value, s.at, s.reason, s.provider_id, s.template_id, s.prepared_at, 0) for s in ended],
     )
 
 
@@ -319,9 +308,7 @@ def settle(connection: Connection, ended: Sequence[tuple[Settled, int]]) -> set[
 
 def defer(connection: Connection, rows: Sequence[tuple[int, datetime, str | None]]) -> None:
     """Look at queued touchpoints again later, given as (id, due_at, reason); they leave the fast lane."""
-    bulk.update(
-        connection, touchpoints, ("id", "due_at", "reason", "lane", "tries"), [(*row, 1, 0) for row in rows]
-    )
+    bulk.update(connection, touchpoints, ("id", "due_at", "reason", "lane", "tries"), [(*row, 1, 0) for row in rows])
 
 
 def hold(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
@@ -353,7 +340,7 @@ def requeue(connection: Connection, rows: Sequence[tuple[int, int, datetime, str
     return mine
 
 
-def expired(connection: Connection, now: datetime, limit: int) -> Sequence[sa.Row[Any]]:
+def expired(connection: Connection, now: datetime, limit: int) -> Sequence[Any]:
     """Touchpoints whose lease ran out: the worker died, or stands still, between handing over and settling."""
     t = touchpoints.c
     return connection.execute(

@@ -48,9 +48,8 @@ class Actors:
             ("deliver", self.deliver),
             ("tend", self.tend),
         ):
-            dramatiq.actor(
-                self._guarded(kind, work), broker=self.app.broker, actor_name=kind, queue_name=kind
-            )
+            declare = dramatiq.actor(broker=self.app.broker, actor_name=kind, queue_name=kind)
+            declare(self._guarded(kind, work))
 
     def ingest(self) -> None:
         """Inbox rows become events."""
@@ -94,9 +93,7 @@ class Actors:
             try:
                 work()
             except (sa.exc.OperationalError, sa.exc.InterfaceError, AfterglowError) as error:
-                log.error(
-                    "work failed; it stays due", kind=kind, error=type(error).__name__, told=_told(error)
-                )
+                log.error("work failed; it stays due", kind=kind, error=type(error).__name__, told=_told(error))
             except Exception:
                 log.exception("work failed; it stays due", kind=kind)
             finally:

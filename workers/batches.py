@@ -29,10 +29,13 @@ _turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
 class Work(Protocol):
     """One kind of work on rows of one table."""
 
-    #: Name of the table, as in `claims.kind`.
-    table: str
-    #: How many items are claimed at once.
-    batch: int
+    @property
+    def table(self) -> str:
+        """Name of the table, as in `claims.kind`."""
+
+    @property
+    def batch(self) -> int:
+        """How many items are claimed at once."""
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         """Lock up to `limit` due items (only items that must run alone, or only others) and give their ids."""
@@ -86,9 +89,7 @@ def _run(app: App, work: Work, *, alone: bool) -> int:
             claims.withdraw(app.database, claim)
         if not ids or _is_passing(error):
             raise
-        log.warning(
-            "batch failed, trying its halves", table=work.table, items=len(ids), error=type(error).__name__
-        )
+        log.warning("batch failed, trying its halves", table=work.table, items=len(ids), error=type(error).__name__)
         _halves(app, work, ids, error)
         return len(ids)
 

@@ -103,11 +103,10 @@ class Deliver:
         touchpoints.lock(connection, ids)
 
     def park(self, connection: Connection, item: int, reason: str, now: datetime) -> None:
-        (row,) = touchpoints.queued(connection, [item], now) or [None]
-        if row is not None:
-            batch = _Batch()
+        batch = _Batch()
+        for row in touchpoints.queued(connection, [item], now):
             batch.end(row, TouchpointState.FAILED, now, reason)
-            self._write(connection, batch)
+        self._write(connection, batch)
 
     def do(self, connection: Connection, ids: Sequence[int], now: datetime) -> None:
         self.outgoing = []
@@ -195,9 +194,7 @@ class _Preparation:
         )
         to_whom = [row.customer_id for row in marketing]
         oldest = min((row.due_at for row in rows), default=now)
-        self.sent = (
-            touchpoints.sent_marketing(connection, to_whom, min(oldest, now) - window) if marketing else {}
-        )
+        self.sent = touchpoints.sent_marketing(connection, to_whom, min(oldest, now) - window) if marketing else {}
         self.consents = touchpoints.consents_of(connection, to_whom, channel) if marketing else {}
         self.digests = {
             id_: identity.address_digest(self.secret, person.email).hex()
@@ -245,9 +242,7 @@ class _Preparation:
         )
         if (stop := stopping(flow, run, facts)) is not None:
             batch.closed.append(
-                Settled(
-                    id=row.id, state=TouchpointState.SKIPPED, at=at, reason=f"the run stopped: {stop.reason}"
-                )
+                Settled(id=row.id, state=TouchpointState.SKIPPED, at=at, reason=f"the run stopped: {stop.reason}")
             )
             batch.stopped.append((row.enrollment_id, "stopped", stop.reason, at))
             batch.note(row, at, "stopped", **stop.decisions[0].detail)
@@ -279,8 +274,7 @@ class _Preparation:
             forgotten=person.forgotten_at is not None,
             suppressed=self.suppressed.get(digest) if digest else None,
             consents=[
-                rails.Consent(topic=topic, granted=granted)
-                for topic, granted in self.consents.get(person.id, ())
+                rails.Consent(topic=topic, granted=granted) for topic, granted in self.consents.get(person.id, ())
             ]
             if marketing
             else (),
@@ -288,9 +282,7 @@ class _Preparation:
             only_if_text=flow.only_if.text if flow.only_if else "",
             halted=marketing and bool(self.halted & {"*", flow.name}),
             paused=current is not None and current.status == "paused",
-            quiet_hours=[quiet for quiet in (self.shop.quiet_hours, flow.quiet_hours) if quiet]
-            if marketing
-            else (),
+            quiet_hours=[quiet for quiet in (self.shop.quiet_hours, flow.quiet_hours) if quiet] if marketing else (),
             caps=(*self.shop.caps, *flow.caps) if marketing else (),
             keep_for=self.shop.keep_for,
             sent=self.sent.get(person.id, ()),
@@ -348,9 +340,7 @@ class _Preparation:
         )
         return handed, self._outgoing(handed, mail, rendered, address, person, to)
 
-    def _addressee(
-        self, row: Any, flow: Flow, facts: Facts, person: Person
-    ) -> tuple[str | None, dict[str, Any]]:
+    def _addressee(self, row: Any, flow: Flow, facts: Facts, person: Person) -> tuple[str | None, dict[str, Any]]:
         """Whom a touchpoint goes to, and what a team's letter needs besides."""
         if row.kind != "team":
             return person.email, {}

@@ -22,8 +22,7 @@ def load_facts(
     answered = enrollments.answered(connection, [run for run, *_ in runs])
     payloads = events.payloads(
         connection,
-        [event for _, _, event, _, _ in runs]
-        + [event for steps in answered.values() for event in steps.values()],
+        [event for _, _, event, _, _ in runs] + [event for steps in answered.values() for event in steps.values()],
     )
     starts: dict[int, datetime] = {}
     for _, customer, _, entered_at, flow in runs:

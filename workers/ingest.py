@@ -28,6 +28,7 @@ from db.events import NewRun
 from db.identity import Identity
 from db.people import Person
 from db.tables import InboxState, enrollments, inbox
+from db.tables import customers as customers_table
 from db.tables import events as events_table
 
 
@@ -97,10 +98,7 @@ class Ingest:
             connection,
             inbox,
             ("id", "state", "reason", "customer_id", "awaits", "tries"),
-            [
-                (row, fate.state.value, fate.reason, fate.customer_id, fate.awaits, 0)
-                for row, fate in fates.items()
-            ],
+            [(row, fate.state.value, fate.reason, fate.customer_id, fate.awaits, 0) for row, fate in fates.items()],
         )
         if events.free_awaiting(connection, _new_orders(arrivals)):
             self.app.hint("ingest")
@@ -153,7 +151,7 @@ class Ingest:
         """Write what the events say about their customers; the runs that they start."""
         catalog = release.catalog
         companies = {
-            (arrival.source, arrival.mapped.account.id): arrival.mapped.account.name
+            (arrival.source, arrival.mapped.account.id): arrival.mapped.account.name or arrival.mapped.account.id
             for arrival in arrivals
             if arrival.mapped.account is not None
         }
@@ -213,29 +211,31 @@ class Ingest:
         return bool(waiting or sending)
 
 
-def _map(release: Release, row: sa.Row[Any], at: datetime) -> Mapped | Ignored:
+def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored:
     catalog = release.catalog
     if row.source in NATIVE_SOURCES:
-        mapped: Mapped | Ignored = map_native(row.body, received_at=at)
+        mapped: Mapped | Ignored = map_native(row.body, received_at=at, known_events=catalog.events)
     else:
         source = catalog.sources.get(row.source)
         if source is None:
-            raise Unmappable(
-                f"no source '{row.source}' is in force; add flows/sources/{row.source}.yaml and apply"
-            )
-        mapped = map_element(source, row.headers, row.body, received_at=at)
+            raise Unmappable(f"no source '{row.source}' is in force; add flows/sources/{row.source}.yaml and apply")
+        mapped = map_element(
+            source,
+            row.headers,
+            row.body,
+            received_at=at,
+            known_events=catalog.events,
+            known_stages=catalog.stage_names,
+        )
     if isinstance(mapped, Mapped) and mapped.stage is not None and mapped.stage not in catalog.stage_names:
         raise Unmappable(f"'{mapped.stage}' is not a stage of this shop; see flows/stages.yaml")
     return mapped
 
 
-def _without_repeats(
-    connection: Connection, arrivals: list[Arrival], fates: dict[int, Fate]
-) -> list[Arrival]:
+def _without_repeats(connection: Connection, arrivals: list[Arrival], fates: dict[int, Fate]) -> list[Arrival]:
     """The arrivals that are the first under their key."""
     seen = {
-        key: digest
-        for key, (_, digest) in events.digests(connection, [(a.source, a.key) for a in arrivals]).items()
+        key: digest for key, (_, digest) in events.digests(connection, [(a.source, a.key) for a in arrivals]).items()
     }
     first = []
     for arrival in arrivals:
@@ -268,7 +268,7 @@ def _identified(
         for arrival, ones in zip(arrivals, wanted, strict=True)
         if not any(one in customers for one in ones) and _can_be_made(arrival)
     )
-    fresh = iter(bulk.next_ids(connection, people.customers, unknown))
+    fresh = iter(bulk.next_ids(connection, customers_table, unknown))
     created: dict[int, datetime] = {}
     claimed: dict[Identity, int] = {}
     identified = []
@@ -295,9 +295,7 @@ def _identified(
         mine = next((settled[one] for one in ones if one in settled), None)
         if arrival.customer_id in created and mine is not None:
             arrival.customer_id = mine
-        fates.setdefault(
-            arrival.inbox_id, Fate(state=InboxState.MAPPED, customer_id=arrival.customer_id or None)
-        )
+        fates.setdefault(arrival.inbox_id, Fate(state=InboxState.MAPPED, customer_id=arrival.customer_id or None))
     return identified
 
 

@@ -1,4 +1,4 @@
-"""Looking after what died, stands still or has become too old. Everything here may run anywhere, any number of times."""
+"""Looking after what died, stands still or has become too old. May run anywhere, any number of times."""
 
 from datetime import timedelta
 
@@ -30,11 +30,7 @@ def tend(app: App) -> None:
         log.warning("a worker did not come back", batches=died, in_doubt=in_doubt)
     if emptied:
         log.info("old webhook bodies emptied", rows=emptied)
-    hints = [
-        kind
-        for kind, found in (("ingest", freed), ("advance", moved or in_doubt), ("deliver", moved))
-        if found
-    ]
+    hints = [kind for kind, found in (("ingest", freed), ("advance", moved or in_doubt), ("deliver", moved)) if found]
     if hints:
         app.hint(*hints)
 

@@ -6,13 +6,13 @@ documents again in every process, so that workers on different machines run the 
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from afterglow.language.flow import Flow, read_flow
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
-from afterglow.language.source import Source, read_source
+from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
 from afterglow.mail_templates import Mail, compile_mail, load_mail
 from afterglow.problems import Problem, Problems
 
@@ -55,9 +55,33 @@ class Catalog:
         return _grouped(self.flows, lambda flow: flow.event)
 
     @cached_property
+    def events(self) -> Mapping[str, Mapping[str, str]]:
+        """Every event that the shop can know: what it carries, as kind by path."""
+        return known_events(self.shop, self.sources.values())
+
+    @cached_property
     def stage_names(self) -> frozenset[str]:
         """The names of the stages."""
         return frozenset(stage.stage for stage in self.stages)
+
+
+#: Events that we record ourselves.
+OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
+    "survey.answered": {"score": "number", "survey": "text"},
+    "consent.granted": {"topic": "text"},
+    "consent.withdrawn": {"topic": "text"},
+}
+
+
+def known_events(shop: Shop, sources: Iterable[Source]) -> Mapping[str, Mapping[str, str]]:
+    """What each event carries that a source, shop.yaml or we ourselves can supply, as kind by path."""
+    found: dict[str, dict[str, str]] = {name: dict(fields) for name, fields in OWN_EVENTS.items()}
+    every: list[Mapping[str, Mapping[str, str]]] = [*(supplies(source) for source in sources), shop.model.events]
+    for supplied in every:
+        for name, fields in supplied.items():
+            if name != ANY_EVENT:
+                found.setdefault(name, {}).update(fields)
+    return found
 
 
 def _grouped(flows: Mapping[str, Flow], by: Callable[[Flow], str | None]) -> Mapping[str, tuple[Flow, ...]]:
@@ -90,9 +114,7 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
         own = made.name if isinstance(made, Flow | Source) else name
         if own != name:
             problems.append(
-                Problem(
-                    file, 1, 1, f"The file is called {name} and the {kind} in it '{own}'; make them equal."
-                )
+                Problem(file, 1, 1, f"The file is called {name} and the {kind} in it '{own}'; make them equal.")
             )
         body = json.dumps(made, sort_keys=True, ensure_ascii=False) if kind == "template" else files[file]
         documents.append(Document(kind=kind, name=name, body=body))
@@ -104,9 +126,7 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
         if required in files:
             attempt(kind, kind, required, lambda f=required, r=reader: r(files[f], f))  # type: ignore[misc]
         else:
-            problems.append(
-                Problem(required, 1, 1, "This file is missing; `afterglow init` writes one to begin with.")
-            )
+            problems.append(Problem(required, 1, 1, "This file is missing; `afterglow init` writes one to begin with."))
     for file in sorted(files):
         folder, _, base = file.rpartition("/")
         name, _, ending = base.rpartition(".")
@@ -114,11 +134,7 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
             attempt("flow", name, file, lambda f=file: read_flow(files[f], f))  # type: ignore[misc]
         elif folder == "flows/sources" and ending == "yaml":
             attempt("source", name, file, lambda f=file: read_source(files[f], f))  # type: ignore[misc]
-        elif (
-            folder == "templates/email"
-            and ending == "mjml"
-            and (not name.startswith("_") or name == "_notify")
-        ):
+        elif folder == "templates/email" and ending == "mjml" and (not name.startswith("_") or name == "_notify"):
             attempt("template", f"email/{name}", file, lambda n=name: compile_mail(f"email/{n}", files))  # type: ignore[misc]
     if problems:
         raise Problems(tuple(problems))
@@ -134,9 +150,7 @@ def read_documents(documents: Mapping[tuple[str, str], str]) -> Catalog:
     return Catalog(
         shop=read_shop(documents["shop", "shop"], "flows/shop.yaml"),
         stages=read_stages(documents["stages", "stages"], "flows/stages.yaml"),
-        sources={
-            name: read_source(body, f"flows/sources/{name}.yaml") for name, body in named("source").items()
-        },
+        sources={name: read_source(body, f"flows/sources/{name}.yaml") for name, body in named("source").items()},
         flows={name: read_flow(body, f"flows/{name}.yaml") for name, body in named("flow").items()},
         mails={name: load_mail(json.loads(body)) for name, body in named("template").items()},
     )

@@ -34,18 +34,14 @@ class StartsModel(_Model):
 
     stage: str | None = _described("Start when the customer enters this stage.", default=None)
     event: str | None = _described("Start when this event happens.", default=None)
-    when: str | None = _described(
-        "Only where this condition is true, such as `customer.orders == 1`.", default=None
-    )
+    when: str | None = _described("Only where this condition is true, such as `customer.orders == 1`.", default=None)
 
 
 class StopsModel(_Model):
     """An event that ends the run."""
 
     event: str = _described("The event that ends the run.")
-    same: str | None = _described(
-        "Only where this is the same as in the trigger, such as `order.id`.", default=None
-    )
+    same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
 class SendModel(_Model):
@@ -68,12 +64,8 @@ class WaitForModel(_Model):
 
     id: str = _described("Name of this step; the event is known under it in later steps.")
     wait_for: str = _described("The event to wait for; events since the trigger count.")
-    same: str | None = _described(
-        "Only where this is the same as in the trigger, such as `order.id`.", default=None
-    )
-    for_up_to: str | None = _described(
-        "How long to wait at most, counted from reaching this step.", default=None
-    )
+    same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+    for_up_to: str | None = _described("How long to wait at most, counted from reaching this step.", default=None)
     arrived: list["StepModel"] = _described("Steps to take when the event came.", default_factory=list)
     timed_out: list["StepModel"] = _described("Steps to take when it did not.", default_factory=list)
 
@@ -152,25 +144,19 @@ class FlowModel(_Model):
 
     flow: str = _described("Name of the flow; the same as the file's.", pattern=r"^[a-z0-9][a-z0-9-]*$")
     about: str = _described("What it is for, in one line.")
-    status: Literal["draft", "live", "paused"] = _described(
-        "draft: checked only. live: runs. paused: stands still."
-    )
+    status: Literal["draft", "live", "paused"] = _described("draft: checked only. live: runs. paused: stands still.")
     owner: str | None = _described("Who answers for it.", default=None)
     starts: StartsModel = _described("What brings a customer in.")
     once_per: str | None = _described(
-        "One run for each value of this, such as `order.id` or `customer.id`; each trigger is its own run unless given.",
+        "One run for each value of this, such as `order.id` or `customer.id`; unless given, each trigger is a run.",
         default=None,
     )
     stops: StopsModel | list[StopsModel] = _described("Events that end the run.", default_factory=list)
     only_if: str | None = _described(
         "Checked again before every mail; where it is not true, the mail is skipped.", default=None
     )
-    topic: str | None = _described(
-        "Topic of the flow's marketing mails whose template names none.", default=None
-    )
-    quiet_hours: QuietModel | None = _described(
-        "Further hours in which this flow sends no marketing.", default=None
-    )
+    topic: str | None = _described("Topic of the flow's marketing mails whose template names none.", default=None)
+    quiet_hours: QuietModel | None = _described("Further hours in which this flow sends no marketing.", default=None)
     caps: list[CapModel] = _described(
         "Further limits on marketing to one customer, for this flow.", default_factory=list
     )
@@ -330,9 +316,7 @@ class _Compiler:
             self.say(("starts",), "A flow starts by a stage or by an event: give one of the two.")
         first = self.sequence(model.steps, ("steps",), after=None)
         rules = tuple(
-            StopRule(
-                event=stop.event, same=self.expression(stop.same, _at(("stops",), n, model.stops, "same"))
-            )
+            StopRule(event=stop.event, same=self.expression(stop.same, _at(("stops",), n, model.stops, "same")))
             for n, stop in enumerate(stops)
         )
         flow = Flow(
@@ -347,13 +331,9 @@ class _Compiler:
             stops=rules,
             only_if=self.expression(model.only_if, ("only_if",)),
             topic=model.topic,
-            quiet_hours=self.collected(("quiet_hours",), model.quiet_hours.compiled)
-            if model.quiet_hours
-            else None,
+            quiet_hours=self.collected(("quiet_hours",), model.quiet_hours.compiled) if model.quiet_hours else None,
             caps=tuple(
-                cap
-                for n, given in enumerate(model.caps)
-                if (cap := self.collected(("caps", n), given.compiled))
+                cap for n, given in enumerate(model.caps) if (cap := self.collected(("caps", n), given.compiled))
             ),
             first=first,
             steps=self.steps,
@@ -431,9 +411,7 @@ class _Compiler:
         timed_out = self.sequence(model.timed_out, (*path, "timed_out"), after=after)
         same = self.expression(model.same, (*path, "same"))
         if model.for_up_to is None:
-            self.say(
-                path, f"'{model.id}' would wait for ever; say how long with `for_up_to`, such as `10 days`."
-            )
+            self.say(path, f"'{model.id}' would wait for ever; say how long with `for_up_to`, such as `10 days`.")
             return None
         duration = self.duration(model.for_up_to, (*path, "for_up_to"))
         if duration is None:

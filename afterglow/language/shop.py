@@ -107,17 +107,13 @@ class ShopModel(_Model):
     reply_to: str | None = None
     postal_address: str = Field(description="Stands at the foot of every marketing mail.")
     currency: str = Field(description="ISO 4217 code, such as EUR.", pattern=r"^[A-Z]{3}$")
-    timezone: str = Field(
-        description="IANA name, such as Europe/Berlin; used where a customer's own is not known."
-    )
+    timezone: str = Field(description="IANA name, such as Europe/Berlin; used where a customer's own is not known.")
     locale: str = Field(default="en", description="Such as en or fr.")
     colour: str = Field(default="#1f2937", pattern=r"^#[0-9a-fA-F]{6}$", description="The brand's colour.")
     logo_text: str | None = Field(default=None, description="The wordmark, where it differs from the name.")
     order_event: str = Field(default="order.paid", description="The event that counts as an order.")
     review_url: str | None = Field(default=None, description="Where reviews are written.")
-    links: dict[str, str] = Field(
-        default_factory=dict, description="Addresses that templates may use by name."
-    )
+    links: dict[str, str] = Field(default_factory=dict, description="Addresses that templates may use by name.")
     topics: dict[str, TopicModel] = Field(default_factory=dict)
     teams: dict[str, TeamModel] = Field(default_factory=dict)
     quiet_hours: QuietModel | None = None
@@ -174,9 +170,7 @@ def read_shop(text: str, file: str) -> Shop:
     zone = known_zone(model.timezone)
     if zone is None:
         problems.append(
-            document.problem(
-                ("timezone",), f"'{model.timezone}' is not a time zone; write it as Europe/Berlin."
-            )
+            document.problem(("timezone",), f"'{model.timezone}' is not a time zone; write it as Europe/Berlin.")
         )
 
     def attempt(path: tuple[str | int, ...], make: Any) -> Any:

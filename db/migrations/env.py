@@ -29,7 +29,7 @@ def _run(connection: sa.Connection) -> None:
     postgresql = connection.dialect.name == "postgresql"
     if postgresql:
         connection.execute(sa.text("SET lock_timeout = '60s'; SET statement_timeout = '600s'"))
-        # A session lock, so that it covers each migration; then short waits, because a waiting ALTER blocks all behind it.
+        # A session lock, so that it covers each migration; then short waits: a waiting ALTER blocks all behind it.
         connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
         connection.execute(sa.text("SET lock_timeout = '4s'"))
         connection.commit()

@@ -69,8 +69,7 @@ def upgrade() -> None:
         sa.Column("awaits", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "state IN ('received', 'mapped', 'ignored', 'awaiting', 'parked')",
-            name=op.f("ck_inbox_state_is_known"),
+            "state IN ('received', 'mapped', 'ignored', 'awaiting', 'parked')", name=op.f("ck_inbox_state_is_known")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_inbox")),
         sa.UniqueConstraint("source", "key", "digest", name=op.f("uq_inbox_source_key_digest")),
@@ -116,9 +115,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("covers", sa.Text(), nullable=False),
         sa.Column("at", Moment, nullable=False),
-        sa.CheckConstraint(
-            "covers IN ('marketing', 'everything')", name=op.f("ck_suppressions_covers_is_known")
-        ),
+        sa.CheckConstraint("covers IN ('marketing', 'everything')", name=op.f("ck_suppressions_covers_is_known")),
         sa.PrimaryKeyConstraint("channel", "digest", name=op.f("pk_suppressions")),
     )
     op.create_table(
@@ -179,9 +176,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("source", "key", name=op.f("uq_events_source_key")),
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_events_customer_id_occurred_at", ["customer_id", "occurred_at"], unique=False
-        )
+        batch_op.create_index("ix_events_customer_id_occurred_at", ["customer_id", "occurred_at"], unique=False)
 
     op.create_table(
         "identities",
@@ -214,9 +209,7 @@ def upgrade() -> None:
         sa.Column("customer_id", ID, nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
         sa.Column("made_at", Moment, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["customer_id"], ["customers.id"], name=op.f("fk_referral_codes_customer_id")
-        ),
+        sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_referral_codes_customer_id")),
         sa.PrimaryKeyConstraint("programme", "customer_id", name=op.f("pk_referral_codes")),
         sa.UniqueConstraint("code", name=op.f("uq_referral_codes_code")),
     )
@@ -246,8 +239,7 @@ def upgrade() -> None:
         sa.Column("step", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "(state IN ('waiting', 'paused') AND due_at IS NOT NULL) OR (state NOT IN ('waiting', 'paused') AND due_at IS NULL)",
-            name=op.f("ck_enrollments_waits_for_one_thing"),
+            "(due_at IS NOT NULL) = (state IN ('waiting', 'paused'))", name=op.f("ck_enrollments_waits_for_one_thing")
         ),
         sa.CheckConstraint(
             "state IN ('waiting', 'sending', 'paused', 'finished', 'stopped', 'parked')",
@@ -330,9 +322,7 @@ def upgrade() -> None:
         sa.Column("settled_at", Moment, nullable=True),
         sa.Column("provider_id", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
-        sa.CheckConstraint(
-            "kind IN ('service', 'marketing', 'team')", name=op.f("ck_touchpoints_kind_is_known")
-        ),
+        sa.CheckConstraint("kind IN ('service', 'marketing', 'team')", name=op.f("ck_touchpoints_kind_is_known")),
         sa.CheckConstraint(
             "state <> 'sending' OR leased_until IS NOT NULL", name=op.f("ck_touchpoints_sending_has_a_lease")
         ),
@@ -344,18 +334,14 @@ def upgrade() -> None:
             "state NOT IN ('queued', 'held') OR due_at IS NOT NULL", name=op.f("ck_touchpoints_queued_is_due")
         ),
         sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_touchpoints_customer_id")),
-        sa.ForeignKeyConstraint(
-            ["enrollment_id"], ["enrollments.id"], name=op.f("fk_touchpoints_enrollment_id")
-        ),
+        sa.ForeignKeyConstraint(["enrollment_id"], ["enrollments.id"], name=op.f("fk_touchpoints_enrollment_id")),
         sa.ForeignKeyConstraint(["template_id"], ["documents.id"], name=op.f("fk_touchpoints_template_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_touchpoints")),
         sa.UniqueConstraint("enrollment_id", "step", name=op.f("uq_touchpoints_enrollment_id_step")),
         postgresql_with={"fillfactor": "80"},
     )
     with op.batch_alter_table("touchpoints", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_touchpoints_customer_id_prepared_at", ["customer_id", "prepared_at"], unique=False
-        )
+        batch_op.create_index("ix_touchpoints_customer_id_prepared_at", ["customer_id", "prepared_at"], unique=False)
         batch_op.create_index(
             "ix_touchpoints_due",
             ["channel", "lane", "due_at"],
@@ -384,9 +370,7 @@ def upgrade() -> None:
         sa.Column("customer_id", ID, nullable=False),
         sa.Column("facts", JSON, nullable=False),
         sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_contexts_customer_id")),
-        sa.ForeignKeyConstraint(
-            ["touchpoint_id"], ["touchpoints.id"], name=op.f("fk_contexts_touchpoint_id")
-        ),
+        sa.ForeignKeyConstraint(["touchpoint_id"], ["touchpoints.id"], name=op.f("fk_contexts_touchpoint_id")),
         sa.PrimaryKeyConstraint("touchpoint_id", name=op.f("pk_contexts")),
     )
     with op.batch_alter_table("contexts", schema=None) as batch_op:
@@ -410,9 +394,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'queued' AND tries > 0"),
         )
         batch_op.drop_index(
-            "ix_touchpoints_due",
-            postgresql_where=sa.text("state = 'queued'"),
-            sqlite_where=sa.text("state = 'queued'"),
+            "ix_touchpoints_due", postgresql_where=sa.text("state = 'queued'"), sqlite_where=sa.text("state = 'queued'")
         )
         batch_op.drop_index("ix_touchpoints_customer_id_prepared_at")
 
