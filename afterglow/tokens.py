@@ -1,8 +1,8 @@
 """Link tokens: short, unguessable, and without an address in them.
 
-A link in a mail (unsubscribe, rating, referral) must say whose it is without saying who that is, and nobody may
-be able to make one up. A token is the ids it speaks of, packed as variable-length integers, and an HMAC over
-them and the purpose. The purpose is part of what is signed, so that a rating link never unsubscribes anybody.
+A link in a mail (unsubscribe, rating, referral) must say whose it is without saying who that is, and nobody
+may be able to make one up. A token is the ids it speaks of, packed as variable-length integers, and an HMAC
+over them and the purpose. The purpose is signed too, so that a rating link never unsubscribes anybody.
 A token has no expiry: an unsubscribe link must work for as long as somebody keeps the mail (RFC 8058).
 """
 
@@ -35,8 +35,8 @@ def make_token(secret: bytes, purpose: str, *ids: int) -> str:
 def read_token(secrets: Sequence[bytes], purpose: str, token: str) -> tuple[int, ...] | None:
     """The ids in a token made for this purpose with any of these secrets; None for anything else.
 
-    Several secrets let the first be rotated in while links signed with the others still work. Never raises for
-    a bad token, however malformed, and exactly one spelling of each token is accepted.
+    Several secrets let the first be rotated in while links signed with the others still work. Never raises
+    for a bad token, however malformed, and exactly one spelling of each token is accepted.
     """
     if len(token) > _LONGEST_TOKEN or not token.isascii():
         return None

@@ -139,12 +139,26 @@ def test_only_a_dead_address_is_suppressed() -> None:
 
 steps = st.lists(
     st.sampled_from(
-        ["", "", "rcpt=550 5.1.1 x", "mail=451 4.3.0 x", "data=451 4.3.0 x", "dot=451 4.3.0 x", "data-anyway=550 5.1.1 x",
-         "close-at-mail", "close-at-data", "close-after-accept", "accept-then-close", "close-after-dot",
-         "garbage-after-dot", "mail=421 4.3.2 x"]
+        [
+            "",
+            "",
+            "rcpt=550 5.1.1 x",
+            "mail=451 4.3.0 x",
+            "data=451 4.3.0 x",
+            "dot=451 4.3.0 x",
+            "data-anyway=550 5.1.1 x",
+            "close-at-mail",
+            "close-at-data",
+            "close-after-accept",
+            "accept-then-close",
+            "close-after-dot",
+            "garbage-after-dot",
+            "mail=421 4.3.2 x",
+        ]
     ),
-    min_size=1, max_size=8,
-)  # fmt: skip
+    min_size=1,
+    max_size=8,
+)
 
 
 @settings(max_examples=25, deadline=None)
