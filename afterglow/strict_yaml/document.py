@@ -219,6 +219,8 @@ class _Reading:
         line, col = _at(event)
         self.values[path] = _Place(line, col, (event.style or "") if isinstance(event, ScalarEvent) else "")
         if isinstance(event, ScalarEvent):
+            if not event.style and event.value == "" and path in self.keys:
+                self.values[path] = self.keys[path]  # nothing has no place; the parser gives that of the next token
             return _typed(event.value) if not event.style else event.value
         if depth > MAX_DEPTH:
             self._note(event, f"This is nested more than {MAX_DEPTH} levels deep.")

@@ -169,9 +169,11 @@ def test_what_is_not_part_of_the_language_is_refused_when_it_is_written(text, li
 @given(
     st.lists(
         st.sampled_from(
-            ["{{", "}}", "{%", "%}", "{%-", "-%}", "{{-", "-}}", "{#", "#}", " ", "\n", "a", "b.c", "if", "elif",
-             "else", "endif", "for", "x in a", "endfor", "|", "upper", "'", "(", ")", "[0]", "set", "raw", "endraw", "<",
-             "\r"]
+            [
+                "{{", "}}", "{%", "%}", "{%-", "-%}", "{{-", "-}}", "{#", "#}", " ", "\n", "a", "b.c", "if", "elif",
+                "else", "endif", "for", "x in a", "endfor", "|", "upper", "'", "(", ")", "[0]", "set", "raw",
+                "endraw", "<", "\r",
+            ]
         ),
         max_size=30,
     ).map("".join)
