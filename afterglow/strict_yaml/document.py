@@ -174,9 +174,7 @@ class _Reading:
             self.problems.append(Problem(self.file, line, col, "An invisible control character stands here."))
         except (YAMLError, ValueError, IndexError, OverflowError) as error:
             # ruamel lets a few plain exceptions out, for instance for an escape such as "\UFFFFFFFF".
-            self.problems.append(
-                Problem(self.file, 1, 1, f"This is not YAML: {' '.join(str(error).split())}.")
-            )
+            self.problems.append(Problem(self.file, 1, 1, f"This is not YAML: {' '.join(str(error).split())}."))
         return data
 
     def _only_document(self) -> object:
@@ -201,9 +199,7 @@ class _Reading:
             return  # the tab or the alias on this line says it better
         said = f"{error.context or ''} {error.problem or ''}"
         sentence = next((ours for theirs, ours in _SENTENCES if theirs in said), None)
-        self.problems.append(
-            Problem(self.file, line, col, sentence or f"This is not YAML: {' '.join(said.split())}.")
-        )
+        self.problems.append(Problem(self.file, line, col, sentence or f"This is not YAML: {' '.join(said.split())}."))
 
     def _note(self, event: Event, message: str) -> None:
         self.problems.append(Problem(self.file, *_at(event), message))
@@ -269,9 +265,7 @@ class _Reading:
     def _key(self, event: Event, depth: int) -> str:
         self._count(event)
         if not isinstance(event, ScalarEvent):
-            message = (
-                "'*' refers to another place" if isinstance(event, AliasEvent) else "A key is plain text"
-            )
+            message = "'*' refers to another place" if isinstance(event, AliasEvent) else "A key is plain text"
             self._note(event, f"{message}; write the text out, or put it in quotes.")
             raise _Stop
         self._decorations(event)

@@ -153,9 +153,7 @@ def _path(data: object, error: ErrorDetails) -> Path:
     return best
 
 
-def _problems(
-    document: Document, data: object, model: type[BaseModel], errors: list[ErrorDetails]
-) -> list[Problem]:
+def _problems(document: Document, data: object, model: type[BaseModel], errors: list[ErrorDetails]) -> list[Problem]:
     placed = [(_path(data, error), error) for error in errors]
     deepest = [path for path, _ in placed]
     problems: list[Problem] = []
@@ -189,9 +187,7 @@ def _problem(document: Document, model: type[BaseModel], path: Path, error: Erro
             shapes = shapes_at(model, error["loc"][:-1])
             return document.problem(path, f"'{error['loc'][-1]}' is missing: {noun(shapes)} needs it.")
         case "literal_error" | "enum":
-            allowed = re.findall(r"'([^']*)'", str(context.get("expected", ""))) or [
-                str(context.get("expected"))
-            ]
+            allowed = re.findall(r"'([^']*)'", str(context.get("expected", ""))) or [str(context.get("expected"))]
             meant = did_you_mean(str(error["input"]), allowed)
             listed = ", ".join(allowed)
             one_of = listed if len(allowed) == 1 else f"one of {listed}"

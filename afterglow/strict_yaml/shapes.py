@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag
+from pydantic.fields import FieldInfo
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def shapes_at(model: type[BaseModel], location: Location) -> list[Shape]:
 def keys_of(shapes: Iterable[Shape]) -> list[str]:
     """The keys that the models among the shapes know, as they are written in a file."""
     models = [shape.model for shape in shapes if shape.model]
-    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+    return [field.alias or name for model in models for name, field in _fields(model).items()]
 
 
 def tags_of(model: type[BaseModel], location: Location) -> list[str]:
@@ -58,22 +59,26 @@ def tags_of(model: type[BaseModel], location: Location) -> list[str]:
 
 
 def noun(shapes: Iterable[Shape]) -> str:
-    """How to speak of a value of these shapes: the model's title, else its name in lower case; `a`/`an`
-    before.
-    """
-    names = {_name(shape.model) for shape in shapes if shape.model}
-    if len(names) != 1:
-        return "this part"
-    [name] = names
+    """How to speak of a value of these shapes: the model's title, else its tag, else its name in lower case."""
+    names = {_name(shape) for shape in shapes if shape.model}
+    return names.pop() if len(names) == 1 else "this part"
+
+
+def _name(shape: Shape) -> str:
+    assert shape.model is not None
+    title = shape.model.model_config.get("title")
+    if shape.tag and not title:
+        return f"'{shape.tag}'"
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", shape.model.__name__.lstrip("_")).lower()
+    name = title or words.removesuffix(" model")
     return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
 
 
-def _name(model: type[BaseModel]) -> str:
-    title = model.model_config.get("title")
-    if title:
-        return title
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", model.__name__.lstrip("_")).lower()
-    return words.removesuffix(" model")
+def _fields(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
+    """The fields with annotations resolved; a model that refers to later ones may not have been asked for them."""
+    if not model.__pydantic_complete__:
+        model.model_rebuild(raise_errors=False)
+    return model.model_fields
 
 
 def _is_branch(shape: Shape, part: str | int) -> bool:
@@ -87,7 +92,7 @@ def _inside(annotation: Any, part: str | int) -> list[Shape]:
     """What stands in a value of this annotation under a key or index."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, field in annotation.model_fields.items():
+        for name, field in _fields(annotation).items():
             if part == (field.alias or name):
                 return _alternatives(field.annotation)
         return []
@@ -118,7 +123,7 @@ def _alternatives(annotation: Any, tag: str | None = None) -> list[Shape]:
 def _literal_tag(annotation: Any) -> str | None:
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return None
-    for field in annotation.model_fields.values():
+    for field in _fields(annotation).values():
         if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1:
             return str(get_args(field.annotation)[0])
     return None

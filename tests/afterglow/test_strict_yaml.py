@@ -312,12 +312,25 @@ class Stop(Strict):
     event: str
 
 
+class Late(Strict):
+    """Refers to a model that is defined after it, and is never asked to resolve that by itself."""
+
+    after: list["LateStep"] = []
+
+
+class LateStep(Strict):
+    model_config = ConfigDict(title="late step")
+
+    name: str = ""
+
+
 class Flow(Strict):
     flow: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     status: Literal["draft", "live", "paused"]
     steps: list[Step] = []
     stops: Stop | list[Stop] = []
     teams: dict[str, Stop] = {}
+    late: Late | None = None
     share: int | bool = 1
     price: Decimal = Decimal(1)
     from_: str = Field(default="", alias="from")
@@ -371,22 +384,23 @@ def test_a_number_is_text_where_the_model_wants_text():
         (HEAD + "names: [a, b, c]", "3:8: 'names' may have at most 2 entries."),
         (HEAD + "names: [[a]]", "3:9: Entry 1 of 'names' must be text, not a list."),
         (HEAD + "from: soon", "3:7: 'soon' is no time: write 10:00."),
-        (HEAD + "steps:\n- send: a\n  idd: 1", "5:3: 'idd' is not a key of a send. Did you mean 'id'?"),
+        (HEAD + "steps:\n- send: a\n  idd: 1", "5:3: 'idd' is not a key of 'send'. Did you mean 'id'?"),
         (HEAD + "steps:\n- send: [a]", "4:9: 'send' must be text, not a list."),
         (HEAD + "steps:\n- sned: a", "4:3: 'sned' is not known here. Did you mean 'send'?"),
         (HEAD + "steps:\n- {}", "4:3: Entry 1 of 'steps' needs one of these keys: send, wait, if."),
         (HEAD + "steps:\n- a", "4:3: Entry 1 of 'steps' must be a group of keys, not 'a'."),
         (HEAD + "steps:\n- {id: w, wait: a, days: 0}", "4:26: 'days' must be at least 1, not '0'."),
         (HEAD + "steps:\n- {id: w, wait: a, days: x}", "4:26: 'days' must be a whole number, not 'x'."),
-        (HEAD + "steps:\n- {wait: a}", "4:3: 'id' is missing: a wait needs it."),
+        (HEAD + "steps:\n- {wait: a}", "4:3: 'id' is missing: 'wait' needs it."),
         (HEAD + "steps:\n- {id: a, if: a, than: []}", "4:18: 'than' is not a key of a choice. Did you mean 'then'?"),
-        (HEAD + "steps:\n- id: a\n  if: a\n  then:\n  - send: b\n    x: 1", "8:5: 'x' is not a key of a send."),
+        (HEAD + "steps:\n- id: a\n  if: a\n  then:\n  - send: b\n    x: 1", "8:5: 'x' is not a key of 'send'."),
         (HEAD + "steps:\n- id: a\n  if: a ==", "5:9: Something is missing at the end of the expression"),
         (HEAD + "steps:\n- id: a\n  if: 'a | lowr'", "5:12: 'lowr' is not a filter. Did you mean 'lower'?"),
         (HEAD + "steps:\n- id: a\n  if: |\n    a and\n    b b", "7:7: 'b' does not belong here."),
         (HEAD + "stops: {evnt: a, event: b}", "3:9: 'evnt' is not a key of a stop. Did you mean 'event'?"),
         (HEAD + "stops: [{event: a}, {event: [b]}]", "3:29: 'event' must be text, not a list."),
         (HEAD + "stops: a", "3:8: 'stops' must be a group of keys or a list, not 'a'."),
+        (HEAD + "late: {after: [{nam: a}]}", "3:17: 'nam' is not a key of a late step. Did you mean 'name'?"),
         (HEAD + "teams: {care: {event: a, x: 1}}", "3:26: 'x' is not a key of a stop."),
     ],
 )
