@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email
 import re
+from base64 import b64decode
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
@@ -75,9 +76,7 @@ nasty = st.sampled_from(
 bodies = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",)), max_size=400),
     st.lists(
-        st.sampled_from(
-            [".", "..", "\r\n", "\n", "\r", "é☕", "From me", " ", "x" * 1_200, "=3D", "\x00", "--=_"]
-        )
+        st.sampled_from([".", "..", "\r\n", "\n", "\r", "é☕", "From me", " ", "x" * 1_200, "=3D", "\x00", "--=_"])
     ).map("".join),
 )
 
@@ -144,9 +143,7 @@ def test_a_mail_reads_as_the_standard_library_would_have_written_it() -> None:
 
 
 @given(st.one_of(names, nasty), st.one_of(names, nasty), st.booleans())
-def test_any_name_and_subject_arrive_as_one_line_and_bring_no_header(
-    name: str, subject: str, eightbit: bool
-) -> None:
+def test_any_name_and_subject_arrive_as_one_line_and_bring_no_header(name: str, subject: str, eightbit: bool) -> None:
     raw = compose(replace(MAIL, to_name=name, subject=subject), eightbit=eightbit)
     message = parsed(raw)
 
@@ -174,6 +171,18 @@ def name_read(raw: bytes) -> str:
     """The recipient's name by RFC 2047; the newer parser wrongly keeps blanks between encoded words."""
     name, _ = parseaddr(email.message_from_bytes(raw)["To"])
     return str(make_header(decode_header(name)))
+
+
+@given(st.one_of(names, nasty), st.one_of(names, nasty))
+def test_an_encoded_word_is_short_and_can_be_read_by_itself(name: str, subject: str) -> None:
+    head = compose(replace(MAIL, to_name=name, subject=subject), eightbit=False).partition(b"\r\n\r\n")[0]
+
+    for line in head.split(b"\r\n"):
+        words = re.findall(rb"=\?utf-8\?b\?([A-Za-z0-9+/=]*)\?=", line)
+        assert not words or len(line) <= 76
+        for word in words:
+            assert len(word) + 12 <= 75
+            b64decode(word).decode("utf-8")
 
 
 @given(bodies, bodies, st.booleans())
@@ -221,9 +230,7 @@ def test_list_unsubscribe_is_one_plain_line_whatever_the_length_of_its_address(l
     assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in raw
 
 
-@pytest.mark.parametrize(
-    "value", ["<https://x.example/ü>", "a\r\nBcc: b@x.example", "x" * 1_000, "", "a\x00b"]
-)
+@pytest.mark.parametrize("value", ["<https://x.example/ü>", "a\r\nBcc: b@x.example", "x" * 1_000, "", "a\x00b"])
 def test_a_header_value_that_is_not_plain_ascii_on_one_line_is_refused(value: str) -> None:
     with pytest.raises(Uncomposable, match="List-Unsubscribe must be plain ASCII"):
         compose(replace(MAIL, headers={"List-Unsubscribe": value}), eightbit=True)
@@ -334,9 +341,7 @@ def test_a_mail_with_one_body_is_a_single_part_and_one_with_none_is_refused() ->
         compose(replace(MAIL, html="", text=""), eightbit=True)
 
 
-@pytest.mark.parametrize(
-    "message_id", ["", "bare@x.example", "<a@b>\r\nBcc: c@d", "<a b@c>", "<" + "a" * 300 + "@b>"]
-)
+@pytest.mark.parametrize("message_id", ["", "bare@x.example", "<a@b>\r\nBcc: c@d", "<a b@c>", "<" + "a" * 300 + "@b>"])
 def test_a_message_id_that_is_not_one_is_refused(message_id: str) -> None:
     with pytest.raises(Uncomposable, match="Message-ID"):
         compose(replace(MAIL, message_id=message_id), eightbit=True)
@@ -348,9 +353,7 @@ def test_a_date_without_a_zone_is_refused() -> None:
 
 
 def test_a_lone_surrogate_is_shown_as_a_question_mark_instead_of_losing_the_mail() -> None:
-    message = parsed(
-        compose(replace(MAIL, to_name="a\ud800", text="b\udfff", subject="\ud800"), eightbit=True)
-    )
+    message = parsed(compose(replace(MAIL, to_name="a\ud800", text="b\udfff", subject="\ud800"), eightbit=True))
 
     assert message["Subject"] == "?"
     assert body(message, "plain") == "b?\n"

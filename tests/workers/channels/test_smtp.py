@@ -194,6 +194,21 @@ def test_a_connection_is_kept_from_one_batch_to_the_next() -> None:
         channel.close()
 
 
+def test_a_connection_that_rested_is_asked_first_and_one_that_tired_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Mail is answered on the first two connections only.
+    with sink(faults=["greeting=421 4.3.2 too many@3"]) as relay:
+        channel = make_channel("smtp", relay.url)
+        assert kinds(channel.send(mails(1), PLENTY_S)) == [S]
+        monkeypatch.setattr("workers.channels.smtp.RESTED_S", -1.0)
+        assert kinds(channel.send(mails(1), PLENTY_S)) == [S]
+        monkeypatch.setattr("workers.channels.smtp.TIRED_S", -1.0)
+        assert kinds(channel.send(mails(1), PLENTY_S)) == [S]
+        assert kinds(channel.send(mails(1), PLENTY_S)) == [N]
+        channel.close()
+
+
 def test_a_relay_that_is_not_there_leaves_every_mail_to_be_tried_again() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -8,7 +8,7 @@ bound, the resolver's.
 
 from __future__ import annotations
 
-import select
+import selectors
 import smtplib
 import socket
 import ssl
@@ -77,7 +77,11 @@ class Session(smtplib.SMTP):
 
     def rests_quietly(self) -> bool:
         """Whether an idle connection has said nothing since: what it has to say then is that it closes."""
-        return self.sock is not None and not self._unread and not select.select([self.sock], [], [], 0)[0]
+        if self.sock is None or self._unread:
+            return False
+        with selectors.DefaultSelector() as selector:  # select() itself fails beyond 1,024 open files
+            selector.register(self.sock, selectors.EVENT_READ)
+            return not selector.select(0)
 
     def exchange(self, commands: Sequence[bytes]) -> Iterator[Reply]:
         """The replies to these commands, one for one and in order.
@@ -121,9 +125,7 @@ class Session(smtplib.SMTP):
 
     def _connected(self, relay: Relay) -> socket.socket:
         trouble: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            relay.host, relay.port, type=socket.SOCK_STREAM
-        ):
+        for family, kind, protocol, _, address in socket.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM):
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.settimeout(min(self.remaining(), _CONNECT_S))
