@@ -5,7 +5,6 @@ begins its transactions late and as readers. So here every write begins with BEG
 first-served lock, because SQLite's own waiting is unfair and starves the web beside busy workers.
 """
 
-import json
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
@@ -28,21 +28,21 @@ class DatabaseUnavailableError(AfterglowError):
 
 
 def dump_json(value: object) -> str:
-    """JSON text. A Decimal becomes a number with the same digits (exact up to 15 of them); see `load_json`."""
-    return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":"))
+    """JSON text. A Decimal becomes a number with the same digits, exact up to 15 of them.
+
+    Reading gives floats again, and expressions take a float for the decimal that it is written as, so that an amount
+    goes through the database unchanged.
+    """
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() and abs(value.adjusted()) < 15 else float(value)
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
     raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
 
 
-def load_json(text: str | bytes) -> Any:
-    """The value of JSON text, with exact decimals in place of floats."""
-    return json.loads(text, parse_float=Decimal)
+load_json = orjson.loads
 
 
 class FairLock:
