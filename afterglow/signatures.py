@@ -57,9 +57,7 @@ class Scheme:
     key: Callable[[bytes], bytes] = bytes
 
 
-def verify(
-    scheme: str, secrets: Sequence[bytes | str], headers: Mapping[str, str], body: bytes, now: datetime
-) -> None:
+def verify(scheme: str, secrets: Sequence[bytes | str], headers: Mapping[str, str], body: bytes, now: datetime) -> None:
     """Return if one of the secrets signed this body, and recently where the scheme signs a moment.
 
     Args:

@@ -63,9 +63,7 @@ def _is_from(value: Any) -> str:
 
 
 NameOrFrom = Annotated[Annotated[str, Tag("named")] | Annotated[From, Tag("from")], Discriminator(_is_from)]
-EventOrFrom = Annotated[
-    Annotated[EventName, Tag("named")] | Annotated[From, Tag("from")], Discriminator(_is_from)
-]
+EventOrFrom = Annotated[Annotated[EventName, Tag("named")] | Annotated[From, Tag("from")], Discriminator(_is_from)]
 
 
 class Auth(_Model):
@@ -80,9 +78,7 @@ class Auth(_Model):
     @model_validator(mode="after")
     def _scheme_is_known(self) -> "Auth":
         if self.scheme not in SCHEMES:
-            raise ValueError(
-                f"There is no signature scheme '{self.scheme}'.{did_you_mean(self.scheme, SCHEMES)}"
-            )
+            raise ValueError(f"There is no signature scheme '{self.scheme}'.{did_you_mean(self.scheme, SCHEMES)}")
         return self
 
     def found_in(self, environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -164,6 +160,12 @@ class CustomerRule(_Model):
     )
     attributes: Expr | None = Field(default=None, description="An object holding further attributes by name.")
 
+    @model_validator(mode="after")
+    def _can_be_found(self) -> "CustomerRule":
+        if not {"id", "email", "order"} & self.model_fields_set:
+            raise ValueError("A customer is found by id, email or order: give at least one.")
+        return self
+
     @property
     def named_attributes(self) -> Mapping[str, Value]:
         """The attributes that the file names."""
@@ -173,9 +175,7 @@ class CustomerRule(_Model):
 class ConsentRule(_Model):
     """What the customer allowed or withdrew."""
 
-    state: Expr = Field(
-        description="Comes to granted or withdrawn; to nothing where the customer said nothing."
-    )
+    state: Expr = Field(description="Comes to granted or withdrawn; to nothing where the customer said nothing.")
     at: Expr | None = Field(default=None, description="When; the event's own moment unless given.")
     topic: NameOrFrom = Field(default="*", description="The topic of shop.yaml; `*` is all marketing.")
     evidence: Expr | None = Field(default=None, description="How it was given, in the provider's words.")
@@ -206,19 +206,13 @@ class Rule(_Model):
     @model_validator(mode="after")
     def _event_or_ignore(self) -> "Rule":
         if (self.event is None) == (self.ignore is None):
-            raise ValueError(
-                "A rule gives an event, or says with `ignore` why there is none: one of the two."
-            )
+            raise ValueError("A rule gives an event, or says with `ignore` why there is none: one of the two.")
         if self.ignore is not None and self.model_fields_set - {"when", "ignore"}:
             raise ValueError("A rule with `ignore` has a `when` and nothing else.")
         if self.event is not None and self.customer is None:
             raise ValueError("Say whose event it is: a rule needs a `customer` with id, email or order.")
-        if self.customer is not None and not {"id", "email", "order"} & self.customer.model_fields_set:
-            raise ValueError("A customer is found by id, email or order: give at least one.")
         if isinstance(self.payload, dict) and (hidden := RESERVED & self.payload.keys()):
-            raise ValueError(
-                f"A payload may not hold '{min(hidden)}': flows know something else by that name."
-            )
+            raise ValueError(f"A payload may not hold '{min(hidden)}': flows know something else by that name.")
         return self
 
 
@@ -245,9 +239,7 @@ class Source(_Model):
     @cached_property
     def attribute_names(self) -> frozenset[str]:
         """The customer attributes that the file sets by name."""
-        return frozenset(
-            name for rule in self.events if rule.customer for name in rule.customer.named_attributes
-        )
+        return frozenset(name for rule in self.events if rule.customer for name in rule.customer.named_attributes)
 
     @cached_property
     def event_names(self) -> frozenset[str]:

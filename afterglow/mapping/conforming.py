@@ -57,9 +57,7 @@ def _in_kind(value: object, kind: str, path: str) -> object:
     found: object = MISSING
     match kind:
         case "number":
-            found = (
-                number(value if not isinstance(value, float) else repr(value)) if is_number else number(value)
-            )
+            found = number(value if not isinstance(value, float) else repr(value)) if is_number else number(value)
         case "text":
             found = value if isinstance(value, str) else str(value) if is_whole_number(value) else MISSING
         case "yes-no":

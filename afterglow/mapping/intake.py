@@ -60,7 +60,7 @@ def _element(source: Source, facts: Facts, body: bytes) -> Element:
     digest = hashlib.sha256(body).hexdigest()
     key = source.key.expression.value(facts)
     if isinstance(key, str) and key:
-        text = key
+        text = key.replace("\0", "")
     elif type(key) is int:
         text = str(key)
     else:

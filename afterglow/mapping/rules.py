@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from afterglow.expressions import MISSING
-from afterglow.expressions.filters import email, phone
 from afterglow.language.source import (
     RESERVED,
     ConsentRule,
@@ -19,6 +18,7 @@ from afterglow.language.source import (
 )
 from afterglow.language.value import Value
 from afterglow.local_time import known_zone
+from afterglow.mapping.addresses import normalised_email, normalised_phone
 from afterglow.mapping.conforming import conforming
 from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, Unmappable
 from afterglow.mapping.intake import parsed
@@ -28,7 +28,6 @@ from afterglow.problems import did_you_mean
 _EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)*")
 _FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _LOCALE: Final = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
-_E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 def map_element(
@@ -57,9 +56,7 @@ def map_element(
     if type(whole) is not dict:
         raise Unmappable("What came is not a JSON object, so that no rule can read it.")
     facts: Facts = {"headers": dict(headers), "body": whole, "item": whole}
-    rule = next(
-        (rule for rule in source.events if rule.when is None or rule.when.expression.is_true(facts)), None
-    )
+    rule = next((rule for rule in source.events if rule.when is None or rule.when.expression.is_true(facts)), None)
     if rule is None:
         return Ignored(reason=f"No rule of the source '{source.name}' speaks of this.")
     if rule.ignore is not None:
@@ -106,9 +103,7 @@ def _named(named: Any, facts: Facts, what: str, known: Collection[str] | None) -
         return named  # type: ignore[no-any-return]
     name = text(named.from_, facts, what)
     if name is not None and known is not None and name not in known:
-        raise Unmappable(
-            f"The shop knows no {what} '{_shown(name)}'; declare it.{did_you_mean(name[:60], known)}"
-        )
+        raise Unmappable(f"The shop knows no {what} '{_shown(name)}'; declare it.{did_you_mean(name[:60], known)}")
     return name
 
 
@@ -123,7 +118,7 @@ def _customer(rule: CustomerRule | None, facts: Facts) -> CustomerFacts:
     address = text(rule.email, facts, "customer.email")
     external_id = text(rule.id, facts, "customer.id")
     order_id = text(rule.order, facts, "customer.order")
-    normalised = _or_none(email(address))
+    normalised = normalised_email(address)
     if external_id is None and normalised is None and order_id is None:
         raise Unmappable(
             "There is no customer in it: neither an id nor an e-mail address."
@@ -137,7 +132,7 @@ def _customer(rule: CustomerRule | None, facts: Facts) -> CustomerFacts:
     return CustomerFacts(
         external_id=external_id,
         email=normalised,
-        phone=_phone(text(rule.phone, facts, "customer.phone")),
+        phone=normalised_phone(text(rule.phone, facts, "customer.phone")),
         first_name=text(rule.first_name, facts, "customer.first_name"),
         last_name=text(rule.last_name, facts, "customer.last_name"),
         locale=locale.replace("_", "-") if locale and _LOCALE.fullmatch(locale) else None,
@@ -145,16 +140,6 @@ def _customer(rule: CustomerRule | None, facts: Facts) -> CustomerFacts:
         order_id=order_id,
         attributes=dict(_attributes(rule, facts)),
     )
-
-
-def _phone(written: str | None) -> str | None:
-    if written is None or _E164.fullmatch(written):
-        return written
-    return _or_none(phone(written))
-
-
-def _or_none(found: object) -> str | None:
-    return found if isinstance(found, str) else None
 
 
 def _attributes(rule: CustomerRule, facts: Facts) -> Iterator[tuple[str, object]]:
@@ -208,9 +193,7 @@ def _payload(rule: Rule, facts: Facts) -> dict[str, object]:
     if not isinstance(whole, dict):
         raise Unmappable(f"There is no object at `{rule.payload.from_.expression.text}` to take over.")
     left_out = RESERVED.union(rule.payload.without)
-    return {
-        name: stored(value) for name, value in whole.items() if value is not None and name not in left_out
-    }
+    return {name: stored(value) for name, value in whole.items() if value is not None and name not in left_out}
 
 
 def _group(group: Mapping[str, Any], facts: Facts, before: str) -> dict[str, object]:
