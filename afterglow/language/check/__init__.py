@@ -1,0 +1,112 @@
+"""`check`: everything that is wrong in a shop's files, in one go, each problem with its place.
+
+The files are first compiled one by one. What compiles is then held against the rest: a flow against the events,
+stages, teams, topics and mails that it names, a mail against the flows that send it. Where a file cannot be read,
+nobody is blamed for naming what it may hold.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from afterglow.language.catalog import compile_files
+from afterglow.language.check.flows import Surroundings, check_flow
+from afterglow.language.check.mails import check_mails
+from afterglow.language.check.reviews import gated_in_flow
+from afterglow.language.check.sources import check_shop, check_source
+from afterglow.language.check.supply import world
+from afterglow.language.flow import Flow, read_flow
+from afterglow.language.shop import read_shop, read_stages
+from afterglow.language.source import Source, read_source
+from afterglow.mail_templates import Mail, compile_mail, load_mail
+from afterglow.problems import Problem, Problems
+
+__all__ = ["check_files"]
+
+_Read = TypeVar("_Read")
+_SHOP, _STAGES = "flows/shop.yaml", "flows/stages.yaml"
+
+
+def check_files(files: Mapping[str, str]) -> list[Problem]:
+    """Everything that is wrong in a shop's files, sorted by place; empty where they can be put into force.
+
+    Args:
+      files: text by path below the shop's folder, such as "flows/welcome.yaml" or "templates/email/welcome.mjml".
+    """
+    problems: set[Problem] = set()
+    try:
+        compile_files(files)
+    except Problems as error:
+        problems.update(error.problems)
+    shop = _read(lambda: read_shop(files[_SHOP], _SHOP)) if _SHOP in files else None
+    stages = _read(lambda: read_stages(files[_STAGES], _STAGES)) if _STAGES in files else None
+    sources, broken_sources = _sources(files)
+    flows = _flows(files)
+    mails, mail_names = _mails(files)
+    stage_names = None if stages is None else [stage.stage for stage in stages]
+    around = Surroundings(
+        world=world(shop, sources.values(), whole=not broken_sources),
+        shop=shop,
+        stages=stage_names,
+        mails=mail_names,
+    )
+    if shop is not None:
+        problems.update(check_shop(shop, [_name(file) for file in _flow_files(files)], around.world))
+    for file, source in sources.items():
+        problems.update(check_source(source, files[file], file, shop, stage_names))
+    for flow in flows.values():
+        problems.update(check_flow(flow, around))
+        problems.update(gated_in_flow(flow, mails))
+    problems.update(check_mails(mails, flows, files, around))
+    return sorted(problems)
+
+
+def _read(reader: Callable[[], _Read]) -> _Read | None:
+    """What the reader reads; None where it finds problems, which compiling has told already."""
+    try:
+        return reader()
+    except Problems:
+        return None
+
+
+def _name(file: str) -> str:
+    return file.rpartition("/")[2].rpartition(".")[0]
+
+
+def _flow_files(files: Mapping[str, str]) -> list[str]:
+    return [
+        file
+        for file in sorted(files)
+        if file.startswith("flows/") and file.count("/") == 1 and file.endswith(".yaml") and file not in (_SHOP, _STAGES)
+    ]
+
+
+def _flows(files: Mapping[str, str]) -> dict[str, Flow]:
+    read = {file: _read(lambda f=file: read_flow(files[f], f)) for file in _flow_files(files)}  # type: ignore[misc]
+    return {file: flow for file, flow in read.items() if flow is not None}
+
+
+def _sources(files: Mapping[str, str]) -> tuple[dict[str, Source], bool]:
+    names = [file for file in sorted(files) if file.startswith("flows/sources/") and file.endswith(".yaml")]
+    read = {file: _read(lambda f=file: read_source(files[f], f)) for file in names}  # type: ignore[misc]
+    return {file: source for file, source in read.items() if source is not None}, None in read.values()
+
+
+def _mails(files: Mapping[str, str]) -> tuple[dict[str, Mail], list[str]]:
+    """The mails that can be read by name, and the names of all of them."""
+    names = [
+        f"email/{_name(file)}"
+        for file in sorted(files)
+        if file.startswith("templates/email/") and file.endswith(".mjml") and file.count("/") == 2
+    ]
+    wanted = [name for name in names if not _name_of(name).startswith("_") or name == "email/_notify"]
+    mails: dict[str, Mail] = {}
+    for name in wanted:
+        compiled = _read(lambda n=name: compile_mail(n, files))  # type: ignore[misc]
+        if compiled is not None:
+            mails[name] = load_mail(json.loads(json.dumps(compiled)))
+    return mails, wanted
+
+
+def _name_of(mail: str) -> str:
+    return mail.rpartition("/")[2]

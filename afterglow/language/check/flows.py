@@ -1,0 +1,252 @@
+"""Hold one flow against the rest of the shop's files."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from afterglow.expressions import FUNCTIONS, Expression, Text
+from afterglow.expressions.parse import Reader
+from afterglow.language.check.reach import Arrived, arrivals, first_unreachable
+from afterglow.language.check.reading import read_blocks, read_expression
+from afterglow.language.check.supply import Names, Shape, World, kind_of_shape
+from afterglow.language.flow import Flow, If, Notify, Path, Send, WaitFor, walk
+from afterglow.language.shop import Shop
+from afterglow.problems import Problem, did_you_mean
+
+NO_ADDRESS = "decisions are kept, so conditions read no addresses; use customer.id"
+NOT_BOTH = "`same` compares what both events carry."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a flow can name. None where the file that says it cannot be read."""
+
+    world: World
+    shop: Shop | None
+    stages: Collection[str] | None
+    mails: Collection[str]
+
+
+def check_flow(flow: Flow, around: Surroundings) -> Iterator[Problem]:
+    """Everything in a flow's file that does not fit the other files."""
+    yield from _triggers(flow, around)
+    yield from _expressions(flow, around)
+    yield from _steps(flow, around)
+    for step in first_unreachable(flow):
+        yield flow.problem(step.path, f"Nobody reaches step '{step.id}': every way before it ends with a stop.")
+
+
+# What starts, wakes and ends it
+
+
+def _triggers(flow: Flow, around: Surroundings) -> Iterator[Problem]:
+    if flow.stage is not None and around.stages is not None and flow.stage not in around.stages:
+        meant = did_you_mean(flow.stage, around.stages)
+        yield flow.problem(("starts", "stage"), f"There is no stage '{flow.stage}' in stages.yaml.{meant}")
+    if flow.event is not None:
+        yield from _event(flow, ("starts", "event"), flow.event, around)
+    for n, rule in enumerate(flow.stops):
+        yield from _event(flow, (*stop_path(flow, n), "event"), rule.event, around)
+    for step in flow.steps.values():
+        if isinstance(step, WaitFor):
+            yield from _event(flow, (*step.path, "wait_for"), step.event, around)
+
+
+def _event(flow: Flow, path: Path, event: str, around: Surroundings) -> Iterator[Problem]:
+    if around.world.whole and event not in around.world.events:
+        meant = did_you_mean(event, around.world.events)
+        hint = meant or " Events that come by the API alone are declared in shop.yaml under events."
+        yield flow.problem(path, f"No source brings an event '{event}'.{hint}")
+
+
+def stop_path(flow: Flow, n: int) -> Path:
+    """Where the nth rule of `stops` stands: in a list, or by itself."""
+    data = flow.document.data
+    written = data.get("stops") if isinstance(data, dict) else None
+    return ("stops", n) if isinstance(written, list) else ("stops",)
+
+
+# What can be read where
+
+
+def condition_names(flow: Flow, world: World, arrived: Arrived) -> Names:
+    """What a condition can read at a place with these events behind it."""
+    names = names_at(flow, world, arrived)
+    customer = names.given.get("customer")
+    if not isinstance(customer, Mapping):
+        return names
+    without = {name: shape for name, shape in customer.items() if name != "email"}
+    return Names(
+        given={**names.given, "customer": without},
+        supplier=names.supplier,
+        suppliers=names.suppliers,
+        absent={**names.absent, "customer.email": NO_ADDRESS + "."},
+        closed=names.closed,
+    )
+
+
+def names_at(flow: Flow, world: World, arrived: Arrived) -> Names:
+    """What a text can read at a place with these events behind it."""
+    supplier, carried = _trigger(flow, world)
+    given: dict[str, Shape | None] = dict(carried or {})
+    suppliers: dict[str, str] = {}
+    sometimes: dict[str, str] = {}
+    absent: dict[str, str] = {}
+    for step in flow.steps.values():
+        if not isinstance(step, WaitFor) or step.id in given:
+            continue
+        if "-" in step.id and step.id.partition("-")[0] not in given:
+            absent[step.id.partition("-")[0]] = (
+                f"a hyphen is a minus here; call step '{step.id}' '{step.id.replace('-', '_')}' to read its event."
+            )
+        if step.id not in arrived.perhaps:
+            absent[step.id] = f"step '{step.id}' has received no event on any way that leads here."
+            continue
+        given[step.id] = world.of_event(step.event) if world.whole else None
+        suppliers[step.id] = step.event
+        if step.id not in arrived.surely:
+            sometimes[step.id] = f"where '{step.id}' timed out"
+    given["customer"], given["shop"] = world.customer, world.shop
+    return Names(
+        given=given,
+        supplier=supplier,
+        suppliers=suppliers,
+        sometimes=sometimes,
+        absent=absent,
+        closed=carried is not None,
+    )
+
+
+def _trigger(flow: Flow, world: World) -> tuple[str, Mapping[str, Shape] | None]:
+    """What starts the flow, to begin a sentence with, and what it carries; None where that is not known."""
+    if flow.stage is not None:
+        events, carried = world.of_stage(flow.stage)
+        by = " or ".join(events) or "any event"
+        return f"Entering stage {flow.stage} (by {by})", carried if world.whole else None
+    event = flow.event or ""
+    return event, world.of_event(event) if world.whole else None
+
+
+def _event_names(event: str, world: World) -> Names | None:
+    """What the event itself carries, for `same`; None where that is not known."""
+    carried = world.of_event(event)
+    if not world.whole or carried is None:
+        return None
+    return Names(
+        given=dict(carried), supplier=event, absent=dict.fromkeys(("customer", "shop"), NOT_BOTH)
+    )
+
+
+# Expressions
+
+
+def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
+    world = around.world
+    nothing = Arrived(surely=frozenset(), perhaps=frozenset())
+    everything = Arrived(surely=frozenset(), perhaps=frozenset(flow.steps))
+    at_start = condition_names(flow, world, nothing)
+    anywhere = condition_names(flow, world, everything)
+    for path, expression, names in (
+        (("starts", "when"), flow.when, at_start),
+        (("once_per",), flow.once_per, at_start),
+        (("only_if",), flow.only_if, anywhere),
+    ):
+        if expression is not None:
+            yield from _expression(flow, path, expression, names)
+    for n, rule in enumerate(flow.stops):
+        if rule.same is not None:
+            yield from _same(flow, (*stop_path(flow, n), "same"), rule.same, rule.event, anywhere, world)
+    reached = arrivals(flow)
+    for step in flow.steps.values():
+        if step.id not in reached:
+            continue
+        match step:
+            case If():
+                names = condition_names(flow, world, reached[step.id])
+                yield from _expression(flow, (*step.path, "if"), step.test, names)
+            case WaitFor(same=Expression() as same):
+                names = condition_names(flow, world, reached[step.id])
+                yield from _same(flow, (*step.path, "same"), same, step.event, names, world)
+            case Notify(about=Text() as about):
+                yield from _about(flow, (*step.path, "about"), about, names_at(flow, world, reached[step.id]))
+            case _:
+                pass
+
+
+def _expression(flow: Flow, path: Path, expression: Expression, names: Names) -> Iterator[Problem]:
+    _, complaints = read_expression(expression, names)
+    for complaint in complaints:
+        yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+
+
+def _same(
+    flow: Flow, path: Path, same: Expression, event: str, run: Names, world: World
+) -> Iterator[Problem]:
+    """`same` is read twice: from what the run knows, and from what the event carries."""
+    ours, complaints = read_expression(same, run)
+    theirs: Shape = "unknown"
+    if (names := _event_names(event, world)) is not None:
+        theirs, others = read_expression(same, names)
+        said = {(complaint.line, complaint.col) for complaint in complaints}
+        complaints += [complaint for complaint in others if (complaint.line, complaint.col) not in said]
+    for complaint in complaints:
+        yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+    kinds = {kind_of_shape(ours), kind_of_shape(theirs)} - {"unknown"}
+    if len(kinds) > 1 and not complaints:
+        one, other = kind_of_shape(ours), kind_of_shape(theirs)
+        yield flow.problem(path, f"'{same.text}' is {one} in the trigger and {other} in {event}: never the same.")
+
+
+def _about(flow: Flow, path: Path, about: Text, names: Names) -> Iterator[Problem]:
+    for complaint in read_blocks(about.text, Reader(about.text, FUNCTIONS).template(), names):
+        yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+    for function in sorted({function for function, _ in about.calls}):
+        yield flow.problem(path, f"'{function}' makes a link for a customer; a note to a team has none.")
+
+
+def _inside(flow: Flow, path: Path, line: int, col: int, message: str) -> Problem:
+    return Problem(flow.document.file, *flow.document.place_inside(path, line, col), message)
+
+
+# Steps
+
+
+def _steps(flow: Flow, around: Surroundings) -> Iterator[Problem]:
+    shop = around.shop
+    if flow.topic is not None and shop is not None and flow.topic not in shop.model.topics:
+        meant = did_you_mean(flow.topic, shop.model.topics)
+        yield flow.problem(("topic",), f"There is no topic '{flow.topic}' in shop.yaml.{meant}")
+    _, carried = _trigger(flow, around.world)
+    for step in flow.steps.values():
+        match step:
+            case Send():
+                yield from _send(flow, step, around)
+            case Notify():
+                if shop is not None and step.team not in shop.model.teams:
+                    meant = did_you_mean(step.team, shop.model.teams)
+                    yield flow.problem(
+                        (*step.path, "notify"), f"There is no team '{step.team}' in shop.yaml.{meant}"
+                    )
+            case WaitFor() if step.id in (carried or {}) or step.id in ("customer", "shop"):
+                yield flow.problem(
+                    (*step.path, "id"),
+                    f"'{step.id}' already names something the flow knows; give this step another id.",
+                )
+            case _:
+                pass
+    if "email/_notify" not in around.mails and (
+        notify := next((step for step in walk(flow) if isinstance(step, Notify)), None)
+    ):
+        yield flow.problem(
+            (*notify.path, "notify"), "There is no templates/email/_notify.mjml, the mail that teams get."
+        )
+
+
+def _send(flow: Flow, step: Send, around: Surroundings) -> Iterator[Problem]:
+    path = (*step.path, "send")
+    if step.template.rpartition("/")[2].startswith("_"):
+        message = f"'{step.template}' is no mail to customers; teams are written to with `notify`."
+        yield flow.problem(path, message)
+    elif step.template not in around.mails:
+        known = [name for name in around.mails if "/_" not in name]
+        meant = did_you_mean(step.template, known) or did_you_mean(f"email/{step.template}", known)
+        yield flow.problem(path, f"There is no template templates/{step.template}.mjml.{meant}")
