@@ -1,0 +1,196 @@
+"""Whether a touchpoint may go: a table of words on consent, sliding windows, nights, and the order of the questions."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from afterglow.durations import Duration
+from afterglow.language.shop import Cap
+from afterglow.local_time import Quiet, quiet_until
+from afterglow.rails import Consent, Defer, Go, Hold, Question, Skip, capped_until, consent_refusal, judge
+
+PARIS = ZoneInfo("Europe/Paris")
+NOON = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)
+NIGHT = Quiet(start=time(21), end=time(8))
+
+FINE = Question(
+    kind="marketing",
+    topic="coffee-care",
+    queued_at=NOON,
+    has_address=True,
+    forgotten=False,
+    suppressed=None,
+    consents=[Consent(topic="*", granted=True)],
+    only_if=True,
+    only_if_text="not customer.open_ticket",
+    halted=False,
+    paused=False,
+    quiet_hours=[NIGHT],
+    caps=[],
+    keep_for=Duration(days=3),
+    sent=[],
+    zone=PARIS,
+)
+SERVICE = replace(FINE, kind="service", topic=None, consents=())
+
+
+def cap(at_most: int, hours: int) -> Cap:
+    return Cap(at_most=at_most, window=timedelta(hours=hours), within=f"{hours} hours")
+
+
+def test_marketing_goes_where_nothing_speaks_against_it():
+    assert judge(FINE, NOON) == Go()
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"forgotten": True}, Skip(reason="the customer was forgotten")),
+        ({"has_address": False}, Skip(reason="the customer has no address on this channel")),
+        ({"suppressed": "everything"}, Skip(reason="the address is suppressed")),
+        ({"suppressed": "marketing"}, Skip(reason="the address is suppressed for marketing")),
+        ({"consents": ()}, Skip(reason="the customer has not agreed to coffee-care")),
+        ({"only_if": False}, Skip(reason="only_if is not true: not customer.open_ticket")),
+        ({"paused": True}, Hold(reason="the flow is paused")),
+        ({"halted": True}, Hold(reason="marketing is halted")),
+        ({"queued_at": NOON - timedelta(days=3, seconds=1)}, Skip(reason="it could not go in time")),
+        (
+            {"caps": [cap(1, 9)], "sent": [NOON]},
+            Defer(until=NOON + timedelta(hours=9), reason="cap of 1 within 9 hours"),
+        ),
+    ],
+)
+def test_each_rail_stops_marketing_and_says_why(change, verdict):
+    assert judge(replace(FINE, **change), NOON) == verdict
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"forgotten": True}, Skip),
+        ({"has_address": False}, Skip),
+        ({"suppressed": "everything"}, Skip),
+        ({"only_if": False}, Skip),
+        ({"paused": True}, Hold),
+        ({"suppressed": "marketing"}, Go),
+        ({"consents": [Consent(topic="*", granted=False)]}, Go),
+        ({"halted": True}, Go),
+        ({"queued_at": NOON - timedelta(days=30)}, Go),
+        ({"caps": [cap(1, 24)], "sent": [NOON]}, Go),
+    ],
+)
+def test_service_mail_keeps_only_the_rails_that_are_not_about_marketing(change, verdict):
+    assert isinstance(judge(replace(SERVICE, **change), NOON), verdict)
+    assert judge(SERVICE, NOON + timedelta(hours=12)) == Go(), "in the night too"
+
+
+def test_a_letter_to_a_team_always_goes():
+    blocked = replace(
+        SERVICE, kind="team", forgotten=True, has_address=False, suppressed="everything", only_if=False, paused=True
+    )
+
+    assert judge(blocked, NOON) == Go()
+
+
+def test_what_ends_a_touchpoint_is_said_before_what_only_delays_it():
+    everything = replace(
+        FINE, consents=(), halted=True, caps=[cap(1, 24)], sent=[NOON], queued_at=NOON - timedelta(days=9)
+    )
+
+    assert isinstance(judge(everything, NOON), Skip)
+    assert isinstance(judge(replace(everything, consents=FINE.consents), NOON), Hold), "a halt keeps even what is old"
+
+
+# topic *, the topic's own word -> may it go on this topic, on another topic, on none
+TABLE = [
+    (None, None, False, False),
+    (None, True, True, False),
+    (None, False, False, False),
+    (True, None, True, True),
+    (True, True, True, True),
+    (True, False, False, True),
+    (False, None, False, False),
+    (False, True, False, False),
+    (False, False, False, False),
+]
+
+
+@pytest.mark.parametrize(("everything", "own", "on_topic", "elsewhere"), TABLE)
+def test_a_withdrawal_refuses_and_a_grant_of_either_allows(everything, own, on_topic, elsewhere):
+    said = {"*": everything, "news": own}
+    words = [Consent(topic=topic, granted=granted) for topic, granted in said.items() if granted is not None]
+
+    assert (consent_refusal(words, "news") is None) is on_topic
+    assert (consent_refusal(words, "reminders") is None) is elsewhere
+    assert (consent_refusal(words, None) is None) is elsewhere
+
+
+windows = st.integers(1, 72).map(lambda hours: timedelta(hours=hours))
+offers = st.lists(st.integers(0, 60 * 24 * 7), max_size=40).map(sorted)
+
+
+@given(st.integers(1, 4), windows, offers)
+@settings(max_examples=300)
+def test_a_cap_holds_in_every_window_and_lets_each_message_go_as_soon_as_it_fits(at_most, window, minutes):
+    one = Cap(at_most=at_most, window=window, within="so long")
+    sent: list[datetime] = []
+
+    for minute in minutes:
+        now = NOON + timedelta(minutes=minute)
+        until = capped_until(one, sent, now)
+        if until is None:
+            sent.append(now)
+        else:
+            assert until > now
+            assert capped_until(one, sent, until) is None, "at the promised instant it fits"
+            assert capped_until(one, sent, until - timedelta(microseconds=1)) is not None, "and not earlier"
+
+    for start in sent:
+        assert sum(start <= moment < start + window for moment in sent) <= at_most
+
+
+zones = st.sampled_from(
+    ["Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Kathmandu", "Africa/Casablanca"]
+).map(ZoneInfo)
+times = st.times().map(lambda at: at.replace(second=0, microsecond=0))
+quiets = st.tuples(times, times).filter(lambda pair: pair[0] != pair[1]).map(lambda p: Quiet(start=p[0], end=p[1]))
+caps = st.builds(lambda n, hours: cap(n, hours), st.integers(1, 3), st.integers(1, 100))
+
+
+@given(
+    zones,
+    st.lists(quiets, max_size=2),
+    st.lists(caps, max_size=2),
+    st.lists(st.integers(-60 * 24 * 7, 0), max_size=8),
+    st.integers(0, 60 * 24 * 365),
+)
+@settings(max_examples=300)
+def test_no_marketing_ever_goes_in_quiet_hours_or_over_a_cap_and_none_waits_for_ever(
+    zone, quiet_hours, given_caps, sent, minute
+):
+    now = NOON + timedelta(minutes=minute)
+    question = replace(
+        FINE,
+        queued_at=now,
+        quiet_hours=quiet_hours,
+        caps=given_caps,
+        sent=[now + timedelta(minutes=ago) for ago in sent],
+        zone=zone,
+    )
+
+    for _ in range(200):
+        verdict = judge(question, now)
+        if not isinstance(verdict, Defer):
+            break
+        assert verdict.until > now
+        now = verdict.until
+    if isinstance(verdict, Go):
+        assert all(quiet_until(now, quiet, zone) is None for quiet in quiet_hours)
+        assert all(sum(at > now - one.window for at in question.sent) < one.at_most for one in given_caps)
+        assert now <= question.keep_for.after(question.queued_at, zone)
+    else:
+        assert verdict == Skip(reason="it could not go in time")
