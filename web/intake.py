@@ -1,0 +1,160 @@
+"""Many requests, one commit: rows that arrive while a commit is under way share the next one.
+
+A commit waits for the disk; what arrives meanwhile costs nothing more. One thread of this process takes whatever
+waits, writes it in one transaction and then lets the requests answer, so a 2xx means that the row is on the disk.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
+import structlog
+
+from afterglow.errors import AfterglowError
+from db.app import App
+from db.intake import Received, receive
+
+log = structlog.get_logger()
+
+#: More rows than this never wait: whoever comes then is asked to come again.
+PENDING_MAX: Final = 5_000
+#: The most rows of one transaction.
+BATCH_MAX: Final = 1_000
+#: When a refused sender may try again, in seconds.
+RETRY_AFTER_S: Final = 5
+
+
+class IntakeUnavailable(AfterglowError):
+    """The inbox cannot be written just now; post it again."""
+
+
+class NotStorable(AfterglowError):
+    """The request holds something that the database cannot keep."""
+
+
+class _Waiting(NamedTuple):
+    rows: Sequence[Received]
+    answer: asyncio.Future[AfterglowError | None]
+
+
+class Intake:
+    """The way into the inbox of one process. The committing thread begins with the first request."""
+
+    def __init__(self, app: App, *, pending_max: int = PENDING_MAX, batch_max: int = BATCH_MAX) -> None:
+        self._app = app
+        self._pending_max = pending_max
+        self._batch_max = batch_max
+        self._lock = threading.Lock()
+        self._pending: deque[_Waiting] = deque()
+        self._pending_rows = 0
+        self._awake = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    async def accept(self, rows: Sequence[Received]) -> None:
+        """Return when the rows are committed.
+
+        Raises:
+          IntakeUnavailable: when the database cannot be reached or too many rows wait; nothing was promised.
+          NotStorable: when the database will never take one of the rows.
+        """
+        if not rows:
+            return
+        waiting = _Waiting(rows, asyncio.get_running_loop().create_future())
+        with self._lock:
+            if self._closed:
+                raise IntakeUnavailable("This process is stopping; post it again.")
+            if self._pending_rows and self._pending_rows + len(rows) > self._pending_max:
+                raise IntakeUnavailable("Too much is waiting to be written; post it again in a moment.")
+            self._pending_rows += len(rows)
+            self._pending.append(waiting)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+                self._thread.start()
+        if not self._awake.is_set():
+            self._awake.set()
+        if (refusal := await waiting.answer) is not None:
+            raise refusal
+
+    def close(self) -> None:
+        """Write what still waits and stop."""
+        with self._lock:
+            self._closed = True
+        self._awake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while True:
+            self._awake.wait()
+            self._awake.clear()
+            while batch := self._take():
+                self._commit(batch)
+            if self._closed:
+                return
+
+    def _take(self) -> list[_Waiting]:
+        with self._lock:
+            batch: list[_Waiting] = []
+            rows = 0
+            while self._pending and (not batch or rows + len(self._pending[0].rows) <= self._batch_max):
+                waiting = self._pending.popleft()
+                rows += len(waiting.rows)
+                batch.append(waiting)
+            self._pending_rows -= rows
+            return batch
+
+    def _commit(self, batch: Sequence[_Waiting]) -> None:
+        """Write a batch and answer those who wait. A row that no database takes spoils it for nobody else."""
+        refusal: AfterglowError | None = None
+        try:
+            self._write([row for waiting in batch for row in waiting.rows])
+        except (sa.exc.DataError, UnicodeError) as error:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                self._commit(batch[:half])
+                self._commit(batch[half:])
+                return
+            log.warning("a request cannot be stored", source=batch[0].rows[0].source, error=type(error).__name__)
+            refusal = NotStorable()
+        except sa.exc.SQLAlchemyError as error:
+            log.error("the inbox cannot be written", requests=len(batch), error=type(error).__name__)
+            refusal = IntakeUnavailable()
+        except Exception:  # this thread answers everybody: it must outlive whatever goes wrong
+            log.exception("the inbox cannot be written", requests=len(batch))
+            refusal = IntakeUnavailable()
+        _answer(batch, refusal)
+        if refusal is None:
+            self._app.hint("ingest")
+
+    def _write(self, rows: Sequence[Received]) -> None:
+        try:
+            self._insert(rows)
+        except sa.exc.DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            self._insert(rows)  # a pooled connection had died; writing twice writes once
+
+    def _insert(self, rows: Sequence[Received]) -> None:
+        with self._app.writing() as connection:
+            receive(connection, rows, self._app.clock.now(connection))
+
+
+def _answer(batch: Sequence[_Waiting], refusal: AfterglowError | None) -> None:
+    loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[AfterglowError | None]]] = {}
+    for waiting in batch:
+        loops.setdefault(waiting.answer.get_loop(), []).append(waiting.answer)
+    for loop, answers in loops.items():
+        try:
+            loop.call_soon_threadsafe(_settle, answers, refusal)
+        except RuntimeError:  # the loop is closed: nobody waits any more, and the rows are safe or come again
+            log.info("requests ended before their answer", requests=len(answers))
+
+
+def _settle(answers: Sequence[asyncio.Future[AfterglowError | None]], refusal: AfterglowError | None) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_result(refusal)

@@ -1,0 +1,215 @@
+"""The customer's side: what the links in mails lead to. No login, no cookie; the token in the link says who it is.
+
+Looking changes nothing, because mail gateways look at every link: GET and HEAD show a page with a button, and only
+POST acts. `POST /u/{token}` is also what mail programs send by themselves for List-Unsubscribe-Post (RFC 8058), so it
+needs nothing but the token and the body.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from afterglow.language.shop import Shop
+from afterglow.letters import RATE, UNSUBSCRIBE
+from afterglow.tokens import read_token
+from db import links
+from db.app import App
+from web.render import page, stylesheet
+
+SCORES: Final = (1, 2, 3, 4, 5)
+#: A form here holds a word or two.
+FORM_MAX: Final = 16 * 1024
+_SURVEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_CODE = re.compile(r"[A-Za-z0-9-]{1,40}")
+
+
+class Links:
+    """The endpoints of the links in mails."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def routes(self) -> list[Route]:
+        """What the public face serves besides hooks."""
+        return [
+            Route("/u/{token}", self.unsubscribe, methods=["GET", "POST"]),
+            Route("/rate/{survey}/{token}", self.rate, methods=["GET", "POST"]),
+            Route("/r/{code}", self.refer, methods=["GET"]),
+            Route("/customer.css", self.css, methods=["GET"]),
+        ]
+
+    async def unsubscribe(self, request: Request) -> Response:
+        """Show how the customer stands, or record what they say."""
+        ids = self._ids(UNSUBSCRIBE, request.path_params["token"], 2)
+        if ids is None:
+            return await self.not_found(request)
+        form = await read_form(request) if request.method == "POST" else {}
+        return await run_in_threadpool(self._unsubscribe, ids, form, request.method == "POST")
+
+    def _unsubscribe(self, ids: tuple[int, ...], form: Mapping[str, str], acts: bool) -> Response:
+        touchpoint_id, customer_id = ids
+
+        def say(topic: str, granted: bool, by: str) -> None:
+            with self._app.writing() as connection:
+                links.say(
+                    connection,
+                    touchpoint_id=touchpoint_id,
+                    customer_id=customer_id,
+                    topic=topic,
+                    granted=granted,
+                    by=by,
+                    now=self._app.clock.now(connection),
+                )
+
+        standing, shop = self._standing(ids)
+        if standing is None:
+            return _gone(shop)
+        # What a mail program sends by itself counts as all marketing, whatever else the body holds.
+        choice = "one-click" if form.get("List-Unsubscribe") == "One-Click" else form.get("choice", "")
+        match choice:
+            case "one-click" | "all":
+                say(links.ALL, False, "one-click" if choice == "one-click" else "page")
+            case "topic" if standing.topic:
+                say(standing.topic, False, "page")
+            case "again":
+                say(links.ALL, True, "page")
+                if standing.topic:
+                    say(standing.topic, True, "page")
+            case _ if acts:
+                return self._unsubscribe_page(shop, standing, done="", status=400)
+        if acts:
+            self._app.hint("ingest")
+            standing, shop = self._standing(ids)
+            assert standing is not None
+        return self._unsubscribe_page(shop, standing, done=choice, status=200)
+
+    def _standing(self, ids: tuple[int, ...]) -> tuple[links.Standing | None, Shop]:
+        with self._app.reading() as connection:
+            return links.standing(connection, *ids), self._app.catalog.current(connection).catalog.shop
+
+    def _unsubscribe_page(self, shop: Shop, standing: links.Standing, *, done: str, status: int) -> Response:
+        topic = shop.model.topics.get(standing.topic or "")
+        return page(
+            "customer_unsubscribe",
+            status=status,
+            shop=shop.facts,
+            topic=topic.label if topic else None,
+            about=topic.about if topic else None,
+            all_refused=standing.all_refused,
+            topic_refused=standing.topic is not None and standing.topic_refused,
+            done=done,
+        )
+
+    async def rate(self, request: Request) -> Response:
+        """Ask for a score, or record it."""
+        survey = request.path_params["survey"]
+        ids = self._ids(f"{RATE} {survey}", request.path_params["token"], 2) if _SURVEY.fullmatch(survey) else None
+        if ids is None:
+            return await self.not_found(request)
+        form = await read_form(request) if request.method == "POST" else {}
+        chosen = _score(form.get("score") or request.query_params.get("score"))
+        return await run_in_threadpool(self._rate, ids, survey, chosen, request.method == "POST")
+
+    def _rate(self, ids: tuple[int, ...], survey: str, score: int | None, acts: bool) -> Response:
+        touchpoint_id, customer_id = ids
+        standing, shop = self._standing(ids)
+        if standing is None:
+            return _gone(shop)
+        if acts and score is not None:
+            with self._app.writing() as connection:
+                new = links.rate(
+                    connection,
+                    touchpoint_id=touchpoint_id,
+                    customer_id=customer_id,
+                    survey=survey,
+                    score=score,
+                    now=self._app.clock.now(connection),
+                )
+            self._app.hint("ingest")
+            return page("customer_rate", shop=shop.facts, scores=(), chosen=score, state="new" if new else "again")
+        with self._app.reading() as connection:
+            rated = links.is_rated(connection, touchpoint_id, survey)
+        return page(
+            "customer_rate",
+            status=400 if acts else 200,
+            shop=shop.facts,
+            scores=() if rated else SCORES,
+            chosen=score,
+            state="again" if rated else "asked",
+        )
+
+    async def refer(self, request: Request) -> Response:
+        """Lead a friend to the shop, with the code of who sent them; never anywhere else."""
+        given = request.path_params["code"].upper()
+
+        def known() -> tuple[str, bool]:
+            with self._app.reading() as connection:
+                url = self._app.catalog.current(connection).catalog.shop.model.url
+                return url, bool(_CODE.fullmatch(given)) and links.is_code(connection, given)
+
+        url, is_known = await run_in_threadpool(known)
+        return RedirectResponse(with_ref(url, given) if is_known else url, 302)
+
+    async def css(self, request: Request) -> Response:
+        """The stylesheet of these pages, in the brand's colour."""
+        shop = await run_in_threadpool(self._shop)
+        return stylesheet("customer", colour=shop.model.colour)
+
+    async def not_found(self, request: Request) -> Response:
+        """The page for every link that leads nowhere: the same for all of them."""
+        return _gone(await run_in_threadpool(self._shop))
+
+    def _shop(self) -> Shop:
+        with self._app.reading() as connection:
+            return self._app.catalog.current(connection).catalog.shop
+
+    def _ids(self, purpose: str, token: str, count: int) -> tuple[int, ...] | None:
+        ids = read_token(self._app.settings.secrets, purpose, token)
+        return ids if ids is not None and len(ids) == count else None
+
+
+def _gone(shop: Shop) -> Response:
+    return page("customer_not_found", status=404, shop=shop.facts)
+
+
+def with_ref(url: str, code: str) -> str:
+    """The address with `ref=CODE`, beside whatever it asks for already."""
+    parts = urlsplit(url)
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "ref"]
+    return urlunsplit(parts._replace(path=parts.path or "/", query=urlencode([*query, ("ref", code)])))
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a small form, urlencoded or multipart (mail programs send either); nothing where it is neither."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > FORM_MAX:
+            return {}
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+
+        async def again() -> Any:
+            yield body
+
+        try:
+            fields = await MultiPartParser(request.headers, again(), max_files=0, max_fields=20).parse()
+        except (MultiPartException, KeyError, ValueError):
+            return {}
+        return {name: value for name, value in fields.items() if isinstance(value, str)}
+    try:
+        pairs = parse_qs(body.decode(), max_num_fields=20)
+    except ValueError:
+        return {}
+    return {name: values[0] for name, values in pairs.items()}
+
+
+def _score(given: str | None) -> int | None:
+    return int(given) if given is not None and given in {str(score) for score in SCORES} else None
