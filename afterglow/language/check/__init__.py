@@ -6,7 +6,7 @@ nobody is blamed for naming what it may hold.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from afterglow.language.catalog import compile_files
@@ -38,6 +38,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         compile_files(files)
     except Problems as error:
         problems.update(error.problems)
+    problems.update(_out_of_place(files))
     shop = _read(lambda: read_shop(files[_SHOP], _SHOP)) if _SHOP in files else None
     stages = _read(lambda: read_stages(files[_STAGES], _STAGES)) if _STAGES in files else None
     sources, broken_sources = _sources(files)
@@ -74,11 +75,11 @@ def _name(file: str) -> str:
 
 
 def _flow_files(files: Mapping[str, str]) -> list[str]:
-    return [
-        file
-        for file in sorted(files)
-        if file.startswith("flows/") and file.count("/") == 1 and file.endswith(".yaml") and file not in (_SHOP, _STAGES)
-    ]
+    return [file for file in _in_folder(files, "flows", ".yaml") if file not in (_SHOP, _STAGES)]
+
+
+def _in_folder(files: Mapping[str, str], folder: str, ending: str) -> list[str]:
+    return [file for file in sorted(files) if file.rpartition("/")[0] == folder and file.endswith(ending)]
 
 
 def _flows(files: Mapping[str, str]) -> dict[str, Flow]:
@@ -87,19 +88,18 @@ def _flows(files: Mapping[str, str]) -> dict[str, Flow]:
 
 
 def _sources(files: Mapping[str, str]) -> tuple[dict[str, Source], bool]:
-    names = [file for file in sorted(files) if file.startswith("flows/sources/") and file.endswith(".yaml")]
+    names = _in_folder(files, "flows/sources", ".yaml")
     read = {file: _read(lambda f=file: read_source(files[f], f)) for file in names}  # type: ignore[misc]
     return {file: source for file, source in read.items() if source is not None}, None in read.values()
 
 
 def _mails(files: Mapping[str, str]) -> tuple[dict[str, Mail], list[str]]:
     """The mails that can be read by name, and the names of all of them."""
-    names = [
-        f"email/{_name(file)}"
-        for file in sorted(files)
-        if file.startswith("templates/email/") and file.endswith(".mjml") and file.count("/") == 2
+    wanted = [
+        f"email/{name}"
+        for file in _in_folder(files, "templates/email", ".mjml")
+        if not (name := _name(file)).startswith("_") or name == "_notify"
     ]
-    wanted = [name for name in names if not _name_of(name).startswith("_") or name == "email/_notify"]
     mails: dict[str, Mail] = {}
     for name in wanted:
         compiled = _read(lambda n=name: compile_mail(n, files))  # type: ignore[misc]
@@ -108,5 +108,13 @@ def _mails(files: Mapping[str, str]) -> tuple[dict[str, Mail], list[str]]:
     return mails, wanted
 
 
-def _name_of(mail: str) -> str:
-    return mail.rpartition("/")[2]
+def _out_of_place(files: Mapping[str, str]) -> Iterator[Problem]:
+    """Files that nothing would ever read."""
+    for file in sorted(files):
+        folder, _, base = file.rpartition("/")
+        if file.endswith(".yaml") and folder not in ("flows", "flows/sources"):
+            yield Problem(file, 1, 1, "Flows stand in flows/ itself and sources in flows/sources/; move this file.")
+        if folder == "templates/email" and file.endswith(".txt") and not base.startswith("_"):
+            mail = file.removesuffix(".txt") + ".mjml"
+            if mail not in files:
+                yield Problem(file, 1, 1, f"This is the text part of a mail that is not there: {mail}.")

@@ -131,9 +131,7 @@ def _event_names(event: str, world: World) -> Names | None:
     carried = world.of_event(event)
     if not world.whole or carried is None:
         return None
-    return Names(
-        given=dict(carried), supplier=event, absent=dict.fromkeys(("customer", "shop"), NOT_BOTH)
-    )
+    return Names(given=dict(carried), supplier=event, absent=dict.fromkeys(("customer", "shop"), NOT_BOTH))
 
 
 # Expressions
@@ -178,9 +176,7 @@ def _expression(flow: Flow, path: Path, expression: Expression, names: Names) ->
         yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
 
 
-def _same(
-    flow: Flow, path: Path, same: Expression, event: str, run: Names, world: World
-) -> Iterator[Problem]:
+def _same(flow: Flow, path: Path, same: Expression, event: str, run: Names, world: World) -> Iterator[Problem]:
     """`same` is read twice: from what the run knows, and from what the event carries."""
     ours, complaints = read_expression(same, run)
     theirs: Shape = "unknown"
@@ -223,9 +219,7 @@ def _steps(flow: Flow, around: Surroundings) -> Iterator[Problem]:
             case Notify():
                 if shop is not None and step.team not in shop.model.teams:
                     meant = did_you_mean(step.team, shop.model.teams)
-                    yield flow.problem(
-                        (*step.path, "notify"), f"There is no team '{step.team}' in shop.yaml.{meant}"
-                    )
+                    yield flow.problem((*step.path, "notify"), f"There is no team '{step.team}' in shop.yaml.{meant}")
             case WaitFor() if step.id in (carried or {}) or step.id in ("customer", "shop"):
                 yield flow.problem(
                     (*step.path, "id"),

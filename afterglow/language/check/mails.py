@@ -28,7 +28,7 @@ OWN_NAMES: Mapping[Kind, tuple[str, ...]] = {
 }
 NOTICE = "email/_notify"
 #: Scores of a survey; see web's rating page.
-_SCORES = range(0, 11)
+_SCORES = range(11)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,9 +43,7 @@ class Part:
 
     def problem(self, line: int, col: int, message: str) -> Problem:
         """A problem at a line and column of the text."""
-        return Problem(
-            self.file, self.line + line - 1, col if line > 1 else self.col + col - 1, message
-        )
+        return Problem(self.file, self.line + line - 1, col if line > 1 else self.col + col - 1, message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,9 +88,7 @@ def _rules(mail: Mail, sendings: list[Sending], shop: Shop | None) -> Iterator[P
         yield mail.problem("topic", f"There is no topic '{mail.topic}' in shop.yaml.{meant}")
 
 
-def _contents(
-    mail: Mail, sendings: list[Sending], files: Mapping[str, str], around: Surroundings
-) -> Iterator[Problem]:
+def _contents(mail: Mail, sendings: list[Sending], files: Mapping[str, str], around: Surroundings) -> Iterator[Problem]:
     parts = _parts(mail, files)
     for part in parts:
         if not sendings:
@@ -213,9 +209,7 @@ def _unheard(survey: str, sendings: list[Sending]) -> str | None:
     return None
 
 
-def _places_of_call(
-    text: str, function: str, arguments: tuple[object, ...]
-) -> Iterator[tuple[int, int]]:
+def _places_of_call(text: str, function: str, arguments: tuple[object, ...]) -> Iterator[tuple[int, int]]:
     """Where a call with these arguments is written first, as line and column."""
     written = r"\s*,\s*".join(
         rf"""["']{re.escape(argument)}["']""" if isinstance(argument, str) else re.escape(str(argument))

@@ -39,9 +39,7 @@ def check_source(
     for n, rule in enumerate(source.events):
         if isinstance(rule.stage, str) and stages is not None and rule.stage not in stages:
             meant = did_you_mean(rule.stage, stages)
-            yield document.problem(
-                ("events", n, "stage"), f"There is no stage '{rule.stage}' in stages.yaml.{meant}"
-            )
+            yield document.problem(("events", n, "stage"), f"There is no stage '{rule.stage}' in stages.yaml.{meant}")
         if rule.consent is not None and isinstance(rule.consent.topic, str) and topics is not None:
             topic = rule.consent.topic
             if topic != "*" and topic not in topics:

@@ -1,0 +1,139 @@
+"""`afterglow init DIR`: a repository of the shop's own, with everything to begin from.
+
+It is a copy: from then on the files are the shop's, and an upgrade of Afterglow never touches them.
+"""
+
+import json
+import os
+import re
+import secrets
+from importlib.metadata import Distribution, PackageNotFoundError
+from pathlib import Path
+
+from afterglow import ROOT, __version__
+from afterglow.errors import AfterglowError
+from afterglow.language.schema import FILES, json_schemas
+
+#: What is copied of the sample shop: folder, and the endings of the files in it.
+_COPIED = (("flows", ".yaml"), ("templates/email", ".mjml"), ("templates/email", ".txt"))
+
+_README = """\
+# Our customers' mails
+
+What we write to customers, and when, run by Afterglow. `flows/shop.yaml` is the brand: begin there.
+
+- `flows/NAME.yaml`: a flow, one file each. `status: draft` is checked and not run, `live` runs.
+- `flows/stages.yaml`: the stages of a customer's life. `flows/sources/`: who posts webhooks, and what they mean.
+- `templates/email/NAME.mjml` and `.txt`: the mails; `_layout.mjml` is what all of them share.
+
+Before you push: `afterglow check`. To run it here: `afterglow run`. To see sixty days of it: `afterglow demo`.
+Secrets stand in `.env`, which stays out of git; `.env.example` says what there is.
+"""
+
+_GITIGNORE = """\
+# Secrets, and what running Afterglow here leaves behind
+.env
+.venv/
+*.db
+*.db-journal
+*.db-shm
+*.db-wal
+*.db.lock
+"""
+
+_WORKFLOW = """\
+# Flows, sources and mails are held to the rules with every push. requirements.txt says which Afterglow does it.
+name: check
+on: [push, pull_request]
+permissions:
+  contents: read
+jobs:
+  check:
+    runs-on: ubuntu-latest
+    timeout-minutes: 10
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - run: pip install -r requirements.txt
+      - run: |
+          command -v afterglow || { echo "requirements.txt names no Afterglow yet; say in it where yours is"; exit 1; }
+      - run: afterglow check
+"""
+
+
+class FolderNotEmptyError(AfterglowError):
+    """The folder is not empty; `afterglow init` writes into a new one only."""
+
+
+def make_shop(folder: Path) -> list[str]:
+    """Write a new shop into a folder that is empty or not there yet; the names of the files, sorted.
+
+    Raises:
+      FolderNotEmptyError: something is in the folder already; nothing was written.
+      OSError: the folder cannot be written to.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FolderNotEmptyError(f"{folder} is not empty; name a new folder for the shop: `afterglow init DIR`.")
+    files = _copied() | _written()
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Readable to its owner alone from the first moment, where secrets stand.
+        mode = 0o600 if name == ".env" else 0o666
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+            file.write(text)
+    return sorted(files)
+
+
+def _copied() -> dict[str, str]:
+    return {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for below, ending in _COPIED
+        for path in sorted((ROOT / below).rglob(f"*{ending}"))
+    }
+
+
+def _written() -> dict[str, str]:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    schemas = {name: f".vscode/afterglow/{name}.json" for name in FILES}
+    settings = {
+        "yaml.schemas": {f"./{schemas[name]}": list(globs) for name, globs in FILES.items()},
+        "files.associations": {"*.mjml": "html"},
+    }
+    return {
+        ".env": with_secret(example, secrets.token_urlsafe(32)),
+        ".env.example": example,
+        ".gitignore": _GITIGNORE,
+        ".github/workflows/check.yaml": _WORKFLOW,
+        ".vscode/settings.json": json.dumps(settings, indent=2) + "\n",
+        "README.md": _README,
+        "requirements.txt": requirement() + "\n",
+    } | {schemas[name]: json.dumps(schema, indent=1) + "\n" for name, schema in json_schemas().items()}
+
+
+def with_secret(example: str, secret: str) -> str:
+    """The example environment with the secret that signs links set."""
+    return re.sub(r"^#?\s?AFTERGLOW_SECRET=.*$", lambda _: f"AFTERGLOW_SECRET={secret}", example, flags=re.MULTILINE)
+
+
+def requirement() -> str:
+    """How another machine gets this Afterglow: the way this one got it (PEP 610).
+
+    Where it was installed from a folder, nobody else can; the line is then left to be filled in, rather than naming
+    whatever some index has under the same name.
+    """
+    try:
+        origin = json.loads(Distribution.from_name("afterglow").read_text("direct_url.json") or "null")
+    except PackageNotFoundError:
+        origin = {}
+    match origin:
+        case None:
+            return f"afterglow=={__version__}"
+        case {"url": str(url), "vcs_info": {"vcs": str(vcs), "commit_id": str(commit)}}:
+            return f"afterglow @ {vcs}+{url}@{commit}"
+        case {"url": str(url), "archive_info": _} if not url.startswith("file:"):
+            return f"afterglow @ {url}"
+        case _:
+            return "# Say where your team gets Afterglow from, such as: afterglow @ git+https://git.example/afterglow@v0.1.0"
