@@ -1,0 +1,250 @@
+"""What happened to a customer, in plain words: the sentences of `why`, of a customer's page and of `export`.
+
+Pure wording. A line carries its instant twice: as a moment, to sort by, and as the customer's wall clock shows it,
+because "21:10" explains quiet hours and "20:10 UTC" does not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from afterglow.expressions import MISSING
+
+#: Causes before effects.
+Kind = Literal["event", "stage", "consent", "inbox", "start", "refusal", "decision", "touchpoint", "note", "standing"]
+
+#: Facts whose values are nobody's business in a list of reasons; a reason says only whether they are known.
+_PRIVATE = frozenset({"customer.email", "customer.phone", "customer.first_name", "customer.last_name"})
+#: Something that came later than this after it happened is told with both instants.
+_LATE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One thing that happened to a customer, or did not.
+
+    `when` is `at` for people; `detail` holds ids, names and instants, never personal data.
+    """
+
+    at: datetime
+    when: str
+    kind: Kind
+    flow: str | None = None
+    step: str | None = None
+    sentence: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        where = " ".join(part for part in (self.flow, self.step) if part)
+        return f"{self.when}  {where + ': ' if where else ''}{self.sentence}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """A touchpoint, as far as sentences need it."""
+
+    template: str
+    kind: str
+
+    def __str__(self) -> str:
+        return "The note to the team" if self.kind == "team" else f"Mail {self.template}"
+
+
+def when(moment: datetime, zone: ZoneInfo) -> str:
+    """An instant on the customer's clock, with UTC beside it: `Mon 2 Mar 2026 09:00 Europe/Paris (08:00 UTC)`."""
+    local, utc = moment.astimezone(zone), moment.astimezone(UTC)
+    if zone.key in ("UTC", "Etc/UTC"):
+        return f"{_day(utc)} {utc:%H:%M} UTC"
+    other = f"{utc:%H:%M}" if local.date() == utc.date() else f"{utc:%a %H:%M}"
+    return f"{_day(local)} {local:%H:%M} {zone.key} ({other} UTC)"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%a} {moment.day} {moment:%b %Y}"
+
+
+def decision(
+    verb: str,
+    step: str | None,
+    detail: Mapping[str, Any],
+    zone: ZoneInfo,
+    *,
+    message: Message | None = None,
+    reason: str | None = None,
+) -> str:
+    """What a run did, as a sentence.
+
+    Args:
+      message: the touchpoint of that run and step, where there is one.
+      reason: why the run ended, as stored with it.
+    """
+    what = str(message) if message else f"The message of {step}"
+    because = _sentence_end(detail.get("because"))
+    match verb:
+        case "waits":
+            return f"Waits until {_moment(detail, zone)}."
+        case "waits for":
+            return f"Waits for {detail.get('event')}, until {_moment(detail, zone)} at the latest."
+        case "arrived":
+            return f"{detail.get('name')} came (event {detail.get('event')}), which this step was waiting for."
+        case "timed out":
+            return f"{detail.get('waited_for')} did not come in time, so the flow goes on without it."
+        case "chose":
+            was = "true: it takes `then`" if detail.get("was") else "not true: it takes `else`"
+            return f"`{detail.get('if')}` was {was}."
+        case "split":
+            return f"Falls into branch {detail.get('branch')}, as always for this customer."
+        case "queued" if "team" in detail:
+            return f"A note to the team {detail['team']} was queued."
+        case "queued":
+            return f"Mail {detail.get('template')} was queued."
+        case "ended":
+            return f"The flow ends here{because}."
+        case "finished":
+            return "The flow is done."
+        case "stopped":
+            named = reason or str(detail.get("name"))
+            return f"Stopped because of {named} (event {detail.get('event')})."
+        case "sent":
+            return f"{what} was sent."
+        case "skipped":
+            return f"{what} was not sent{because}."
+        case "held":
+            return f"{what} is held{because}; it goes on when that is taken back."
+        case "deferred":
+            return f"{what} has to wait{because}; it is looked at again at {_moment(detail, zone)}."
+        case "failed":
+            return f"{what} could not be made{because}."
+        case "rejected":
+            return f"{what} was refused by the provider{because}."
+        case "in doubt":
+            return f"{what} is in doubt{because}; it is not sent again."
+        case "tried again":
+            return f"{what} is tried again{because}."
+        case _:
+            rest = ", ".join(f"{name} {value}" for name, value in detail.items())
+            return f"{verb.capitalize()}{': ' + rest if rest else ''}."
+
+
+def _moment(detail: Mapping[str, Any], zone: ZoneInfo) -> str:
+    until = detail.get("until")
+    return when(datetime.fromisoformat(until), zone) if until else "an unknown moment"
+
+
+def _sentence_end(because: object) -> str:
+    return f": {str(because).rstrip('.')}" if because else ""
+
+
+def fate(
+    state: str,
+    message: Message,
+    zone: ZoneInfo,
+    *,
+    reason: str | None,
+    due_at: datetime | None,
+    leased_until: datetime | None,
+) -> str:
+    """Where a touchpoint stands, as a sentence."""
+    because = _sentence_end(reason)
+    match state:
+        case "queued":
+            return f"{message} is queued and goes, or does not, at {_or_unknown(due_at, zone)}{because}."
+        case "held":
+            return f"{message} is held{because}; it goes on when that is taken back."
+        case "sending":
+            lease = _or_unknown(leased_until, zone)
+            return f"{message} is in the hands of the provider; if no answer is recorded by {lease} it is in doubt."
+        case "in_doubt":
+            return f"{message} is in doubt{because}; it is not sent again."
+        case _:
+            return decision(state, None, {"because": reason}, zone, message=message)
+
+
+def standing(
+    state: str,
+    step: str | None,
+    zone: ZoneInfo,
+    *,
+    due_at: datetime | None,
+    awaits: str | None,
+    reason: str | None,
+) -> str | None:
+    """Where a run stands that is not over, as a sentence; None where another line says it already."""
+    match state:
+        case "waiting" if awaits:
+            return f"Still waits for {awaits}, until {_or_unknown(due_at, zone)} at the latest."
+        case "waiting":
+            return f"Goes on at {_or_unknown(due_at, zone)}."
+        case "paused":
+            return f"Stands still because its flow is paused; it was to go on at {_or_unknown(due_at, zone)}."
+        case "parked":
+            return (
+                f"Set aside for a person to look at{_sentence_end(reason)}; `afterglow retry` lets it go on at {step}."
+            )
+        case _:
+            return None
+
+
+def _or_unknown(moment: datetime | None, zone: ZoneInfo) -> str:
+    return when(moment, zone) if moment else "an unknown moment"
+
+
+def event(
+    name: str, source: str, payload: Mapping[str, Any], occurred_at: datetime, at: datetime, zone: ZoneInfo
+) -> str:
+    """That something happened, as a sentence. Of the payload only ids are told."""
+    ids = [f"{thing} {held['id']}" for thing, held in payload.items() if isinstance(held, Mapping) and "id" in held]
+    late = f"; it happened on {when(occurred_at, zone)}" if abs(at - occurred_at) > _LATE else ""
+    return f"{name} came from {source}{': ' + ', '.join(ids) if ids else ''}{late}."
+
+
+def stage(name: str, entered_at: datetime, is_older: bool, zone: ZoneInfo) -> str:
+    """That a stage was entered, as a sentence."""
+    if is_older:
+        return f"Entered stage {name} on {when(entered_at, zone)}; a later stage was known already and stays."
+    return f"Entered stage {name}."
+
+
+def consent(topic: str, granted: bool, channel: str, basis: str) -> str:
+    """What a customer allowed or refused, as a sentence."""
+    which = "all topics" if topic == "*" else topic
+    return f"{'Agreed to' if granted else 'Unsubscribed from'} marketing by {channel} on {which} ({basis})."
+
+
+def values(names: frozenset[str], facts: Mapping[str, Any]) -> dict[str, str]:
+    """What a condition saw, by name: `{"customer.orders": "2", "order.total": "missing"}`, without personal data."""
+    return {name: _shown(name, _reach(facts, name)) for name in sorted(names)}
+
+
+def _reach(facts: Mapping[str, Any], dotted: str) -> object:
+    value: object = facts
+    for part in dotted.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return MISSING
+        value = value[part]
+    return value
+
+
+def _shown(name: str, value: object) -> str:
+    if value is MISSING or value is None:
+        return "missing"
+    if name in _PRIVATE:
+        return "known"
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f'"{value[:80]}"'
+        case int() | Decimal():
+            return str(value)
+        case datetime():
+            return value.isoformat()
+        case list():
+            return f"a list of {len(value)}"
+        case Mapping():
+            return "an object"
+        case _:
+            return str(value)[:80]
