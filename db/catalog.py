@@ -77,6 +77,16 @@ def apply(connection: Connection, new: Sequence[Document], *, now: datetime, by:
     return True
 
 
+def in_force(connection: Connection) -> dict[tuple[str, str], str]:
+    """The digest of each document in force, by (kind, name); empty before the first `apply`."""
+    manifest = connection.execute(sa.select(releases.c.manifest).order_by(releases.c.id.desc()).limit(1)).scalar()
+    ids = [id_ for names in (manifest or {}).values() for id_ in names.values()]
+    query = sa.select(documents.c.kind, documents.c.name, documents.c.digest)
+    return {
+        (row.kind, row.name): row.digest for row in connection.execute(query.where(bulk.among(documents.c.id, ids)))
+    }
+
+
 class CatalogCache:
     """The compiled files, kept per process and looked up again when the release changes."""
 

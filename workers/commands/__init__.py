@@ -1,0 +1,1 @@
+"""The commands, a family a file. What they need is imported when they run, so that `--help` comes at once."""

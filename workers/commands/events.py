@@ -1,0 +1,116 @@
+"""`event`: something happened, said by hand. It goes the way of every event: inbox, then ingest."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from afterglow.native import NativeEvent
+    from db.catalog import Release
+
+SOURCE = "command-line"
+
+
+def add_to(main: typer.Typer) -> None:
+    """Declare the commands."""
+    main.command()(event)
+
+
+def event(
+    name: Annotated[str, typer.Argument(help="Such as order.paid.")],
+    customer: Annotated[str, typer.Option(help="An address, our number, or the id that a source uses.")],
+    key: Annotated[str | None, typer.Option(help="The same for repeats, so that it counts once.")] = None,
+    payload: Annotated[str, typer.Option(metavar="JSON", help='Such as {"order": {"id": "1"}}.')] = "{}",
+    stage: Annotated[str | None, typer.Option(help="The stage that the customer enters by it.")] = None,
+    consent: Annotated[str | None, typer.Option(help="granted or withdrawn: a word about marketing.")] = None,
+    topic: Annotated[str, typer.Option(help="What the consent is about.")] = "*",
+    at: Annotated[str | None, typer.Option(help="When it happened, such as 2026-03-02T09:00:00+01:00; now.")] = None,
+    first_name: Annotated[str | None, typer.Option()] = None,
+    last_name: Annotated[str | None, typer.Option()] = None,
+    locale: Annotated[str | None, typer.Option(help="Such as en or fr.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Such as Europe/Berlin.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
+) -> None:
+    """Say that something happened to a customer.
+
+    An address that is not known yet makes a new customer.
+    """
+    import uuid
+    from hashlib import sha256
+
+    from db.intake import Received, receive_once
+    from workers.commands.console import say, say_json, say_next
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.writing() as connection:
+        who: dict[str, str | int | None] = {
+            "first_name": first_name,
+            "last_name": last_name,
+            "locale": locale,
+            "timezone": timezone,
+        }
+        who |= {"email": customer} if "@" in customer else {"customer": desk.customer(connection, customer)}
+        given = {
+            "event": name,
+            "key": key or uuid.uuid4().hex,
+            "occurred_at": at,
+            "stage": stage,
+            "customer": {field: value for field, value in who.items() if value is not None},
+            "consent": {"state": consent, "topic": topic} if consent else None,
+            "payload": _json(payload),
+        }
+        happened = _valid(given)
+        _known(happened, desk.release(connection))
+        body = happened.model_dump_json(exclude_none=True).encode()
+        row = Received(source=SOURCE, key=happened.key, digest=sha256(body).digest(), headers={}, body=body)
+        is_new = receive_once(connection, row, desk.now(connection))
+    if as_json:
+        say_json({"source": SOURCE, "key": happened.key, "new": is_new})
+        return
+    if is_new:
+        say(f"{name} of {customer} is in the inbox under the key {happened.key}.")
+    else:
+        say(f"{name} of {customer} was in the inbox already under the key {happened.key}; it counts once.")
+    say_next((f"afterglow why {customer}", "what came of it"), ("afterglow inbox", "what could not be understood"))
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--payload is not JSON: {error}.") from None
+
+
+def _valid(given: dict[str, Any]) -> "NativeEvent":
+    """The event, held to the same rules as one that comes by the API."""
+    from pydantic import ValidationError
+
+    from afterglow.native import NativeEvent
+
+    try:
+        return NativeEvent.model_validate(given)
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        )
+        raise typer.BadParameter(f"{told}.") from None
+
+
+def _known(happened: "NativeEvent", release: "Release") -> None:
+    """An event or a stage that no file knows is most likely a slip of the pen."""
+    from afterglow.problems import did_you_mean
+    from workers.commands.opening import UnknownError
+
+    events, stages = release.catalog.events, release.catalog.stage_names
+    if happened.event not in events:
+        raise UnknownError(
+            f"No source, and not flows/shop.yaml, knows an event '{happened.event}'."
+            f"{did_you_mean(happened.event, events) or ' Name it under events: in flows/shop.yaml and apply.'}"
+        )
+    if happened.stage is not None and happened.stage not in stages:
+        raise UnknownError(
+            f"'{happened.stage}' is not a stage of this shop; they are {', '.join(sorted(stages))}."
+            f"{did_you_mean(happened.stage, stages)}"
+        )

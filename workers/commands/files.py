@@ -1,0 +1,120 @@
+"""What a marketer does with files: `init`, `check`, `schema`, `apply`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from workers.applying import Applied
+
+Folder = Annotated[
+    Path | None,
+    typer.Argument(help="The shop's folder, which holds flows/ and templates/.", file_okay=False, exists=True),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, for scripts.")]
+
+
+def add_to(main: typer.Typer) -> None:
+    """Declare the commands."""
+    main.command()(init)
+    main.command()(check)
+    main.command()(schema)
+    main.command()(apply)
+
+
+def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.", file_okay=False)]) -> None:
+    """Begin a shop's own repository.
+
+    It gets flows, templates, sources, and a CI file that checks them.
+    """
+    from workers.commands.console import count, say, say_next
+    from workers.scaffold import make_shop
+
+    written = make_shop(folder)
+    say(f"{count(len(written), 'file')} written to {folder}; they are yours, and no upgrade touches them.")
+    say_next(
+        (f"cd {folder}", "everything below is done there"),
+        ("afterglow check", "say what is wrong in the files, if anything"),
+        ("afterglow run", "everything in one process; mails stay in the outbox"),
+    )
+
+
+def check(folder: Folder = None, as_json: AsJson = False) -> None:
+    """Say everything that is wrong in a shop's files.
+
+    Each problem stands as file:line:col: sentence. Exit status 1 if there is anything.
+    """
+    from dataclasses import asdict
+
+    from afterglow.language.check import check_files
+    from db.settings import load_settings
+    from workers.commands.console import complain, count, say, say_json, say_lines, say_next
+    from workers.files import find_shop_folder, read_shop_folder
+
+    folder = folder or find_shop_folder(load_settings().shop_dir)
+    files = read_shop_folder(folder)
+    problems = sorted(check_files(files))
+    if as_json:
+        say_json({"folder": str(folder), "problems": [asdict(problem) for problem in problems]})
+    elif problems:
+        say_lines(problems)
+        places = len({problem.file for problem in problems})
+        complain(f"{count(len(problems), 'problem')} in {count(places, 'file')} of {folder}.")
+    else:
+        say(f"{count(len(files), 'file')} in {folder}: nothing wrong.")
+        say_next(("afterglow apply", "put them into force"))
+    if problems:
+        raise typer.Exit(1)
+
+
+def schema(
+    kind: Annotated[str | None, typer.Argument(help="shop, stages, flow or source; all of them if left out.")] = None,
+) -> None:
+    """Print the JSON Schema of a kind of file, for editors."""
+    from afterglow.language.schema import json_schemas
+    from afterglow.problems import did_you_mean
+    from workers.commands.console import say_json
+
+    schemas = json_schemas()
+    if kind is not None and kind not in schemas:
+        raise typer.BadParameter(f"'{kind}' is none of {', '.join(schemas)}.{did_you_mean(kind, schemas)}")
+    say_json(schemas if kind is None else schemas[kind])
+
+
+def apply(folder: Folder = None, as_json: AsJson = False) -> None:
+    """Check a shop's files and put them into force.
+
+    One transaction switches every process at once.
+    """
+    from db.clock import DatabaseClock
+    from workers.applying import apply_folder
+    from workers.commands.console import say_json, say_next
+    from workers.commands.opening import me, opened
+    from workers.files import find_shop_folder
+
+    with opened() as desk:
+        folder = folder or find_shop_folder(desk.settings.shop_dir)
+        applied = apply_folder(desk.database, DatabaseClock(), folder, by=me())
+    if as_json:
+        kinds = ("added", "changed", "removed")
+        told = {kind: [{"kind": k, "name": n} for k, n in getattr(applied, kind)] for kind in kinds}
+        say_json({"folder": str(applied.folder), "by": me(), **told})
+        return
+    say_applied(applied)
+    say_next(("afterglow flows", "what is in force, and who is inside"))
+
+
+def say_applied(applied: "Applied") -> None:
+    """What came into force, and by whom."""
+    from workers.commands.console import count, say, say_lines
+    from workers.commands.opening import me
+
+    if not applied.is_news:
+        say(f"The files of {applied.folder} are in force already; nothing changed.")
+        return
+    say(f"In force since now, by {me()}: {count(applied.documents, 'file')} of {applied.folder}.")
+    if len(applied.added) == applied.documents:
+        return
+    for sign, names in (("+", applied.added), ("~", applied.changed), ("-", applied.removed)):
+        say_lines(f"  {sign} {kind} {name}" for kind, name in names)
