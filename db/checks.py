@@ -1,0 +1,254 @@
+"""What the doctor looks for: each check is one query for the ids of offenders.
+
+Anti-joins and partial indexes, so that a million rows take seconds.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from db.catalog import Release
+from db.settings import Settings
+from db.tables import (
+    OPEN_TOUCHPOINTS,
+    claims,
+    contexts,
+    customers,
+    enrollments,
+    events,
+    halts,
+    identities,
+    inbox,
+    profiles,
+    runs,
+    touchpoints,
+)
+
+#: Work that has been due for longer than this is stuck, or nobody works.
+OVERDUE = timedelta(minutes=10)
+#: An order that did not come for so long will hardly come any more.
+AWAITING = timedelta(days=7)
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One thing to look for: a query whose only column is the id of an offender."""
+
+    name: str
+    query: sa.Select[Any]
+    what: str
+    what_to_do: str
+    severity: Severity = "error"
+
+
+REPORT = "This should be impossible: keep a copy of the database and report it."
+WORKERS = "See that `afterglow worker` and `afterglow scheduler` run, and what their logs say."
+
+
+def book_keeping(now: datetime) -> Iterator[Check]:
+    """Every open run has exactly one of a due time, an awaited event with a deadline, a pending touchpoint."""
+    e, t = enrollments.c, touchpoints.c
+    is_open = t.state.in_([state.value for state in OPEN_TOUCHPOINTS])
+    pending = (
+        sa.select(t.enrollment_id, sa.func.count().label("n"))
+        .where(is_open)
+        .group_by(t.enrollment_id)
+        .subquery("pending")
+    )
+    yield Check(
+        name="waiting without a time",
+        query=sa.select(e.id).where(e.state.in_(["waiting", "paused"]), e.due_at.is_(None)),
+        what="runs wait and have no moment at which they go on",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="time without waiting",
+        query=sa.select(e.id).where(e.state.not_in(["waiting", "paused"]), e.due_at.is_not(None)),
+        what="runs have a moment at which they go on, but do not wait",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="awaited past its deadline",
+        query=sa.select(e.id).where(e.state.in_(["waiting", "paused"]), e.until < e.due_at, e.due_at > now),
+        what="runs are looked at only after their wait has ended",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="waiting for nothing",
+        # A step that is not begun is due at once; a begun wait knows when it ends.
+        query=sa.select(e.id).where(e.state == "waiting", e.until.is_(None), e.due_at > now + OVERDUE),
+        what="runs wait although the step that they stand on is not begun",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="held by nothing",
+        query=sa.select(e.id)
+        .outerjoin(pending, pending.c.enrollment_id == e.id)
+        .where(e.state == "sending", sa.func.coalesce(pending.c.n, 0) != 1),
+        what="runs are held by a message, but have not exactly one that is open",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="message of an ended run",
+        # A forgotten customer's run ends at once; what was already with the provider is settled after it.
+        query=sa.select(t.id)
+        .join(enrollments, e.id == t.enrollment_id)
+        .join(customers, customers.c.id == t.customer_id)
+        .where(is_open, e.state.in_(["finished", "stopped"]), customers.c.forgotten_at.is_(None)),
+        what="messages are open although their run has ended",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="message of a run that moves",
+        query=sa.select(t.id)
+        .join(enrollments, e.id == t.enrollment_id)
+        .where(is_open, e.state.in_(["waiting", "paused", "parked"])),
+        what="messages are open although their run is not held by them",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="end without a time",
+        query=sa.select(e.id).where(e.state.in_(["finished", "stopped"]) != e.ended_at.is_not(None)),
+        what="runs have ended without a moment, or have a moment and have not ended",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="queued without a time",
+        query=sa.select(t.id).where(t.state.in_(["queued", "held"]), t.due_at.is_(None)),
+        what="messages are queued and have no moment at which they go",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="sending without a lease",
+        query=sa.select(t.id).where(t.state == "sending", t.leased_until.is_(None)),
+        what="messages are with the provider without a lease, so that nobody would notice a dead worker",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="promise without a run",
+        query=sa.select(runs.c.enrollment_id)
+        .outerjoin(enrollments, sa.and_(e.id == runs.c.enrollment_id, e.customer_id == runs.c.customer_id))
+        .where(e.id.is_(None)),
+        what="keys are taken by runs that do not exist, so that these customers never get the flow",
+        what_to_do=REPORT,
+    )
+    yield Check(
+        name="run without a promise",
+        query=sa.select(e.id).outerjoin(runs, runs.c.enrollment_id == e.id).where(runs.c.enrollment_id.is_(None)),
+        what="runs exist without their key, so that the flow could run again for the same thing",
+        what_to_do=REPORT,
+    )
+
+
+def stuck(connection: Connection, now: datetime, settings: Settings, release: Release | None) -> Iterator[Check]:
+    """What should have been done long ago."""
+    e, t, late = enrollments.c, touchpoints.c, now - OVERDUE
+    minutes = int(OVERDUE.total_seconds() // 60)
+    yield Check(
+        name="inbox overdue",
+        query=sa.select(inbox.c.id).where(inbox.c.state == "received", inbox.c.received_at < late),
+        what=f"webhooks have been waiting to be read for more than {minutes} minutes",
+        what_to_do=WORKERS,
+    )
+    yield Check(
+        name="runs overdue",
+        query=sa.select(e.id).where(e.state == "waiting", e.lane.in_([0, 1]), e.due_at < late),
+        what=f"runs have been due for more than {minutes} minutes",
+        what_to_do=WORKERS,
+    )
+    yield Check(
+        name="messages overdue",
+        query=sa.select(t.id).where(t.state == "queued", t.due_at < late),
+        what=f"messages have been due for more than {minutes} minutes",
+        what_to_do=WORKERS,
+    )
+    yield Check(
+        name="leases run out",
+        query=sa.select(t.id).where(t.state == "sending", t.leased_until < late),
+        what="messages were handed to the provider by workers that did not come back, and nobody settled them",
+        what_to_do=WORKERS,
+    )
+    yield Check(
+        name="claims left over",
+        query=sa.select(claims.c.id).where(claims.c.claimed_at < late),
+        what="batches were begun by workers that did not come back, and nobody looked after them",
+        what_to_do=WORKERS,
+    )
+    yield Check(
+        name="webhooks kept too long",
+        query=sa.select(inbox.c.id).where(
+            inbox.c.received_at < now - timedelta(days=settings.keep_webhooks_days + 1),
+            inbox.c.state != "received",
+            inbox.c.body != b"",
+        ),
+        what=f"webhooks older than {settings.keep_webhooks_days} days still have their body",
+        what_to_do=WORKERS,
+        severity="warning",
+    )
+    if release is None:
+        return
+    paused = [name for name, flow in release.catalog.flows.items() if flow.status == "paused"]
+    halted = [row[0] for row in connection.execute(sa.select(halts.c.flow))]
+    if "*" not in halted:
+        yield Check(
+            name="held by nobody",
+            query=sa.select(t.id).where(t.state == "held", t.flow.not_in([*paused, *halted]), t.due_at < late),
+            what="messages are held although nothing is halted or paused any more",
+            what_to_do="Run `afterglow resume`; then see that `afterglow scheduler` runs.",
+        )
+
+
+def people() -> Iterator[Check]:
+    """Personal data stands where it must, and nowhere after it was forgotten."""
+    c = customers.c
+    yield Check(
+        name="customer without a profile",
+        query=sa.select(c.id).outerjoin(profiles).where(profiles.c.customer_id.is_(None), c.forgotten_at.is_(None)),
+        what="customers have no profile and were not forgotten",
+        what_to_do=REPORT,
+    )
+    forgotten = c.forgotten_at.is_not(None)
+    left = sa.or_(
+        sa.exists().where(profiles.c.customer_id == c.id),
+        sa.exists().where(identities.c.customer_id == c.id),
+        sa.exists().where(contexts.c.customer_id == c.id),
+        sa.exists().where(events.c.customer_id == c.id, sa.cast(events.c.payload, sa.Text) != "{}"),
+        sa.exists().where(inbox.c.customer_id == c.id, inbox.c.body != b""),
+    )
+    yield Check(
+        name="not quite forgotten",
+        query=sa.select(c.id).where(forgotten, left),
+        what="forgotten customers have personal data again: something about them came later",
+        what_to_do="Run `afterglow forget` for them again; it deletes what is there.",
+        severity="warning",
+    )
+
+
+def set_aside(now: datetime) -> Iterator[Check]:
+    """What waits for a person."""
+    yield Check(
+        name="parked webhooks",
+        query=sa.select(inbox.c.id).where(inbox.c.state == "parked"),
+        what="webhooks could not be read",
+        what_to_do="`afterglow inbox` lists them with reasons and retries them.",
+        severity="warning",
+    )
+    yield Check(
+        name="orders that did not come",
+        query=sa.select(inbox.c.id).where(inbox.c.state == "awaiting", inbox.c.received_at < now - AWAITING),
+        what=f"webhooks have been waiting for an order for more than {AWAITING.days} days",
+        what_to_do="`afterglow inbox` lists them; import the order, or let them be.",
+        severity="warning",
+    )
+    yield Check(
+        name="parked runs",
+        query=sa.select(enrollments.c.id).where(enrollments.c.state == "parked"),
+        what="runs failed and were set aside",
+        what_to_do="`afterglow why CUSTOMER` says why; `afterglow retry` lets them go on.",
+        severity="warning",
+    )
