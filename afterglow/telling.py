@@ -124,6 +124,8 @@ def decision(
             return f"{what} is in doubt{because}; it is not sent again."
         case "tried again":
             return f"{what} is tried again{because}."
+        case "forgotten":
+            return "The run ended because the customer was forgotten."
         case _:
             rest = ", ".join(f"{name} {value}" for name, value in detail.items())
             return f"{verb.capitalize()}{': ' + rest if rest else ''}."

@@ -1,0 +1,411 @@
+"""What a person may ask for: everything that is known about them, or that it be forgotten.
+
+Forgetting deletes what names a person and empties what might (payloads, raw webhooks), in one transaction under the
+customer's lock. What stays are rows by number (events without content, runs, touchpoints), which nothing links to a
+person any more, and a keyed hash of the address, so that an old list imported again brings no marketing back.
+
+Deleted rows linger in a database's own files for a while: PostgreSQL reuses their space after VACUUM, SQLite
+overwrites it (`secure_delete`), backups keep it for as long as backups are kept.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from afterglow import letters
+from afterglow.erasing import Needles
+from afterglow.expressions import RenderError
+from afterglow.letters import Addressed, Letterhead
+from db import bulk, identity, people, why
+from db.catalog import CatalogCache
+from db.history import UnknownCustomerError
+from db.people import Person
+from db.settings import Settings
+from db.tables import (
+    accounts,
+    consents,
+    contexts,
+    customers,
+    decisions,
+    documents,
+    enrollments,
+    events,
+    identities,
+    inbox,
+    profiles,
+    referral_codes,
+    runs,
+    stage_entries,
+    suppressions,
+    touchpoints,
+)
+
+#: Reason of everything that ends because of it.
+FORGOTTEN = "the customer was forgotten"
+#: Raw webhooks looked through by one statement.
+PAGE = 2000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forgotten:
+    """What was deleted or emptied, in rows; all zeros where there was nothing left to forget."""
+
+    customer_id: int
+    runs_stopped: int
+    messages_skipped: int
+    #: With a provider at this instant; they are settled as they come back, and nothing follows them.
+    messages_under_way: int
+    profiles: int
+    identities: int
+    consents: int
+    letters: int
+    referral_codes: int
+    companies: int
+    events_emptied: int
+    webhooks_emptied: int
+    kept_from_marketing: bool
+
+    def __str__(self) -> str:
+        counted = ", ".join(
+            f"{name.replace('_', ' ')} {value}"
+            for name, value in asdict(self).items()
+            if name not in ("customer_id", "kept_from_marketing")
+        )
+        kept = (
+            " The address stays on the list that gets no marketing, as a keyed hash."
+            if self.kept_from_marketing
+            else ""
+        )
+        return f"Customer {self.customer_id} is forgotten: {counted}.{kept}"
+
+
+def forget(connection: Connection, customer_id: int, now: datetime, secret: bytes) -> Forgotten:
+    """Forget a person. May be repeated: it then deletes what came since.
+
+    Must run in a transaction of its own (`Database.writing`), so that all of it happens or nothing.
+
+    Raises:
+      UnknownCustomerError: there is no customer of this number.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    needles = _needles(connection, customer_id)
+    mentioned = list(_mentions(connection, needles))
+    # Webhooks before customers, as `ingest` locks them, so that the two never wait for each other.
+    connection.execute(
+        sa.select(inbox.c.id).where(bulk.among(inbox.c.id, mentioned)).order_by(inbox.c.id).with_for_update()
+    )
+    people.lock(connection, [customer_id])
+    person = people.load(connection, [customer_id]).get(customer_id)
+    if person is None:
+        raise UnknownCustomerError
+    if person.email:
+        _suppress(connection, identity.address_digest(secret, person.email).hex(), now)
+    stopped = _stop(connection, customer_id, now)
+    return Forgotten(
+        customer_id=customer_id,
+        **stopped,
+        profiles=_delete(connection, profiles, customer_id),
+        identities=_delete(connection, identities, customer_id),
+        consents=_delete(connection, consents, customer_id),
+        letters=_delete(connection, contexts, customer_id),
+        referral_codes=_delete(connection, referral_codes, customer_id),
+        companies=_leave_company(connection, person, now),
+        events_emptied=_empty_events(connection, customer_id, needles),
+        webhooks_emptied=_empty_inbox(connection, customer_id, mentioned, needles),
+        kept_from_marketing=person.email is not None,
+    )
+
+
+def _needles(connection: Connection, customer_id: int) -> Needles:
+    """The texts by which a raw webhook shows that it speaks of this person."""
+    row = connection.execute(
+        sa.select(profiles.c.email, profiles.c.phone).where(profiles.c.customer_id == customer_id)
+    ).one_or_none()
+    ids = connection.execute(
+        sa.select(identities.c.external_id).where(
+            identities.c.customer_id == customer_id,
+            identities.c.source != "email",
+            identities.c.source.not_like("%:order"),
+        )
+    ).scalars()
+    return Needles.of(addresses=[row.email, row.phone] if row else [], ids=list(ids))
+
+
+def _mentions(connection: Connection, needles: Needles) -> Iterator[int]:
+    """Ids of raw webhooks that became nobody's event and speak of this person: a search through their text."""
+    if not needles:
+        return
+    after = 0
+    c = inbox.c
+    page = (
+        sa.select(c.id, c.key, c.body, sa.cast(c.headers, sa.Text))
+        .where(c.id > sa.bindparam("after"), c.customer_id.is_(None), c.body != b"")
+        .order_by(c.id)
+        .limit(PAGE)
+    )
+    while rows := connection.execute(page, {"after": after}).all():
+        yield from (row[0] for row in rows if needles.are_in(row[2]) or needles.are_in(f"{row[1]} {row[3]}".encode()))
+        after = rows[-1][0]
+
+
+def _suppress(connection: Connection, digest: str, now: datetime) -> None:
+    bulk.insert(
+        connection,
+        suppressions,
+        ("channel", "digest", "reason", "covers", "at"),
+        [("email", digest, "forgotten", "marketing", now)],
+        on_conflict="(channel, digest) DO NOTHING",  # a bounce or a complaint covers more, or is older
+    )
+
+
+def _stop(connection: Connection, customer_id: int, now: datetime) -> dict[str, int]:
+    """End the runs, and the messages that no provider has in hand."""
+    t, e = touchpoints.c, enrollments.c
+    skipped = connection.execute(
+        touchpoints.update()
+        .where(t.customer_id == customer_id, t.state.in_(["queued", "held"]))
+        .values(state="skipped", reason=FORGOTTEN, settled_at=now)
+    ).rowcount
+    under_way = connection.execute(
+        sa.select(sa.func.count()).where(t.customer_id == customer_id, t.state == "sending")
+    ).scalar_one()
+    open_runs = connection.execute(
+        sa.select(e.id, e.step).where(e.customer_id == customer_id, e.state.not_in(["finished", "stopped"]))
+    ).all()
+    stopped = connection.execute(
+        enrollments.update()
+        .where(bulk.among(e.id, [run.id for run in open_runs]))
+        .values(state="stopped", reason=FORGOTTEN, due_at=None, until=None, ended_at=now)
+    ).rowcount
+    bulk.insert(
+        connection,
+        decisions,
+        ("customer_id", "enrollment_id", "at", "verb", "step", "detail"),
+        [(customer_id, run.id, now, "forgotten", None, None) for run in open_runs],
+    )
+    # What names the provider's copy of a mail, and what a provider or a failure may have said about a person.
+    settled = (t.customer_id == customer_id) & (t.state != "sending")
+    connection.execute(touchpoints.update().where(settled).values(provider_id=None))
+    said = settled & t.state.in_(["rejected", "failed", "in_doubt"])
+    connection.execute(touchpoints.update().where(said).values(reason=None))
+    told = decisions.c.verb.in_(["rejected", "failed", "in doubt", "tried again"])
+    connection.execute(decisions.update().where(decisions.c.customer_id == customer_id, told).values(detail=None))
+    # The key may be an order's number, by which the shop's own books would lead back to the person.
+    connection.execute(
+        runs.update()
+        .where(runs.c.customer_id == customer_id)
+        .values(key=sa.literal("forgotten ") + sa.cast(runs.c.enrollment_id, sa.Text))
+    )
+    return {"runs_stopped": stopped, "messages_skipped": skipped, "messages_under_way": under_way}
+
+
+def _delete(connection: Connection, table: sa.Table, customer_id: int) -> int:
+    return connection.execute(table.delete().where(table.c.customer_id == customer_id)).rowcount
+
+
+def _leave_company(connection: Connection, person: Person, now: datetime) -> int:
+    """Part the customer from a company; one that nobody else buys for may be a person's own name, and goes too."""
+    forgotten_at = person.forgotten_at or now
+    connection.execute(
+        customers.update().where(customers.c.id == person.id).values(account_id=None, forgotten_at=forgotten_at)
+    )
+    if person.account_id is None:
+        return 0
+    others = sa.exists().where(customers.c.account_id == person.account_id)
+    return connection.execute(accounts.delete().where(accounts.c.id == person.account_id, ~others)).rowcount
+
+
+def _empty_events(connection: Connection, customer_id: int, needles: Needles) -> int:
+    """Events keep their name, moment and key, so that a repeat is still a repeat; a key that names somebody goes."""
+    e = events.c
+    rows = connection.execute(sa.select(e.id, e.key, e.payload).where(e.customer_id == customer_id)).all()
+    full = [row.id for row in rows if row.payload]
+    connection.execute(events.update().where(bulk.among(e.id, full)).values(payload={}))
+    bulk.update(
+        connection,
+        events,
+        ("id", "key"),
+        [(row.id, f"forgotten {row.id}") for row in rows if needles.are_in(row.key.encode())],
+    )
+    return len(full)
+
+
+def _empty_inbox(connection: Connection, customer_id: int, mentioned: Sequence[int], needles: Needles) -> int:
+    """Empty raw webhooks; one that nobody has read yet is never read, and one that was parked is settled."""
+    c = inbox.c
+    mine = c.customer_id == customer_id
+    if mentioned:
+        mine |= bulk.among(c.id, mentioned)
+    rows = connection.execute(sa.select(c.id, c.key, c.state, c.body != b"").where(mine)).all()
+    connection.execute(
+        inbox.update()
+        .where(bulk.among(c.id, [row[0] for row in rows]))
+        .values(body=b"", headers={}, reason=FORGOTTEN, customer_id=None, awaits=None)
+    )
+    unread = [row[0] for row in rows if row.state != "mapped"]
+    connection.execute(inbox.update().where(bulk.among(c.id, unread)).values(state="ignored"))
+    bulk.update(
+        connection,
+        inbox,
+        ("id", "key"),
+        [(row[0], f"forgotten {row[0]}") for row in rows if needles.are_in(row.key.encode())],
+    )
+    return sum(bool(row[3]) for row in rows)
+
+
+def export(connection: Connection, catalog: CatalogCache, settings: Settings, customer_id: int) -> dict[str, Any]:
+    """Everything that is known about a person, as plain JSON: for them, not for us, so without hashes.
+
+    Letters are made again from what they were made of; where that is forgotten or too old, only their fate is told.
+
+    Raises:
+      UnknownCustomerError: there is no customer of this number.
+    """
+    person = people.load(connection, [customer_id]).get(customer_id)
+    if person is None:
+        raise UnknownCustomerError
+    secret = settings.secrets[0]
+    release = catalog.current(connection)
+    shop = release.catalog.shop
+    mine = _Mine(connection, customer_id)
+    profile = {
+        name: getattr(person, name)
+        for name in ("email", "phone", "first_name", "last_name", "locale", "timezone", "attributes")
+    }
+    exported = {
+        "customer": customer_id,
+        "profile": profile,
+        "since": person.since,
+        "stage": person.stage,
+        "orders": person.orders,
+        "spent": f"{shop.to_major(person.spent)} {shop.model.currency}",
+        "last_order_at": person.last_order_at,
+        "forgotten_at": person.forgotten_at,
+        "company": _company(connection, person),
+        "identities": [row for row in mine.rows(identities, "source", "external_id") if row["source"] != "email"],
+        "consents": mine.rows(consents, "channel", "topic", "state", "basis", "evidence", "occurred_at"),
+        "suppressions": _suppressed(connection, person, secret),
+        "events": mine.rows(events, "id", "name", "source", "key", "occurred_at", "recorded_at", "payload"),
+        "stages": mine.rows(stage_entries, "stage", "entered_at", "event_id"),
+        "runs": _runs(connection, customer_id),
+        "messages": _messages(connection, catalog, settings, customer_id),
+        "referral_codes": mine.rows(referral_codes, "programme", "code", "made_at"),
+        "raw_webhooks_kept": _raw(connection, customer_id),
+        "story": [str(line) for line in why.story(connection, catalog, secret, customer_id)],
+    }
+    plain: dict[str, Any] = _plain(exported)
+    return plain
+
+
+class _Mine:
+    """Reads a customer's rows of a table."""
+
+    def __init__(self, connection: Connection, customer_id: int) -> None:
+        self.connection, self.customer_id = connection, customer_id
+
+    def rows(self, table: sa.Table, *names: str) -> list[dict[str, Any]]:
+        query = sa.select(*(table.c[name] for name in names)).where(table.c.customer_id == self.customer_id)
+        return [dict(row._mapping) for row in self.connection.execute(query.order_by(*table.primary_key.columns))]
+
+
+def _company(connection: Connection, person: Person) -> str | None:
+    if person.account_id is None:
+        return None
+    return connection.execute(sa.select(accounts.c.name).where(accounts.c.id == person.account_id)).scalar()
+
+
+def _suppressed(connection: Connection, person: Person, secret: bytes) -> list[dict[str, Any]]:
+    if person.email is None:
+        return []
+    s = suppressions.c
+    digest = identity.address_digest(secret, person.email).hex()
+    rows = connection.execute(sa.select(s.channel, s.reason, s.covers, s.at).where(s.digest == digest))
+    return [dict(row._mapping) for row in rows]
+
+
+def _runs(connection: Connection, customer_id: int) -> list[dict[str, Any]]:
+    e = enrollments.c
+    rows = connection.execute(
+        sa.select(
+            e.id,
+            documents.c.name.label("flow"),
+            runs.c.key,
+            e.event_id,
+            e.entered_at,
+            e.ended_at,
+            e.state,
+            e.step,
+            e.reason,
+        )
+        .join(documents, documents.c.id == e.flow_id)
+        .outerjoin(runs, runs.c.enrollment_id == e.id)
+        .where(e.customer_id == customer_id)
+        .order_by(e.id)
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def _messages(
+    connection: Connection, catalog: CatalogCache, settings: Settings, customer_id: int
+) -> list[dict[str, Any]]:
+    t = touchpoints.c
+    rows = connection.execute(
+        sa.select(touchpoints, contexts.c.facts).outerjoin(contexts).where(t.customer_id == customer_id).order_by(t.id)
+    ).all()
+    mails = catalog.mails(connection, sorted({row.template_id for row in rows if row.template_id and row.facts}))
+    head = Letterhead(
+        shop=catalog.current(connection).catalog.shop,
+        public_url=settings.public_url,
+        private_url=f"http://{settings.private_bind}",
+        secret=settings.secrets[0],
+    )
+    told = []
+    for row in rows:
+        message = {
+            name: getattr(row, name)
+            for name in ("id", "flow", "step", "channel", "template", "kind", "topic", "state", "reason", "queued_at")
+        }
+        message["sent_at"] = row.settled_at if row.state == "sent" else None
+        if row.facts is not None and row.template_id is not None:
+            to = Addressed(touchpoint_id=row.id, customer_id=customer_id, kind=row.kind, topic=row.topic)
+            try:
+                rendered = letters.render(mails[row.template_id], row.facts, head, to)
+            except RenderError as error:
+                message["text"] = f"(this letter cannot be made again: {error})"
+            else:
+                message |= {"subject": rendered.subject, "text": rendered.text}
+        told.append(message)
+    return told
+
+
+def _raw(connection: Connection, customer_id: int) -> list[dict[str, Any]]:
+    c = inbox.c
+    rows = connection.execute(
+        sa.select(c.source, c.key, c.received_at, c.body)
+        .where(c.customer_id == customer_id, c.body != b"")
+        .order_by(c.id)
+    )
+    return [{**row._mapping, "body": row.body.decode("utf-8", errors="replace")} for row in rows]
+
+
+def _plain(value: object) -> Any:
+    """The value as JSON knows it: instants as ISO 8601 text, exact numbers as text where a float would round them."""
+    match value:
+        case Mapping():
+            return {str(key): _plain(one) for key, one in value.items()}
+        case str() | None | bool() | int() | float():
+            return value
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else str(value)
+        case datetime():
+            return value.isoformat()
+        case Iterable():
+            return [_plain(one) for one in value]
+        case _:
+            return str(value)
