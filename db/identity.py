@@ -74,6 +74,12 @@ def settle(
         returning="external_id",
     )
     settled = dict(claimed) if len(taken) == len(rows) else known(connection, claimed)
+    # Of a person whom another was first to make, we may have been first with a weaker identity, such as an order.
+    others = {claimed[one]: settled[one] for one in reversed(list(claimed)) if settled[one] != claimed[one]}
+    for mine, theirs in others.items():
+        if mine in created:
+            connection.execute(identities.update().where(identities.c.customer_id == mine).values(customer_id=theirs))
+    settled = {one: others.get(owner, owner) if owner in created else owner for one, owner in settled.items()}
     kept = set(settled.values())
     orphans = [customer for customer in created if customer not in kept]
     if orphans:
@@ -85,6 +91,14 @@ def settle(
         [(customer, {}, since) for customer, since in created.items() if customer in kept],
     )
     return settled
+
+
+def existing(connection: Connection, ids: Iterable[int]) -> set[int]:
+    """Which of these numbers are customers of ours."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return set()
+    return {row[0] for row in connection.execute(sa.select(customers.c.id).where(bulk.among(customers.c.id, wanted)))}
 
 
 def find_customer(connection: Connection, secret: bytes, given: str) -> int | None:

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import structlog
 from alembic import command
 from alembic.config import Config
 from hypothesis import settings
@@ -18,6 +19,9 @@ from tests.servers import Postgres, Redis, postgres, redis_server
 # No test depends on how fast this machine is today; a failing example prints what repeats it.
 settings.register_profile("afterglow", deadline=None, print_blob=True)
 settings.load_profile("afterglow")
+
+# Unless told otherwise, structlog shows every local variable of every frame of a traceback, which takes seconds.
+structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
 
 #: Names of the databases of this process's tests; another process may use the same outside server.
 TEMPLATE = f"afterglow_test_template_{os.getpid()}"

@@ -261,6 +261,7 @@ def _identified(
     connection: Connection, secret: bytes, arrivals: Sequence[Arrival], fates: dict[int, Fate]
 ) -> list[Arrival]:
     """Give every arrival its customer: a known one, one made now, or (for an unknown order) none yet."""
+    arrivals = _of_known_numbers(connection, arrivals, fates)
     wanted = [_identities(secret, arrival) for arrival in arrivals]
     customers = identity.known(connection, (one for ones in wanted for one in ones))
     unknown = sum(
@@ -297,6 +298,17 @@ def _identified(
             arrival.customer_id = mine
         fates.setdefault(arrival.inbox_id, Fate(state=InboxState.MAPPED, customer_id=arrival.customer_id or None))
     return identified
+
+
+def _of_known_numbers(connection: Connection, arrivals: Sequence[Arrival], fates: dict[int, Fate]) -> list[Arrival]:
+    """The arrivals that give no number of ours, or one that we know."""
+    numbers = {arrival.mapped.customer.customer_id for arrival in arrivals} - {None}
+    known = identity.existing(connection, (number for number in numbers if number is not None)) | {None}
+    for arrival in arrivals:
+        if (number := arrival.mapped.customer.customer_id) not in known:
+            reason = f"there is no customer {number} here"
+            fates[arrival.inbox_id] = Fate(state=InboxState.PARKED, reason=reason)
+    return [arrival for arrival in arrivals if arrival.mapped.customer.customer_id in known]
 
 
 def _identities(secret: bytes, arrival: Arrival) -> list[Identity]:
