@@ -135,6 +135,7 @@ def _postgresql(url: sa.URL, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_recycle=1800,
+        hide_parameters=True,  # errors are logged, and parameters hold personal data
         json_serializer=dump_json,
         json_deserializer=load_json,
         connect_args={"options": options, "connect_timeout": 5},
@@ -146,6 +147,7 @@ def _sqlite(url: sa.URL, *, begin: str, pool_size: int) -> Engine:
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
+        hide_parameters=True,  # errors are logged, and parameters hold personal data
         json_serializer=dump_json,
         json_deserializer=load_json,
         connect_args={"check_same_thread": False, "timeout": 15},
