@@ -54,9 +54,10 @@ def flow(name: str, steps: Sequence[Any], **further: Any) -> str:
 
 
 @cache
-def _compiled(flows: tuple[str, ...], shop: str) -> tuple[Document, ...]:
+def _compiled(flows: tuple[str, ...], shop: str, sources: tuple[str, ...]) -> tuple[Document, ...]:
     shipped = shop_files()
-    files = {path: text for path, text in shipped.items() if "/_" in path or "/sources/" in path}
+    files = {path: text for path, text in shipped.items() if "/_" in path}
+    files |= {path: shipped[path] for path in (f"flows/sources/{name}.yaml" for name in sources)}
     files |= {"flows/shop.yaml": shop, "flows/stages.yaml": shipped["flows/stages.yaml"]}
     files |= {f"flows/{json.loads(text)['flow']}.yaml": text for text in flows}
     for name, (head, body) in MAILS.items():
@@ -66,21 +67,23 @@ def _compiled(flows: tuple[str, ...], shop: str) -> tuple[Document, ...]:
     return compile_files(files)
 
 
-def documents(*flows: str, **shop: Any) -> tuple[Document, ...]:
-    """The small shop's documents with these flows, and with changes to its shop.yaml."""
-    return _compiled(flows, json.dumps({**SHOP, **shop}))
+def documents(*flows: str, sources: tuple[str, ...] = (), **shop: Any) -> tuple[Document, ...]:
+    """The small shop's documents with these flows, these of the shipped sources, and changes to its shop.yaml."""
+    return _compiled(flows, json.dumps({**SHOP, **shop}), sources)
 
 
-def put_into_force(driver: Driver, *flows: str, **shop: Any) -> None:
+def put_into_force(driver: Driver, *flows: str, sources: tuple[str, ...] = (), **shop: Any) -> None:
     """Apply the small shop with these flows and no others."""
     with driver.app.writing() as connection:
-        catalog.apply(connection, documents(*flows, **shop), now=driver.clock.now(), by="the tests")
+        made = documents(*flows, sources=sources, **shop)
+        catalog.apply(connection, made, now=driver.clock.now(), by="the tests")
 
 
 @contextmanager
 def small(
     database_url: str,
     *flows: str,
+    sources: tuple[str, ...] = (),
     shop: Mapping[str, Any] | None = None,
     email: Channel | None = None,
     **settings: object,
@@ -88,9 +91,10 @@ def small(
     """An installation with the small shop and these flows in force.
 
     Args:
+      sources: names of shipped sources; few, because reading them takes longer than a test.
       shop: changes to shop.yaml.
       email: another channel than the outbox.
     """
     with driving(database_url, email=email, **settings) as driver:
-        put_into_force(driver, *flows, **(shop or {}))
+        put_into_force(driver, *flows, sources=sources, **(shop or {}))
         yield driver

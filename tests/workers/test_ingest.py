@@ -106,7 +106,7 @@ def test_a_refund_before_its_order_waits_and_is_freed_by_it(database_url, togeth
 
 
 def test_a_refund_that_missed_its_order_by_a_moment_is_freed_by_tending(database_url):
-    with small(database_url) as driver:
+    with small(database_url, sources=("shopify",)) as driver:
         driver.clock.jump(datetime(2026, 3, 8, 8, tzinfo=UTC))
         refund, order = shopify("refunds-create", "refunds/create"), shopify("orders-paid", "orders/paid")
         driver.receive("shopify", "order", order[0], headers=order[1])
@@ -420,7 +420,7 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
 
 
 def test_every_kind_of_bad_body_is_parked_with_its_reason_and_the_rest_goes_on(database_url):
-    with small(database_url, THANKS) as driver:
+    with small(database_url, THANKS, sources=("generic",)) as driver:
         for name, (source, body, _) in BAD.items():
             driver.receive(source, name, body(), drained=False)
         driver.post("order.paid", ORDER)
@@ -437,7 +437,7 @@ def test_every_kind_of_bad_body_is_parked_with_its_reason_and_the_rest_goes_on(d
 
 
 def test_what_no_rule_speaks_of_is_ignored_with_a_reason(database_url):
-    with small(database_url) as driver:
+    with small(database_url, sources=("shopify",)) as driver:
         body, headers = shopify("products-update", "products/update")
         driver.receive("shopify", "p", body, headers=headers)
 
