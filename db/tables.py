@@ -192,7 +192,7 @@ inbox = sa.Table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Column("tries", sa.SmallInteger, nullable=False),
+    sa.Column("tries", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("received_at", Moment, nullable=False),
     sa.Column("headers", Json, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),  # emptied after keep_webhooks_days
@@ -293,7 +293,7 @@ enrollments = sa.Table(
     sa.Column("ended_at", Moment),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("lane", sa.SmallInteger, nullable=False),
-    sa.Column("tries", sa.SmallInteger, nullable=False),
+    sa.Column("tries", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("step", sa.Text),  # the step to run next; NULL: past the last
     sa.Column("reason", sa.Text),
     _one_of("state", EnrollmentState),
@@ -340,11 +340,13 @@ touchpoints = sa.Table(
     sa.Column("template_id", Id, sa.ForeignKey("documents.id")),  # pinned when prepared
     sa.Column("kind", sa.Text, nullable=False),  # service | marketing | team
     sa.Column("topic", sa.Text),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="queued"),
     sa.Column("lane", sa.SmallInteger, nullable=False),
-    sa.Column("attempts", sa.SmallInteger, nullable=False),  # how often it was handed to the provider
-    sa.Column("tries", sa.SmallInteger, nullable=False),  # how often its batch died
-    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column(
+        "attempts", sa.SmallInteger, nullable=False, server_default="0"
+    ),  # how often it was handed to the provider
+    sa.Column("tries", sa.SmallInteger, nullable=False, server_default="0"),  # how often its batch died
+    sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
     sa.Column("due_at", Moment),
     sa.Column("queued_at", Moment, nullable=False),
     sa.Column("prepared_at", Moment),

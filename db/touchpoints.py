@@ -57,10 +57,6 @@ def queue(connection: Connection, new: Sequence[NewTouchpoint]) -> None:
             "lane",
             "due_at",
             "queued_at",
-            "state",
-            "attempts",
-            "tries",
-            "epoch",
         ),
         [
             (
@@ -75,10 +71,6 @@ def queue(connection: Connection, new: Sequence[NewTouchpoint]) -> None:
                 t.lane,
                 t.due_at,
                 t.due_at,
-                "queued",
-                0,
-                0,
-                0,
             )
             for t in new
         ],
