@@ -1,7 +1,7 @@
 """Whether a raw text speaks of a person: the search behind `forget`, for webhooks that became nobody's event.
 
 A raw body is JSON in whatever shape a stranger gave it, so the search looks at bytes: it ignores the case of letters,
-reads JSON's escapes, and takes short ids only as whole words, lest "17" be found in every price.
+reads JSON's escapes, and takes whole words only, lest sam@example.com be found in another-sam@example.com.
 """
 
 import re
@@ -13,32 +13,38 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([/\"\\]))")
 ID_LENGTH_MIN = 10
 
 
+#: What may stand beside an address or an id without making it another one: nothing that could be part of it.
+_BEGINS, _ENDS = rb"(?<![a-z0-9._%+\-])", rb"(?![a-z0-9\-]|\.[a-z0-9])"
+
+
 @dataclass(frozen=True, slots=True)
 class Needles:
     """The texts that name a person. False where there are none."""
 
-    _pattern: re.Pattern[bytes] | None
+    _words: re.Pattern[bytes] | None
+    _anywhere: re.Pattern[bytes] | None
 
     @classmethod
     def of(cls, *, addresses: Iterable[str | None], ids: Iterable[str]) -> "Needles":
-        """What to look for: addresses and phone numbers anywhere, ids at a source as whole words."""
+        """What to look for: addresses, phone numbers and ids at a source that are long enough to mean somebody."""
         words = [*addresses, *(one for one in ids if len(one) >= ID_LENGTH_MIN)]
         wanted = sorted({word.lower().encode() for word in words if word}, key=len, reverse=True)
         if not wanted:
-            return cls(None)
-        either = b"|".join(re.escape(word) for word in wanted)
-        return cls(re.compile(rb"(?<![a-z0-9])(?:" + either + rb")(?![a-z0-9])"))
+            return cls(None, None)
+        either = b"(?:" + b"|".join(re.escape(word) for word in wanted) + b")"
+        return cls(re.compile(_BEGINS + either + _ENDS), re.compile(either))
 
     def __bool__(self) -> bool:
-        return self._pattern is not None
+        return self._words is not None
 
-    def are_in(self, text: bytes) -> bool:
-        """Whether the text holds one of them."""
-        if self._pattern is None:
+    def are_in(self, text: bytes, *, anywhere: bool = False) -> bool:
+        """Whether the text holds one of them, as a word of its own or (for texts that are the person's) anywhere."""
+        pattern = self._anywhere if anywhere else self._words
+        if pattern is None:
             return False
-        if self._pattern.search(text.lower()):
+        if pattern.search(text.lower()):
             return True
-        return b"\\" in text and self._pattern.search(_ESCAPE.sub(_unescaped, text).lower()) is not None
+        return b"\\" in text and pattern.search(_ESCAPE.sub(_unescaped, text).lower()) is not None
 
 
 def _unescaped(escape: re.Match[bytes]) -> bytes:

@@ -231,7 +231,7 @@ def _empty_events(connection: Connection, customer_id: int, needles: Needles) ->
         connection,
         events,
         ("id", "key"),
-        [(row.id, f"forgotten {row.id}") for row in rows if needles.are_in(row.key.encode())],
+        [(row.id, f"forgotten {row.id}") for row in rows if needles.are_in(row.key.encode(), anywhere=True)],
     )
     return len(full)
 
@@ -254,7 +254,7 @@ def _empty_inbox(connection: Connection, customer_id: int, mentioned: Sequence[i
         connection,
         inbox,
         ("id", "key"),
-        [(row[0], f"forgotten {row[0]}") for row in rows if needles.are_in(row.key.encode())],
+        [(row[0], f"forgotten {row[0]}") for row in rows if needles.are_in(row.key.encode(), anywhere=True)],
     )
     return sum(bool(row[3]) for row in rows)
 

@@ -1,0 +1,265 @@
+"""Promises to a person: nothing of them stays once they are forgotten, and everything is told when they ask."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from db import doctor, privacy, why
+from db.privacy import Forgotten, UnknownCustomerError
+from db.tables import (
+    customers,
+    enrollments,
+    events,
+    identities,
+    inbox,
+    metadata,
+    profiles,
+    runs,
+    suppressions,
+    touchpoints,
+)
+from tests.driver import START, Driver, driving
+
+#: Texts that stand nowhere else, wherever personal data may come in.
+CANARIES = {
+    "email": "canary-address@example.com",
+    "phone": "+33612345678",
+    "first_name": "Canaria",
+    "last_name": "Serinus",
+    "id": "canary-at-source-1",
+    "attribute": "canary-coloured",
+    "product": "Canary Island Roast",
+    "company": "Serinus & Daughters",
+    "parked": "a parked canary",
+    "ignored": "an ignored canary",
+    "unread": "an unread canary",
+}
+CANARY = {
+    "id": CANARIES["id"],
+    "email": CANARIES["email"],
+    "phone": CANARIES["phone"],
+    "first_name": CANARIES["first_name"],
+    "last_name": CANARIES["last_name"],
+    "timezone": "Europe/Paris",
+    "attributes": {"bird": CANARIES["attribute"]},
+}
+WITH_BIRDS = {
+    "flows/shop.yaml": lambda text: text.replace("  open_ticket: yes-no", "  bird: text\n  open_ticket: yes-no")
+}
+
+
+@pytest.fixture
+def driver(database_url: str) -> Iterator[Driver]:
+    with driving(database_url, files=WITH_BIRDS) as driver:
+        yield driver
+
+
+def _lived(driver: Driver) -> int:
+    """A customer with something in every table that knows customers."""
+    driver.post("customer.created", customer=CANARY, stage="awareness", consent="granted")
+    order = {"id": "o1", "total": 40.5, "currency": "EUR", "items": [{"title": CANARIES["product"], "quantity": 1}]}
+    driver.post("order.paid", {"order": order}, customer=CANARY, stage="purchase", key=f"of {CANARIES['email']}")
+    driver.post("order.paid", {"order": {**order, "id": "o2"}}, customer=CANARY, stage="purchase")
+    driver.at(days=12)  # the referral invitation went out, with its code
+    driver.post("order.paid", {"order": {**order, "id": "o3"}}, customer=CANARY, stage="purchase")
+    unmapped = {"who": CANARIES["email"].upper(), "note": CANARIES["parked"]}
+    driver.receive("api", "parked-1", json.dumps(unmapped).encode())
+    driver.receive("nowhere", "parked-2", json.dumps({"id": CANARIES["id"], "note": CANARIES["ignored"]}).encode())
+    escaped = json.dumps({"who": CANARIES["email"], "note": CANARIES["unread"]}).replace("@", "\\u0040")
+    driver.receive("api", f"unread {CANARIES['email']}", escaped.encode(), headers={"x": "y"}, drained=False)
+    customer = driver.customer(CANARIES["id"])
+    with driver.app.writing() as connection:
+        account = connection.execute(
+            sa.text("INSERT INTO accounts (source, external_id, name) VALUES ('api', 'a1', :name) RETURNING id"),
+            {"name": CANARIES["company"]},
+        ).scalar_one()
+        connection.execute(customers.update().values(account_id=account))
+    return customer
+
+
+def _forget(driver: Driver, customer: int) -> Forgotten:
+    with driver.app.writing() as connection:
+        return privacy.forget(connection, customer, driver.clock.now(), driver.secret)
+
+
+def _dump(driver: Driver) -> str:
+    """Every column of every row of every table, as text."""
+    cells = []
+    for table in metadata.sorted_tables:
+        for row in driver.rows(sa.select(table)):
+            cells += [cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell) for cell in row]
+    return "\n".join(cells).lower()
+
+
+def test_not_one_canary_is_left_anywhere_once_the_customer_is_forgotten(driver: Driver) -> None:
+    customer = _lived(driver)
+    before = _dump(driver)
+    assert [name for name, text in CANARIES.items() if text.lower() not in before] == []
+
+    report = _forget(driver, customer)
+
+    after = _dump(driver)
+    assert [name for name, text in CANARIES.items() if text.lower() in after] == []
+    assert report.profiles == 1
+    assert report.companies == 1
+    assert report.letters > 0
+    assert report.referral_codes == 1
+    assert report.webhooks_emptied == 7
+    assert report.kept_from_marketing
+
+
+def test_forgetting_leaves_no_canary_in_the_file_of_an_embedded_database(sqlite_url: str) -> None:
+    with driving(sqlite_url, files=WITH_BIRDS) as driver:
+        customer = _lived(driver)
+        _forget(driver, customer)
+
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+    raw = b"".join(part.read_bytes() for part in file.parent.glob(file.name + "*"))
+    assert [name for name, text in CANARIES.items() if text.encode() in raw] == []
+
+
+def test_forgetting_stops_every_run_and_skips_every_queued_message(driver: Driver) -> None:
+    driver.post("order.paid", {"order": {"id": "o1", "total": 9}}, stage="purchase", consent="granted", drained=False)
+    driver.actors.ingest()
+    driver.actors.advance()
+    customer = driver.customer()
+
+    report = _forget(driver, customer)
+
+    driver.at(days=90)
+    assert report.runs_stopped == 3
+    assert report.messages_skipped == 1
+    assert driver.touchpoints() == [("first-order", "thank-you", "skipped")]
+    assert {row[0] for row in driver.rows(sa.select(enrollments.c.state))} == {"stopped"}
+    assert {row[0] for row in driver.rows(sa.select(touchpoints.c.reason))} == {"the customer was forgotten"}
+
+
+def test_events_stay_without_content_so_that_a_repeat_makes_nobody_anew(driver: Driver) -> None:
+    driver.post("order.paid", {"order": {"id": "o1", "total": 9}}, stage="purchase", key="paid-1")
+    _forget(driver, driver.customer())
+
+    driver.clock.jump(START + timedelta(days=1))
+    body = {"event": "order.paid", "key": "paid-1", "customer": {"email": "sam@example.com"}, "payload": {}}
+    driver.receive("api", "paid-1", json.dumps(body).encode())
+
+    assert driver.rows(sa.select(events.c.name, events.c.payload)) == [("order.paid", {})]
+    assert driver.rows(sa.select(sa.func.count()).select_from(customers)) == [(1,)]
+    assert driver.rows(sa.select(runs.c.key).distinct().where(runs.c.key.not_like("forgotten %"))) == []
+
+
+def test_a_forgotten_address_that_is_imported_again_gets_no_marketing_but_its_service_mail(driver: Driver) -> None:
+    driver.post("customer.created", consent="granted")
+    old = driver.customer()
+    _forget(driver, old)
+
+    driver.post("customer.created", stage="awareness", consent="granted")
+    driver.post("checkout.started", {"checkout": {"id": "k1", "url": "https://shop.example/k1", "items": []}})
+    driver.at(days=1)
+    driver.post("order.paid", {"order": {"id": "o9", "total": 9}}, stage="purchase")
+
+    assert driver.customer() != old
+    assert driver.touchpoints() == [
+        ("welcome", "welcome", "skipped"),
+        ("abandoned-checkout", "checkout-reminder", "skipped"),
+        ("first-order", "thank-you", "sent"),
+    ]
+    assert driver.rows(sa.select(suppressions.c.reason, suppressions.c.covers)) == [("forgotten", "marketing")]
+
+
+def test_forgetting_twice_is_forgetting_once(driver: Driver) -> None:
+    customer = _lived(driver)
+    _forget(driver, customer)
+    moment = driver.rows(sa.select(customers.c.forgotten_at))
+    before = _dump(driver)
+
+    driver.clock.jump(START + timedelta(days=50))
+    again = _forget(driver, customer)
+
+    assert driver.rows(sa.select(customers.c.forgotten_at)) == moment
+    assert _dump(driver) == before
+    assert (again.profiles, again.events_emptied, again.webhooks_emptied, again.runs_stopped) == (0, 0, 0, 0)
+
+
+def test_what_is_with_the_provider_is_left_to_settle_and_nothing_follows_it(driver: Driver) -> None:
+    driver.post("order.paid", {"order": {"id": "o1", "total": 9}}, stage="purchase", drained=False)
+    driver.actors.ingest()
+    driver.actors.advance()
+    with driver.app.writing() as connection:
+        lease = driver.clock.now() + timedelta(minutes=2)
+        connection.execute(
+            touchpoints.update().values(state="sending", attempts=1, epoch=1, prepared_at=START, leased_until=lease)
+        )
+
+    report = _forget(driver, driver.customer())
+
+    assert report.messages_under_way == 1
+    assert driver.touchpoints() == [("first-order", "thank-you", "sending")]
+    driver.at(minutes=3)  # its worker never comes back: in doubt, queued again as service mail, and then skipped
+    driver.at(hours=1)
+    assert driver.touchpoints() == [("first-order", "thank-you", "skipped")]
+    with driver.app.reading() as connection:
+        assert doctor.examine(connection, driver.clock.now(), driver.app.settings) == []
+
+
+def test_other_people_keep_everything(driver: Driver) -> None:
+    driver.post("order.paid", {"order": {"id": "o1", "total": 9}}, stage="purchase", consent="granted")
+    driver.receive("api", "theirs", b'{"who": "another-sam@example.com", "broken": true}')
+    other = {"id": "c2", "email": "kim@example.com", "first_name": "Kim"}
+    driver.post("order.paid", {"order": {"id": "o2", "total": 9}}, stage="purchase", customer=other, consent="granted")
+    kim = driver.customer("c2")
+
+    _forget(driver, driver.customer())
+
+    assert driver.rows(sa.select(profiles.c.customer_id, profiles.c.email)) == [(kim, "kim@example.com")]
+    assert len(driver.rows(sa.select(identities.c.source).where(identities.c.customer_id == kim))) == 3
+    assert driver.rows(sa.select(inbox.c.state).where(inbox.c.key == "theirs")) == [("parked",)]
+    assert driver.rows(sa.select(inbox.c.body).where(inbox.c.key == "theirs"))[0][0] != b""
+    assert len(driver.rows(sa.select(enrollments.c.id).where(enrollments.c.state == "waiting"))) == 2 + 1
+
+
+def test_nobody_is_forgotten_who_is_not_known(driver: Driver) -> None:
+    with pytest.raises(UnknownCustomerError, match="There is no such customer"):
+        _forget(driver, 17)
+
+
+def test_an_export_tells_everything_as_plain_json(driver: Driver) -> None:
+    customer = _lived(driver)
+
+    with driver.app.reading() as connection:
+        told = privacy.export(connection, driver.app.catalog, driver.app.settings, customer)
+
+    text = json.dumps(told, ensure_ascii=False)
+    assert [
+        name for name in ("email", "first_name", "attribute", "product", "company") if CANARIES[name] not in text
+    ] == []
+    assert told["orders"] == 3
+    assert told["spent"] == "121.50 EUR"
+    assert told["consents"][0]["state"] == "granted"
+    assert told["consents"][0]["evidence"] == {"source": "api", "event": 1}
+    assert {"source": "api", "external_id": CANARIES["id"]} in told["identities"]
+    assert "email" not in {one["source"] for one in told["identities"]}
+    thanks = next(message for message in told["messages"] if message["step"] == "thank-you")
+    assert thanks["state"] == "sent"
+    assert CANARIES["first_name"] in thanks["text"]
+    assert thanks["subject"]
+    invitation = next(message for message in told["messages"] if message["step"] == "referral-invitation")
+    assert told["referral_codes"][0]["code"] in invitation["text"]
+    assert any("Mail email/thank-you was sent." in line for line in told["story"])
+
+
+def test_an_export_after_forgetting_holds_only_what_nobody_can_be_known_by(driver: Driver) -> None:
+    customer = _lived(driver)
+    _forget(driver, customer)
+
+    with driver.app.reading() as connection:
+        told = privacy.export(connection, driver.app.catalog, driver.app.settings, customer)
+        line = why.heading(connection, customer)
+
+    text = json.dumps(told, ensure_ascii=False).lower()
+    assert [name for name, canary in CANARIES.items() if canary.lower() in text] == []
+    assert told["forgotten_at"] == driver.clock.now().isoformat()
+    assert line == f"Customer {customer} (forgotten on 2026-03-14)"
