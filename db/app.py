@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import dramatiq
 from sqlalchemy.engine import Connection
 
+from afterglow.errors import AfterglowError
 from db.broker import Hints, check_broker, make_broker
 from db.catalog import CatalogCache
 from db.clock import Clock, DatabaseClock
@@ -56,10 +57,14 @@ def open_app(settings: Settings, *, clock: Clock | None = None) -> App:
       DatabaseUnavailableError, BrokerUnavailableError, PendingMigrationsError: each with what to do, in one sentence.
     """
     database = Database(settings.database_url, pool_size=settings.threads + 4)
-    database.check()
-    check_schema(database)
-    broker = make_broker(settings.broker_url)
-    check_broker(broker)
+    try:
+        database.check()
+        check_schema(database)
+        broker = make_broker(settings.broker_url)
+        check_broker(broker)
+    except AfterglowError:
+        database.close()
+        raise
     return App(
         settings=settings,
         database=database,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -116,5 +117,12 @@ def load_settings(**overrides: object) -> Settings:
 
 def source_secrets(names: tuple[str, ...], environ: Mapping[str, str] | None = None) -> tuple[bytes, ...]:
     """The secrets of a source: each named variable may hold several, separated by spaces, for rotation."""
-    environ = os.environ if environ is None else environ
+    environ = _environment() if environ is None else environ
     return tuple(word.encode() for name in names for word in environ.get(name, "").split())
+
+
+def _environment() -> Mapping[str, str]:
+    """The environment over `.env`, so that the secrets of sources may stand where our own settings do."""
+    file = Settings.model_config.get("env_file")
+    written = dotenv_values(file) if isinstance(file, str) else {}
+    return {name: value for name, value in written.items() if value is not None} | dict(os.environ)
