@@ -326,6 +326,7 @@ answers = sa.Table(
 
 _queued = sa.text("state = 'queued'")
 _unsettled = sa.text("state IN ('sending', 'held')")
+_troubled = sa.text("state IN ('failed', 'rejected', 'in_doubt')")
 
 touchpoints = sa.Table(
     "touchpoints",
@@ -368,6 +369,7 @@ touchpoints = sa.Table(
         sqlite_where=_unsettled,
     ),
     _suspects("touchpoints", "state = 'queued' AND tries > 0"),
+    sa.Index("ix_touchpoints_troubled", "state", "id", postgresql_where=_troubled, sqlite_where=_troubled),
     sa.Index("ix_touchpoints_customer_id_prepared_at", "customer_id", "prepared_at"),
     postgresql_with={"fillfactor": "80"},
 )
