@@ -299,7 +299,17 @@ def read_flow(text: str, file: str) -> Flow:
       Problems: everything that is wrong with the file by itself, each with its place.
     """
     document = strict_yaml.load(text, file)
-    return _Compiler(document).flow(strict_yaml.validated(document, FlowModel))
+    compiler = _Compiler(document)
+    flow = compiler.flow(strict_yaml.validated(document, FlowModel))
+    if compiler.problems:
+        raise Problems(tuple(compiler.problems))
+    return flow
+
+
+def sketch_flow(document: strict_yaml.Document, model: FlowModel) -> tuple[Flow, tuple[Problem, ...]]:
+    """A flow as far as it compiles, and why the rest does not. Only for finding further problems: steps may lack."""
+    compiler = _Compiler(document)
+    return compiler.flow(model), tuple(compiler.problems)
 
 
 class _Compiler:
@@ -319,7 +329,7 @@ class _Compiler:
             StopRule(event=stop.event, same=self.expression(stop.same, _at(("stops",), n, model.stops, "same")))
             for n, stop in enumerate(stops)
         )
-        flow = Flow(
+        return Flow(
             name=model.flow,
             about=model.about,
             status=model.status,
@@ -343,9 +353,6 @@ class _Compiler:
                 + [step.event for step in self.steps.values() if isinstance(step, WaitFor)]
             ),
         )
-        if self.problems:
-            raise Problems(tuple(self.problems))
-        return flow
 
     def sequence(self, models: Sequence[Any], path: Path, *, after: str | None) -> str | None:
         """Compile a list of steps, last first, so that each knows its successor. The id of its first step."""
@@ -354,8 +361,8 @@ class _Compiler:
             step = self.step(models[n], (*path, n), following)
             if step is None:
                 continue
-            if step.id in self.steps:
-                self.say((*path, n), f"Two steps are called '{step.id}'; give this one another id.")
+            if step.id in self.steps:  # the other one stands further down
+                self.say(self.steps[step.id].path, f"Two steps are called '{step.id}'; give this one another id.")
             self.steps[step.id] = step
             following = step.id
         return following
@@ -460,7 +467,8 @@ class _Compiler:
         try:
             return parser(text)
         except ExpressionError as error:
-            self.say(path, str(error))
+            line, col = self.document.place_inside(path, error.line, error.col)
+            self.problems.append(Problem(self.document.file, line, col, error.message))
             return None
 
 

@@ -15,11 +15,13 @@ from afterglow.language.check.mails import check_mails
 from afterglow.language.check.reviews import gated_in_flow
 from afterglow.language.check.sources import check_shop, check_source
 from afterglow.language.check.supply import world
-from afterglow.language.flow import Flow, read_flow
+from afterglow.language.flow import FlowModel, read_flow, sketch_flow
 from afterglow.language.shop import read_shop, read_stages
 from afterglow.language.source import Source, read_source
 from afterglow.mail_templates import Mail, compile_mail, load_mail
 from afterglow.problems import Problem, Problems
+from afterglow.strict_yaml import load
+from afterglow.strict_yaml.salvage import STAND_IN, salvaged
 
 __all__ = ["check_files"]
 
@@ -33,18 +35,18 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     Args:
       files: text by path below the shop's folder, such as "flows/welcome.yaml" or "templates/email/welcome.mjml".
     """
-    problems: set[Problem] = set()
+    problems = set(_out_of_place(files))
     try:
         compile_files(files)
     except Problems as error:
         problems.update(error.problems)
-    problems.update(_out_of_place(files))
     shop = _read(lambda: read_shop(files[_SHOP], _SHOP)) if _SHOP in files else None
     stages = _read(lambda: read_stages(files[_STAGES], _STAGES)) if _STAGES in files else None
-    sources, broken_sources = _sources(files)
-    flows = _flows(files)
-    mails, mail_names = _mails(files)
     stage_names = None if stages is None else [stage.stage for stage in stages]
+    sources, broken_sources = _sources(files)
+    flow_files = _flow_files(files)
+    flows = {file: flow for file in flow_files if (flow := _read(lambda f=file: read_flow(files[f], f)))}  # type: ignore[misc]
+    mails, mail_names = _mails(files)
     around = Surroundings(
         world=world(shop, sources.values(), whole=not broken_sources),
         shop=shop,
@@ -52,14 +54,29 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         mails=mail_names,
     )
     if shop is not None:
-        problems.update(check_shop(shop, [_name(file) for file in _flow_files(files)], around.world))
+        problems.update(check_shop(shop, [_name(file) for file in flow_files], around.world))
     for file, source in sources.items():
         problems.update(check_source(source, files[file], file, shop, stage_names))
     for flow in flows.values():
         problems.update(check_flow(flow, around))
         problems.update(gated_in_flow(flow, mails))
-    problems.update(check_mails(mails, flows, files, around))
+    for file in flow_files:
+        if file not in flows:
+            problems.update(_further(files[file], file, around))
+    problems.update(check_mails(mails, flows, files, around, all_flows=len(flows) == len(flow_files)))
     return sorted(problems)
+
+
+def _further(text: str, file: str, around: Surroundings) -> Iterator[Problem]:
+    """What else is wrong with a flow that does not compile, as far as it can be read in spite of that."""
+    document = _read(lambda: load(text, file))
+    model = salvaged(document, FlowModel) if document else None
+    if document is None or model is None:
+        return
+    flow, problems = sketch_flow(document, model)
+    for problem in (*problems, *check_flow(flow, around, whole=False)):
+        if STAND_IN not in problem.message:
+            yield problem
 
 
 def _read(reader: Callable[[], _Read]) -> _Read | None:
@@ -80,11 +97,6 @@ def _flow_files(files: Mapping[str, str]) -> list[str]:
 
 def _in_folder(files: Mapping[str, str], folder: str, ending: str) -> list[str]:
     return [file for file in sorted(files) if file.rpartition("/")[0] == folder and file.endswith(ending)]
-
-
-def _flows(files: Mapping[str, str]) -> dict[str, Flow]:
-    read = {file: _read(lambda f=file: read_flow(files[f], f)) for file in _flow_files(files)}  # type: ignore[misc]
-    return {file: flow for file, flow in read.items() if flow is not None}
 
 
 def _sources(files: Mapping[str, str]) -> tuple[dict[str, Source], bool]:

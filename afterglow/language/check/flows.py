@@ -26,12 +26,12 @@ class Surroundings:
     mails: Collection[str]
 
 
-def check_flow(flow: Flow, around: Surroundings) -> Iterator[Problem]:
-    """Everything in a flow's file that does not fit the other files."""
+def check_flow(flow: Flow, around: Surroundings, *, whole: bool = True) -> Iterator[Problem]:
+    """Everything in a flow's file that does not fit the other files. Where the flow is not `whole`, steps may lack."""
     yield from _triggers(flow, around)
     yield from _expressions(flow, around)
     yield from _steps(flow, around)
-    for step in first_unreachable(flow):
+    for step in first_unreachable(flow) if whole else ():
         yield flow.problem(step.path, f"Nobody reaches step '{step.id}': every way before it ends with a stop.")
 
 
@@ -105,6 +105,7 @@ def names_at(flow: Flow, world: World, arrived: Arrived) -> Names:
         suppliers[step.id] = step.event
         if step.id not in arrived.surely:
             sometimes[step.id] = f"where '{step.id}' timed out"
+    given |= dict.fromkeys(_lost(flow))
     given["customer"], given["shop"] = world.customer, world.shop
     return Names(
         given=given,
@@ -132,6 +133,22 @@ def _event_names(event: str, world: World) -> Names | None:
     if not world.whole or carried is None:
         return None
     return Names(given=dict(carried), supplier=event, absent=dict.fromkeys(("customer", "shop"), NOT_BOTH))
+
+
+def _lost(flow: Flow) -> set[str]:
+    """The ids of steps that are written in the file and do not compile; none where the whole flow does."""
+    return set(_ids(flow.document.data)) - flow.steps.keys()
+
+
+def _ids(part: object) -> Iterator[str]:
+    if isinstance(part, dict):
+        if isinstance(step := part.get("id"), str):
+            yield step
+        for inner in part.values():
+            yield from _ids(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _ids(inner)
 
 
 # Expressions

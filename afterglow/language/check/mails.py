@@ -55,13 +55,21 @@ class Sending:
 
 
 def check_mails(
-    mails: Mapping[str, Mail], flows: Mapping[str, Flow], files: Mapping[str, str], around: Surroundings
+    mails: Mapping[str, Mail],
+    flows: Mapping[str, Flow],
+    files: Mapping[str, str],
+    around: Surroundings,
+    *,
+    all_flows: bool,
 ) -> Iterator[Problem]:
-    """Everything in the mails that does not fit the flows that send them, or the shop."""
+    """Everything in the mails that does not fit the flows that send them, or the shop.
+
+    Where not `all_flows` can be read, a mail that none of them sends may well be sent, and have a topic.
+    """
     at: dict[tuple[str, int, int], Problem] = {}
     sendings = _sendings(flows)
     for name, mail in sorted(mails.items()):
-        yield from _rules(mail, sendings.get(name, []), around.shop)
+        yield from _rules(mail, sendings.get(name, []), around.shop, all_flows)
         for problem in _contents(mail, sendings.get(name, []), files, around):
             at.setdefault((problem.file, problem.line, problem.col), problem)
     yield from at.values()
@@ -79,8 +87,8 @@ def _sendings(flows: Mapping[str, Flow]) -> Mapping[str, list[Sending]]:
     return found
 
 
-def _rules(mail: Mail, sendings: list[Sending], shop: Shop | None) -> Iterator[Problem]:
-    topics = {sending.flow.topic for sending in sendings} or {None}
+def _rules(mail: Mail, sendings: list[Sending], shop: Shop | None, all_flows: bool) -> Iterator[Problem]:
+    topics = {sending.flow.topic for sending in sendings} or {None if all_flows else "the topic of a flow"}
     for topic in topics:
         yield from lint_mail(mail, topic=topic)
     if mail.topic is not None and shop is not None and mail.topic not in shop.model.topics:
@@ -108,9 +116,10 @@ def _parts(mail: Mail, files: Mapping[str, str]) -> list[Part]:
     """The texts a mail is made of, each where it stands; the markers of the layout are no names."""
     sources = find_sources(mail.name, files)
     pieces = [(part.file, part.first_line, 1, part.text) for part in sources.parts()]
-    pieces += [
-        (sources.body.file, *sources.places[key], getattr(sources.front, key)) for key in ("subject", "preheader")
-    ]
+    for key in ("subject", "preheader"):
+        line, col = sources.places[key]
+        quoted = files[sources.body.file].split("\n")[line - 1][col - 1 :].startswith(('"', "'"))
+        pieces.append((sources.body.file, line, col + 1 if quoted else col, getattr(sources.front, key)))
     parts = []
     for file, line, col, text in pieces:
         if text is sources.layout.text or text is sources.text_layout.text:

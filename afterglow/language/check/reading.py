@@ -233,7 +233,7 @@ class _Reading:
             case Constant() | Not() | Is() | Call():
                 for part in parts_of(node):
                     self.shape(part)
-                return "text" if isinstance(node, Call) else kind_of(node)
+                return kind_of(node)
             case _:
                 assert_never(node)
 

@@ -47,6 +47,8 @@ CUSTOMER: Final[Mapping[str, Shape]] = {
     "since": "date",
     "last_order_at": "date",
 }
+#: So many names are listed where none is close to the one that was written.
+_LISTED_MAX: Final = 8
 #: Kinds that shop.yaml may give the fields of an event.
 KINDS: Final[tuple[Kind, ...]] = ("text", "number", "yes-no", "date", "list")
 
@@ -107,11 +109,12 @@ def found(shape: Shape, keys: Sequence[str | int]) -> Shape | None:
 
 
 def leaves(group: Mapping[str, Shape], before: str = "") -> Iterator[str]:
-    """The dotted names of everything in a group, for suggestions."""
+    """The dotted names of every value in a group, for suggestions."""
     for name, shape in group.items():
-        yield before + name
         if isinstance(shape, Mapping):
             yield from leaves(shape, f"{before}{name}.")
+        else:
+            yield before + name
 
 
 def kind_of_shape(shape: Shape | None) -> str:
@@ -230,9 +233,13 @@ class Names:
         if why := self.absent.get(dotted) or self.absent.get(root):
             return f"'{dotted}' cannot be read here: {why}"
         known = [name for first, shape in self.given.items() for name in leaves({first: shape or "unknown"})]
-        meant = did_you_mean(dotted, [name for name in known if name != dotted])
+        meant = did_you_mean(dotted, known) or _listed([name for name in known if name.startswith(root + ".")])
         if root == "customer":
             return f"'{dotted}' is nothing we know of customers; declare it in shop.yaml under attributes.{meant}"
         if root == "shop":
             return f"'{dotted}' is not in shop.yaml.{meant}"
         return f"{self.suppliers.get(root, self.supplier)} does not supply '{dotted}'.{meant}"
+
+
+def _listed(names: list[str]) -> str:
+    return f" There is {', '.join(names[:_LISTED_MAX])}." if names else ""
