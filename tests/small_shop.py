@@ -25,7 +25,12 @@ SHOP: Mapping[str, Any] = {
     "topics": {"news": {"label": "News"}, "care": {"label": "Care"}},
     "teams": {"desk": {"address": "desk@small.example"}},
     "attributes": {"vip": "yes-no", "points": "number"},
-    "events": {"ping.one": {"n": "number"}, "ping.two": {"n": "number"}},
+    "events": {
+        "order.paid": {"order.id": "text", "order.total": "number", "order.gift": "text"},
+        "order.refunded": {"order.id": "text", "refund.amount": "number"},
+        "ping.one": {"n": "number"},
+        "ping.two": {"n": "number"},
+    },
 }
 
 #: email/<name>: its front matter, and the one paragraph that it holds.

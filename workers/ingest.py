@@ -103,6 +103,9 @@ class Ingest:
         if events.free_awaiting(connection, _new_orders(arrivals)):
             self.app.hint("ingest")
 
+    def committed(self) -> None:
+        """Nothing more to do: hints follow the batch."""
+
     def _mapped(
         self,
         connection: Connection,
@@ -423,7 +426,8 @@ def _is_kind(value: object, kind: Kind) -> bool:
 def _amount(mapped: Mapped, name: str, part: str) -> Decimal:
     holder = mapped.payload.get(name)
     value = holder.get(part) if isinstance(holder, dict) else None
-    return Decimal(value) if isinstance(value, Decimal | int) else Decimal(0)
+    # A float comes from an event of our own that the shop does not declare; its shortest text is what was written.
+    return Decimal(str(value)) if isinstance(value, Decimal | int | float) else Decimal(0)
 
 
 def _write_words(connection: Connection, arrivals: Sequence[Arrival]) -> None:

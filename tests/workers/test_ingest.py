@@ -89,9 +89,8 @@ def test_the_same_key_at_two_sources_is_two_events(database_url):
 
 @pytest.mark.parametrize("together", [True, False])
 def test_a_refund_before_its_order_waits_and_is_freed_by_it(database_url, together):
-    with small(
-        database_url, flow("care", [{"id": "w", "wait": "9 days"}], stops={"event": "order.refunded"})
-    ) as driver:
+    waits = flow("care", [{"id": "w", "wait": "9 days"}], stops={"event": "order.refunded"})
+    with small(database_url, waits, sources=("shopify",)) as driver:
         driver.clock.jump(datetime(2026, 3, 8, 8, tzinfo=UTC))
         refund, order = shopify("refunds-create", "refunds/create"), shopify("orders-paid", "orders/paid")
 
@@ -354,6 +353,13 @@ def test_a_refund_lowers_what_was_spent(database_url):
         driver.post("order.refunded", {"order": {"id": "o1"}, "refund": {"amount": 10.25}})
 
         assert driver.rows(sa.select(customers.c.orders, customers.c.spent)) == [(1, 3025)]
+
+
+def test_amounts_of_an_event_that_no_file_declares_count_too(database_url):
+    with small(database_url, shop={"events": {}}) as driver:
+        driver.post("order.paid", {"order": {"id": "o1", "total": 40.35}})
+
+        assert driver.rows(sa.select(customers.c.spent)) == [(4035,)]
 
 
 def test_a_stage_and_an_event_start_what_they_start_and_drafts_start_nothing(database_url):
