@@ -483,7 +483,7 @@ IN_A_MAIL = [
         'rate("answer", 5)',
         'rate("answer", "five")',
         [
-            f"{CHECK_IN_FILE}:7:24: 'rate' takes a step that waits for the answer, and perhaps a score: "
+            f"{CHECK_IN_FILE}:7:24: 'rate' takes a step that waits for the answer, and perhaps a score from 1 to 5: "
             'rate("answer", 4).'
         ],
     ),

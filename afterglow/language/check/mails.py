@@ -27,8 +27,8 @@ OWN_NAMES: Mapping[Kind, tuple[str, ...]] = {
     "team": ("why_line", "customer_url", "about", "team"),
 }
 NOTICE = "email/_notify"
-#: Scores of a survey; see web's rating page.
-_SCORES = range(11)
+#: What a customer can answer on the page behind a rating link.
+_SCORES = range(1, 6)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,7 +202,9 @@ def _wrong_call(function: str, arguments: tuple[object, ...], sendings: list[Sen
         case _, (str() as survey, int() as score) if not isinstance(score, bool) and score in _SCORES:
             return _unheard(survey, sendings)
         case _:
-            return "'rate' takes a step that waits for the answer, and perhaps a score: rate(\"answer\", 4)."
+            return (
+                "'rate' takes a step that waits for the answer, and perhaps a score from 1 to 5: rate(\"answer\", 4)."
+            )
 
 
 def _unheard(survey: str, sendings: list[Sending]) -> str | None:

@@ -11,7 +11,7 @@ from afterglow.expressions import Expression
 from afterglow.expressions.tree import Block, Choice, Loop, Node, Output, Static, When
 from afterglow.language.check.reach import reachable
 from afterglow.language.check.reading import dotted_names, parts_of, place_of_word
-from afterglow.language.flow import Flow, If, Path, Send
+from afterglow.language.flow import Flow, If, Send
 from afterglow.mail_templates import Mail
 from afterglow.problems import Problem
 
@@ -44,7 +44,7 @@ def gated_in_flow(flow: Flow, mails: Mapping[str, Mail]) -> Iterator[Problem]:
         return
     for path, expression in ((("starts", "when"), flow.when), (("only_if",), flow.only_if)):
         if _by_score(expression):
-            yield _problem(flow, path, f"This flow asks for a review, and this condition reads a score: {WHY}")
+            yield flow.problem(path, f"This flow asks for a review, and this condition reads a score: {WHY}")
     for step in flow.steps.values():
         if not isinstance(step, If) or not _by_score(step.test):
             continue
@@ -58,10 +58,6 @@ def gated_in_flow(flow: Flow, mails: Mapping[str, Mail]) -> Iterator[Problem]:
 
 def _by_score(expression: Expression | None) -> bool:
     return expression is not None and reads_score(expression.names)
-
-
-def _problem(flow: Flow, path: Path, message: str) -> Problem:
-    return flow.problem(path, message)
 
 
 def gated_in_template(text: str, blocks: Iterable[Block]) -> Iterator[tuple[int, int, str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Final
 
+from afterglow.language.catalog import OWN_EVENTS
 from afterglow.language.shop import Shop
 from afterglow.language.source import ANY_EVENT, Source, TakenOver, supplies
 from afterglow.language.value import Kind
@@ -24,12 +25,6 @@ class ListShape:
 
 Shape = Kind | ListShape | Mapping[str, "Shape"]
 
-#: Events that Afterglow itself writes, whatever the sources are.
-BUILT_IN: Final[Mapping[str, Mapping[str, Shape]]] = {
-    "survey.answered": {"score": "number", "survey": "text"},
-    "consent.granted": {},
-    "consent.withdrawn": {},
-}
 SURVEY: Final = "survey.answered"
 
 #: What is known about every customer. The address is for mails alone: a condition on it would be personal data
@@ -163,7 +158,7 @@ class World:
 
 def world(shop: Shop | None, sources: Iterable[Source], *, whole: bool) -> World:
     """What the files of a shop supply together."""
-    events: dict[str, Mapping[str, Shape] | None] = dict(BUILT_IN)
+    events: dict[str, Mapping[str, Shape] | None] = {event: _declared(fields) for event, fields in OWN_EVENTS.items()}
     stage_events: dict[str, list[str]] = {}
     of_any: Mapping[str, Shape] = {}
     taken_over: set[str] = set()
@@ -181,10 +176,7 @@ def world(shop: Shop | None, sources: Iterable[Source], *, whole: bool) -> World
                     stage_events[rule.stage].append(rule.event)
     if shop is not None:
         for event, declared in shop.model.events.items():
-            kinds: dict[str, Kind] = {
-                path: next((known for known in KINDS if known == kind), "unknown") for path, kind in declared.items()
-            }
-            events[event] = all_merged([events.get(event) or {}, grouped(kinds)])
+            events[event] = all_merged([events.get(event) or {}, _declared(declared)])
     for event, group in events.items():
         events[event] = None if not group and event in taken_over else all_merged([group or {}, of_any])
     return World(
@@ -193,6 +185,12 @@ def world(shop: Shop | None, sources: Iterable[Source], *, whole: bool) -> World
         customer=_of_customer(shop),
         shop=_of_shop(shop),
         whole=whole and shop is not None,
+    )
+
+
+def _declared(fields: Mapping[str, str]) -> Mapping[str, Shape]:
+    return grouped(
+        {path: next((known for known in KINDS if known == kind), "unknown") for path, kind in fields.items()}
     )
 
 
