@@ -117,7 +117,7 @@ accounts = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("external_id", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
-    sa.UniqueConstraint("source", "external_id"),
+    sa.UniqueConstraint("external_id", "source"),
 )
 
 customers = sa.Table(
@@ -153,8 +153,9 @@ profiles = sa.Table(
 identities = sa.Table(
     "identities",
     metadata,
-    sa.Column("source", sa.Text, primary_key=True),
+    # The id leads the key, because the ids of a batch are looked up whatever their source.
     sa.Column("external_id", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
     _customer(nullable=False, index=True),
 )
 
@@ -231,7 +232,7 @@ events = sa.Table(
     sa.Column("occurred_at", Moment, nullable=False),
     sa.Column("recorded_at", Moment, nullable=False),
     sa.Column("payload", Json, nullable=False),
-    sa.UniqueConstraint("source", "key"),
+    sa.UniqueConstraint("key", "source"),  # the key leads, because the keys of a batch are looked up
     sa.Index("ix_events_customer_id_occurred_at", "customer_id", "occurred_at"),
 )
 

@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.Column("external_id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
-        sa.UniqueConstraint("source", "external_id", name=op.f("uq_accounts_source_external_id")),
+        sa.UniqueConstraint("external_id", "source", name=op.f("uq_accounts_external_id_source")),
     )
     op.create_table(
         "claims",
@@ -173,18 +173,18 @@ def upgrade() -> None:
         sa.Column("payload", JSON, nullable=False),
         sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_events_customer_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
-        sa.UniqueConstraint("source", "key", name=op.f("uq_events_source_key")),
+        sa.UniqueConstraint("key", "source", name=op.f("uq_events_key_source")),
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.create_index("ix_events_customer_id_occurred_at", ["customer_id", "occurred_at"], unique=False)
 
     op.create_table(
         "identities",
-        sa.Column("source", sa.Text(), nullable=False),
         sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
         sa.Column("customer_id", ID, nullable=False),
         sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_identities_customer_id")),
-        sa.PrimaryKeyConstraint("source", "external_id", name=op.f("pk_identities")),
+        sa.PrimaryKeyConstraint("external_id", "source", name=op.f("pk_identities")),
     )
     with op.batch_alter_table("identities", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_identities_customer_id"), ["customer_id"], unique=False)
@@ -357,6 +357,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'queued' AND tries > 0"),
         )
         batch_op.create_index(
+            "ix_touchpoints_troubled",
+            ["state", "id"],
+            unique=False,
+            postgresql_where=sa.text("state IN ('failed', 'rejected', 'in_doubt')"),
+            sqlite_where=sa.text("state IN ('failed', 'rejected', 'in_doubt')"),
+        )
+        batch_op.create_index(
             "ix_touchpoints_unsettled",
             ["state", "leased_until"],
             unique=False,
@@ -387,6 +394,11 @@ def downgrade() -> None:
             "ix_touchpoints_unsettled",
             postgresql_where=sa.text("state IN ('sending', 'held')"),
             sqlite_where=sa.text("state IN ('sending', 'held')"),
+        )
+        batch_op.drop_index(
+            "ix_touchpoints_troubled",
+            postgresql_where=sa.text("state IN ('failed', 'rejected', 'in_doubt')"),
+            sqlite_where=sa.text("state IN ('failed', 'rejected', 'in_doubt')"),
         )
         batch_op.drop_index(
             "ix_touchpoints_suspects",
