@@ -39,10 +39,16 @@ def apply_folder(database: Database, clock: Clock, folder: Path, *, by: str) -> 
       Problems: everything that is wrong with the files; then nothing changes.
     """
     files = read_shop_folder(folder)
+    try:
+        documents = compile_files(files)
+    except Problems:
+        raise Problems(check_files(files)) from None
+    new = {(document.kind, document.name): document.digest for document in documents}
+    with database.reading() as connection:
+        if catalog.in_force(connection) == new:  # checked when they came into force
+            return _compared(folder, new, new)
     if problems := check_files(files):
         raise Problems(problems)
-    documents = compile_files(files)
-    new = {(document.kind, document.name): document.digest for document in documents}
     with database.writing() as connection:
         before = catalog.in_force(connection)
         catalog.apply(connection, documents, now=clock.now(connection), by=by)

@@ -57,25 +57,8 @@ def test_help_names_every_command(afterglow: Afterglow):
     status, told, _ = afterglow("--help")
 
     assert status == 0
-    for command in [
-        "init",
-        "check",
-        "schema",
-        "apply",
-        "migrate",
-        "run",
-        "web",
-        "worker",
-        "scheduler",
-        "event",
-        "inbox",
-        "retry",
-        "halt",
-        "resume",
-        "flows",
-        "why",
-        "doctor",
-    ]:
+    commands = "init check schema apply migrate run web worker scheduler event inbox retry halt resume flows why doctor"
+    for command in commands.split():
         assert f"\n  {command} " in told
 
 
