@@ -7,12 +7,12 @@ outbox page and for `export`. Links derive from the touchpoint, so that they nee
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from afterglow.language.shop import Shop
-from afterglow.mail_templates import Mail, Rendered, render_mail
+from afterglow.mail_templates import Mail, Rendered, render_mail, render_subject
 from afterglow.tokens import make_token
 
 #: What tokens are for; a token made for one purpose is worth nothing for another.
@@ -93,6 +93,22 @@ def render(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addresse
     Raises:
       RenderError: naming what is missing.
     """
+    return render_mail(mail, *_given(stored, head, to))
+
+
+def subject(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addressed) -> str:
+    """The subject alone, for lists: a hundredth of the work.
+
+    Raises:
+      RenderError: naming what is missing.
+    """
+    return render_subject(mail, *_given(stored, head, to))
+
+
+def _given(
+    stored: Mapping[str, Any], head: Letterhead, to: Addressed
+) -> tuple[dict[str, Any], dict[str, Callable[..., str]]]:
+    """The names and functions that a template of this touchpoint sees."""
     own = unsubscribe_url(head, to) if to.kind == "marketing" else None
     names = {
         **stored["names"],
@@ -111,7 +127,7 @@ def render(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addresse
     def rate(survey: str, score: int | None = None) -> str:
         return rate_url(head, to, survey, score)
 
-    return render_mail(mail, names, {"referral_link": referral_link, "rate": rate})
+    return names, {"referral_link": referral_link, "rate": rate}
 
 
 def why_line(shop: Shop, to: Addressed) -> str:

@@ -80,11 +80,20 @@ def render_mail(mail: Mail, facts: Mapping[str, object], functions: Mapping[str,
       RenderError: something that the mail needs is missing, such as `order.total`.
     """
     return Rendered(
-        subject=_one_line(mail.subject.render(facts, functions, escape=False)),
+        subject=render_subject(mail, facts, functions),
         preheader=_one_line(mail.preheader.render(facts, functions, escape=False)),
         html=mail.html.render(facts, functions, escape=True),
         text=mail.text.render(facts, functions, escape=False),
     )
+
+
+def render_subject(mail: Mail, facts: Mapping[str, object], functions: Mapping[str, Callable[..., object]]) -> str:
+    """Fill in the subject alone: plain text of one line.
+
+    Raises:
+      RenderError: something that the subject needs is missing.
+    """
+    return _one_line(mail.subject.render(facts, functions, escape=False))
 
 
 def _one_line(text: str) -> str:
