@@ -109,7 +109,7 @@ def read(connection: Connection, catalog: CatalogCache, secret: bytes, customer_
         releases={
             id_: Release(
                 shop=shops[manifests[id_]["shop"]["shop"]],
-                flows={name: versions[doc] for name, doc in manifests[id_].get("flow", {}).items()},
+                flows={name: versions[doc] for name, doc in sorted(manifests[id_].get("flow", {}).items())},
             )
             for id_ in seen
         },
@@ -166,4 +166,5 @@ def _remarks(connection: Connection, customer_id: int, happened: Sequence[Any]) 
             c.customer_id.is_(None),
         )
     ).all()
-    return [*told, *(row for row in parked if (row.source, row.key) in keys)]
+    remarks = [*told, *(row for row in parked if (row.source, row.key) in keys)]
+    return sorted(remarks, key=lambda row: row.id)
