@@ -50,13 +50,16 @@ class App:
         self.database.close()
 
 
-def open_app(settings: Settings, *, clock: Clock | None = None) -> App:
+def open_app(settings: Settings, *, clock: Clock | None = None, durable: bool = True) -> App:
     """Connect to the database and the broker and make sure that they can be used.
+
+    Args:
+      durable: False only for a SQLite file that is thrown away; see `Database`.
 
     Raises:
       DatabaseUnavailableError, BrokerUnavailableError, PendingMigrationsError: each with what to do, in one sentence.
     """
-    database = Database(settings.database_url, pool_size=settings.threads + 4)
+    database = Database(settings.database_url, pool_size=settings.threads + 4, durable=durable)
     try:
         database.check()
         check_schema(database)

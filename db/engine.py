@@ -73,13 +73,20 @@ class FairLock:
 class Database:
     """One database: `writing()` and `reading()` hand out connections inside a transaction."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, durable: bool = True) -> None:
+        """Open it.
+
+        Args:
+          durable: False lets SQLite answer before anything is on the disk, which loses commits when the machine
+            stops. Only for a file that is thrown away, as the demo's is.
+        """
         self.url = sa.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._lock = FairLock()
         if self.is_sqlite:
-            self.engine = _sqlite(self.url, begin="BEGIN IMMEDIATE", pool_size=4)
-            self.reader = _sqlite(self.url, begin="BEGIN", pool_size=pool_size)
+            synchronous = "FULL" if durable else "OFF"
+            self.engine = _sqlite(self.url, begin="BEGIN IMMEDIATE", pool_size=4, synchronous=synchronous)
+            self.reader = _sqlite(self.url, begin="BEGIN", pool_size=pool_size, synchronous=synchronous)
         else:
             self.engine = self.reader = _postgresql(self.url, pool_size)
 
@@ -145,7 +152,7 @@ def _postgresql(url: sa.URL, pool_size: int) -> Engine:
     )
 
 
-def _sqlite(url: sa.URL, *, begin: str, pool_size: int) -> Engine:
+def _sqlite(url: sa.URL, *, begin: str, pool_size: int, synchronous: str) -> Engine:
     engine = sa.create_engine(
         url,
         pool_size=pool_size,
@@ -161,7 +168,7 @@ def _sqlite(url: sa.URL, *, begin: str, pool_size: int) -> Engine:
         raw.isolation_level = None  # the driver must not begin transactions of its own
         for pragma in (
             "journal_mode=WAL",
-            "synchronous=FULL",
+            f"synchronous={synchronous}",
             "foreign_keys=ON",
             "busy_timeout=15000",
             "temp_store=MEMORY",
