@@ -8,6 +8,7 @@ which locks it, and commits with the work. A row that somebody else can lock the
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -15,6 +16,7 @@ from sqlalchemy.engine import Connection
 from afterglow.errors import AfterglowError
 from db import bulk
 from db.engine import Database
+from db.enrollments import go_on, note
 from db.tables import EnrollmentState, InboxState, TouchpointState, claims, enrollments, inbox, touchpoints
 
 #: A row that was in a batch when its process died this often is parked.
@@ -36,16 +38,12 @@ class ClaimLostError(AfterglowError):
 
 def announce(database: Database, kind: str, members: Sequence[int], now: datetime) -> str:
     """Commit the claim on a batch, apart from the batch's own transaction. Its id."""
-    with database.engine.begin() as connection:
-        # Lost in a crash of the database, it is not missed: then no process died of the batch.
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-        return announce_in(connection, kind, members, now)
-
-
-def announce_in(connection: Connection, kind: str, members: Sequence[int], now: datetime) -> str:
-    """Write the claim on a batch in a transaction that the caller commits before the batch begins. Its id."""
     claim = uuid.uuid4().hex
-    bulk.insert(connection, claims, ("id", "kind", "members", "claimed_at"), [(claim, kind, list(members), now)])
+    with database.writing() as connection:
+        if not database.is_sqlite:
+            # Lost in a crash of the database, it is not missed: then no process died of the batch.
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+        bulk.insert(connection, claims, ("id", "kind", "members", "claimed_at"), [(claim, kind, list(members), now)])
     return claim
 
 
@@ -78,19 +76,29 @@ def bury(connection: Connection, now: datetime, *, all_of_them: bool = False) ->
     for kind, table in _TABLES.items():
         members = [member for row in dead if row.kind == kind for member in row.members]
         if members:
-            _count(connection, kind, table, members)
+            _count(connection, kind, table, members, now)
     connection.execute(claims.delete().where(bulk.among(claims.c.id, [row.id for row in dead])))
     return len(dead)
 
 
-def _count(connection: Connection, kind: str, table: sa.Table, members: Sequence[int]) -> None:
+def _count(connection: Connection, kind: str, table: sa.Table, members: Sequence[int], now: datetime) -> None:
     open_state, parked_state = _PARKED[kind]
     open_ones = bulk.among(table.c.id, members) & (table.c.state == open_state)
     connection.execute(table.update().where(open_ones).values(tries=table.c.tries + 1))
-    parked: dict[str, str | None] = {
-        "state": parked_state.value,
-        "reason": f"its worker died {TRIES_MAX} times while working on it",
-    }
+    reason = f"its worker died {TRIES_MAX} times while working on it"
+    parked: dict[str, Any] = {"state": parked_state.value, "reason": reason}
     if kind == "enrollments":
         parked["due_at"] = None
-    connection.execute(table.update().where(open_ones & (table.c.tries >= TRIES_MAX)).values(**parked))
+    if kind == "touchpoints":
+        parked["settled_at"] = now
+    hopeless = table.update().where(open_ones & (table.c.tries >= TRIES_MAX)).values(**parked)
+    if kind != "touchpoints":
+        connection.execute(hopeless)
+        return
+    t = touchpoints.c
+    failed = connection.execute(hopeless.returning(t.customer_id, t.enrollment_id, t.step)).all()
+    go_on(connection, [(row.enrollment_id, now) for row in failed])
+    note(
+        connection,
+        [(row.customer_id, row.enrollment_id, now, "failed", row.step, {"because": reason}) for row in failed],
+    )

@@ -16,12 +16,14 @@ from afterglow.errors import AfterglowError
 from db.app import App
 from workers import deliver, tend
 from workers.advance import Advance
-from workers.batches import run_batch
+from workers.batches import Work, run_batch, run_suspect
 from workers.channels import Channel, make_channel
 from workers.ingest import Ingest
 
 log = structlog.get_logger()
 
+#: Items that one actor tries alone before it lets others have its thread.
+SUSPECTS_MAX = 100
 #: Batches of one kind at once in one process. Two, so that one computes while the other waits for the database;
 #: sending waits for providers and may take half of the threads, never all.
 AT_ONCE = 2
@@ -34,11 +36,15 @@ class Actors:
     app: App
     email: Channel
     _seats: dict[str, threading.Semaphore] = field(init=False)
+    #: Touchpoints in one batch. What all threads of a process have in their hands is what its death leaves in doubt,
+    #: so they share the provider's number.
+    _handed: int = field(init=False)
 
     def __post_init__(self) -> None:
         sending = max(1, self.app.settings.threads // 2) if self.email.leaves_the_machine else AT_ONCE
         seats = {"ingest": AT_ONCE, "advance": AT_ONCE, "deliver": sending, "tend": 1}
         self._seats = {kind: threading.Semaphore(count) for kind, count in seats.items()}
+        self._handed = self.email.batch // (sending if self.email.leaves_the_machine else 1) or 1
 
     def register(self) -> None:
         """Declare the actors on the app's broker."""
@@ -56,6 +62,7 @@ class Actors:
         work = Ingest(self.app)
         done = run_batch(self.app, work)
         self._more("ingest", done, work.batch)
+        self._suspects("ingest", work)
         if work.woke:
             self.app.hint("advance")
 
@@ -64,15 +71,18 @@ class Actors:
         work = Advance(self.app)
         done = run_batch(self.app, work)
         self._more("advance", done, work.batch)
+        self._suspects("advance", work)
         if work.queued:
             self.app.hint("deliver")
 
     def deliver(self) -> None:
         """Due touchpoints go out, or do not."""
-        work = deliver.Deliver(self.app, self.email)
-        done = run_batch(self.app, work)
-        self._more("deliver", done, work.batch)
-        work.send()
+        work = deliver.Deliver(self.app, self.email, batch=self._handed)
+        try:
+            self._more("deliver", run_batch(self.app, work), work.batch)
+        finally:
+            work.send()
+        self._suspects("deliver", work, work.send)
         if work.moved:
             self.app.hint("advance")
 
@@ -84,6 +94,16 @@ class Actors:
         """A full batch means that there is more: ask for two, so that idle workers join in."""
         if done >= batch:
             self.app.hint(kind, kind)
+
+    def _suspects(self, kind: str, work: Work, then: Callable[[], None] = lambda: None) -> None:
+        """Try alone, one after the other, the items whose process died before."""
+        for _ in range(SUSPECTS_MAX):
+            try:
+                if not run_suspect(self.app, work):
+                    return
+            finally:
+                then()
+        self.app.hint(kind)
 
     def _guarded(self, kind: str, work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:

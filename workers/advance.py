@@ -85,6 +85,9 @@ class Advance:
         enrollments.note(connection, notes)
         self.queued |= bool(queued)
 
+    def committed(self) -> None:
+        """Nothing more to do: hints follow the batch."""
+
 
 def _is_paused(release: Release, flow: Flow) -> bool:
     """Whether the flow stands still now, whatever the version says that the run began in."""

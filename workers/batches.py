@@ -10,6 +10,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Protocol
 
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 
 #: SQLite has one writer: two threads on the same kind of work would only take each other's.
 _turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
+#: Held while an item runs alone. Two of them at once in one process, and the death by one would count against both.
+_alone = threading.Lock()
 
 
 class Work(Protocol):
@@ -46,20 +49,35 @@ class Work(Protocol):
     def do(self, connection: Connection, ids: Sequence[int], now: datetime) -> None:
         """Do what is still due among the locked items."""
 
+    def committed(self) -> None:
+        """What `do` did last is committed. (A batch that failed is rolled back, and its parts are done anew.)"""
+
     def park(self, connection: Connection, item: int, reason: str, now: datetime) -> None:
         """Set one item aside for a person to look at."""
 
 
 def run_batch(app: App, work: Work) -> int:
-    """Do one batch, and one item that must run alone. How many items were claimed."""
-    if app.database.is_sqlite:
-        with _turns[f"{app.database.url} {work.table}"]:
-            return _run(app, work, alone=False) + _run(app, work, alone=True)
-    return _run(app, work, alone=False) + _run(app, work, alone=True)
+    """Do one batch. How many items were claimed."""
+    with _turn(app, work):
+        return _run(app, work, work.batch, alone=False)
 
 
-def _run(app: App, work: Work, *, alone: bool) -> int:
-    limit = 1 if alone else work.batch
+def run_suspect(app: App, work: Work) -> int:
+    """Do one item whose process died before, alone. 1, or 0 where there is none or another one is being tried."""
+    if not _alone.acquire(blocking=False):
+        return 0
+    try:
+        with _turn(app, work):
+            return _run(app, work, 1, alone=True)
+    finally:
+        _alone.release()
+
+
+def _turn(app: App, work: Work) -> AbstractContextManager[object]:
+    return _turns[f"{app.database.url} {work.table}"] if app.database.is_sqlite else nullcontext()
+
+
+def _run(app: App, work: Work, limit: int, *, alone: bool) -> int:
     ids: list[int] = []
     claim = None
     try:
@@ -68,30 +86,31 @@ def _run(app: App, work: Work, *, alone: bool) -> int:
                 now = app.clock.now(connection)
                 ids = work.find(connection, now, limit, alone=alone)
             if ids:
-                with app.writing() as connection:
-                    claim = claims.announce_in(connection, work.table, ids, now)
+                claim = claims.announce(app.database, work.table, ids, now)
                 with app.writing() as connection:
                     claims.take(connection, claim)
                     work.do(connection, ids, now)
-            return len(ids)
-        with app.writing() as connection:
-            now = app.clock.now(connection)
-            ids = work.find(connection, now, limit, alone=alone)
-            if ids:
-                claim = claims.announce(app.database, work.table, ids, now)
-                claims.take(connection, claim)
-                work.do(connection, ids, now)
-        return len(ids)
+        else:
+            with app.writing() as connection:
+                now = app.clock.now(connection)
+                ids = work.find(connection, now, limit, alone=alone)
+                if ids:
+                    claim = claims.announce(app.database, work.table, ids, now)
+                    claims.take(connection, claim)
+                    work.do(connection, ids, now)
     except claims.ClaimLostError:
         return len(ids)
     except Exception as error:
         if claim is not None:
             claims.withdraw(app.database, claim)
-        if not ids or _is_passing(error):
+        if not ids or is_passing(error):
             raise
         log.warning("batch failed, trying its halves", table=work.table, items=len(ids), error=type(error).__name__)
         _halves(app, work, ids, error)
         return len(ids)
+    if ids:
+        work.committed()
+    return len(ids)
 
 
 def _halves(app: App, work: Work, ids: Sequence[int], error: Exception) -> None:
@@ -104,17 +123,27 @@ def _halves(app: App, work: Work, ids: Sequence[int], error: Exception) -> None:
         return
     middle = len(ids) // 2
     for half in (ids[:middle], ids[middle:]):
+        # Announced like any batch: an item may raise and its neighbour kill.
+        with app.reading() as connection:
+            now = app.clock.now(connection)
+        claim = claims.announce(app.database, work.table, half, now)
         try:
             with app.writing() as connection:
                 work.lock(connection, half)
+                claims.take(connection, claim)
                 work.do(connection, half, app.clock.now(connection))
+        except claims.ClaimLostError:
+            continue
         except Exception as problem:
-            if _is_passing(problem):
+            claims.withdraw(app.database, claim)
+            if is_passing(problem):
                 raise
             _halves(app, work, half, problem)
+        else:
+            work.committed()
 
 
-def _is_passing(error: Exception) -> bool:
+def is_passing(error: Exception) -> bool:
     """Whether the trouble is the connection's or another transaction's, and not the items'."""
     return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.TimeoutError) or (
         isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated

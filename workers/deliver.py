@@ -9,6 +9,7 @@ A worker that dies between 1 and 3 leaves touchpoints in doubt; `resolve` decide
 mails at home, so there 1 and 3 are one transaction and nothing is ever in doubt.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,12 +32,15 @@ from db.catalog import Release
 from db.people import Person
 from db.tables import TouchpointState, suppressions
 from db.touchpoints import Settled
+from workers.batches import is_passing
 from workers.channels import Channel, Fate, InDoubt, NotBegun, Outgoing, Rejected, Sent
 from workers.facts import load_facts
 
 #: How long a provider may take over one batch, in seconds, and how long the lease lasts: several times that.
 DEADLINE_S = 30.0
 LEASE = timedelta(seconds=120)
+#: How long to wait before fates are written again that could not be written, in seconds.
+SETTLE_AGAIN_S = 0.5
 #: After so many attempts that a provider refused for now, or that stayed in doubt, it is given up.
 ATTEMPTS_MAX = 8
 IN_DOUBT_MAX = 3
@@ -88,18 +92,27 @@ class Deliver:
     provider: Channel
     channel: str = "email"
     table: str = "touchpoints"
-    #: Filled by `do`: what the provider must be given after the commit, and whether runs go on.
+    #: How many touchpoints are claimed, and at most handed over, at once; the provider's own number unless given.
+    batch: int = 0
+    #: What the provider must be given, since its handing over is committed; and whether runs go on.
     outgoing: list[tuple[Handed, Outgoing]] = field(default_factory=list)
     moved: bool = field(default=False)
+    #: What `do` prepared; it may go only once it is committed.
+    _prepared: list[tuple[Handed, Outgoing]] = field(default_factory=list)
+    _prepared_at: float = 0.0
+    #: Whether the customers' other touchpoints are ranked with those claimed. Where it is sought which one kills or
+    #: fails, each answers for itself.
+    _ranks_others: bool = True
 
-    @property
-    def batch(self) -> int:
-        return self.provider.batch
+    def __post_init__(self) -> None:
+        self.batch = self.batch or self.provider.batch
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
+        self._ranks_others = not alone
         return touchpoints.claim(connection, self.channel, now, limit, alone=alone)
 
     def lock(self, connection: Connection, ids: Sequence[int]) -> None:
+        self._ranks_others = False
         touchpoints.lock(connection, ids)
 
     def park(self, connection: Connection, item: int, reason: str, now: datetime) -> None:
@@ -109,36 +122,65 @@ class Deliver:
         self._write(connection, batch)
 
     def do(self, connection: Connection, ids: Sequence[int], now: datetime) -> None:
-        self.outgoing = []
+        self._prepared, self._prepared_at = [], time.monotonic()
         rows = touchpoints.queued(connection, ids, now)
-        more = touchpoints.also_queued(connection, [row.customer_id for row in rows], self.channel, now)
-        known = {row.id for row in rows}
-        rows = [*rows, *touchpoints.queued(connection, [id_ for id_ in more if id_ not in known], now)]
+        if self._ranks_others:
+            more = touchpoints.also_queued(connection, [row.customer_id for row in rows], self.channel, now)
+            known = {row.id for row in rows}
+            rows = [*rows, *touchpoints.queued(connection, [id_ for id_ in more if id_ not in known], now)]
         if not rows:
             return
         preparation = _Preparation(self.app, self.provider, connection, rows, self.channel, now)
         batch = _Batch()
+        room = self.batch - len(self.outgoing)
         for row in preparation.ranked():
-            handed = len(self.outgoing) if self.provider.leaves_the_machine else 0
-            if handed == self.provider.batch:
+            if len(self._prepared) == room:
                 break  # what is prepared at once bounds what a crash leaves in doubt
-            if letter := preparation.prepare(row, batch):
-                self.outgoing.append(letter)
+            letter = preparation.prepare(row, batch)
+            if letter and self.provider.leaves_the_machine:
+                self._prepared.append(letter)
         self._write(connection, batch)
-        if not self.provider.leaves_the_machine:
-            self.outgoing = []
+
+    def committed(self) -> None:
+        self.outgoing += self._prepared
+        self._prepared = []
 
     def send(self) -> None:
-        """Give the prepared touchpoints to the provider and settle them. No transaction is open meanwhile."""
+        """Give the prepared touchpoints to the provider and settle them. No transaction is open meanwhile.
+
+        To be called also where the batch failed: a commit may have happened although its answer was lost, and then
+        nobody but this object knows that nothing was sent.
+        """
+        if self._prepared:
+            uncertain, self._prepared = self._prepared, []
+            self._settle([(handed, NotBegun("the database went away")) for handed, _ in uncertain])
         if not self.outgoing:
             return
-        fates = self.provider.send([letter for _, letter in self.outgoing], DEADLINE_S)
-        with self.app.writing() as connection:
-            now = self.app.clock.now(connection)
-            ends = [(handed, fate) for (handed, _), fate in zip(self.outgoing, fates, strict=True)]
-            settle(connection, ends, self.channel, now)
-        self.outgoing = []
+        mails, self.outgoing = self.outgoing, []
+        if time.monotonic() - self._prepared_at > LEASE.total_seconds() - DEADLINE_S:
+            # This process stood still. Others may soon take these for abandoned, and some of them send again.
+            fates: Sequence[Fate] = [NotBegun("the worker stood still before it began")] * len(mails)
+        else:
+            fates = self.provider.send([letter for _, letter in mails], DEADLINE_S)
+        self._settle([(handed, fate) for (handed, _), fate in zip(mails, fates, strict=True)])
         self.moved = True
+
+    def _settle(self, ends: Sequence[tuple[Handed, Fate]]) -> None:
+        """Write the fates down, again and again while the database is away: they are known nowhere else.
+
+        Raises:
+          sqlalchemy.exc.OperationalError: when it stays away for as long as the lease lasts.
+        """
+        until = time.monotonic() + LEASE.total_seconds()
+        while True:
+            try:
+                with self.app.writing() as connection:
+                    settle(connection, ends, self.channel, self.app.clock.now(connection))
+                return
+            except Exception as error:
+                if not is_passing(error) or time.monotonic() > until:
+                    raise
+            time.sleep(SETTLE_AGAIN_S)
 
     def _write(self, connection: Connection, batch: _Batch) -> None:
         touchpoints.hand_over(connection, batch.handed)

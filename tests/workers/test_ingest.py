@@ -542,8 +542,7 @@ def test_a_batch_whose_claim_was_taken_for_a_dead_one_is_left_to_others(database
     with small(database_url, THANKS) as driver:
         driver.post("order.paid", ORDER, drained=False)
         app = driver.app
-        with app.writing() as connection:
-            claim = claims.announce_in(connection, "inbox", rows_of(driver), driver.clock.now())
+        claim = claims.announce(app.database, "inbox", rows_of(driver), driver.clock.now())
         with app.writing() as connection:
             assert claims.bury(connection, driver.clock.now() + timedelta(seconds=5)) == 1
         with app.writing() as connection, pytest.raises(claims.ClaimLostError):
@@ -557,7 +556,7 @@ def test_a_batch_whose_claim_was_taken_for_a_dead_one_is_left_to_others(database
 def test_a_young_claim_is_left_alone_and_at_the_start_of_the_only_process_none_is(database_url):
     with small(database_url) as driver:
         now = driver.clock.now()
+        claims.announce(driver.app.database, "inbox", [], now)
         with driver.app.writing() as connection:
-            claims.announce_in(connection, "inbox", [], now)
             assert claims.bury(connection, now) == 0
             assert claims.bury(connection, now, all_of_them=True) == 1
