@@ -7,7 +7,7 @@ it stand `NAME.txt` (the text part; derived where absent), the layout and a foot
 from afterglow.mail.compiling import MARKERS, CompiledMail, compile_mail
 from afterglow.mail.lint import LARGEST_HTML, LONGEST_SUBJECT, lint_mail
 from afterglow.mail.sources import FrontMatter, Kind
-from afterglow.mail.template import Mail, Rendered, load_mail, render_mail, render_subject
+from afterglow.mail.template import Mail, Rendered, load_mail, render_mail, render_subject, with_shop
 
 __all__ = [
     "LARGEST_HTML",
@@ -23,4 +23,5 @@ __all__ = [
     "load_mail",
     "render_mail",
     "render_subject",
+    "with_shop",
 ]

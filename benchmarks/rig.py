@@ -6,6 +6,7 @@ import os
 import platform
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -162,15 +163,22 @@ def in_processes(count: int, work: Callable[..., int], *arguments: Any) -> tuple
         process.start()
     barrier.wait()
     began = time.perf_counter()
-    done = sum(results.get() for _ in processes)
+    outcomes = [results.get() for _ in processes]
     took = time.perf_counter() - began
     for process in processes:
         process.join()
-    return done, took
+    for outcome in outcomes:
+        if isinstance(outcome, str):
+            raise RuntimeError(outcome)
+    return sum(outcomes), took
 
 
 def _run(work: Callable[..., int], arguments: tuple[Any, ...], barrier: Any, results: Any) -> None:
-    results.put(work(*arguments, barrier.wait))
+    try:
+        results.put(work(*arguments, barrier.wait))
+    except BaseException:  # told to the parent, which would wait for ever otherwise
+        results.put(traceback.format_exc())
+        raise
 
 
 def show(figures: dict[str, Any]) -> None:

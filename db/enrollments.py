@@ -24,7 +24,7 @@ def _claim(lane: int) -> sa.Select[tuple[int]]:
         .join(customers, customers.c.id == enrollments.c.customer_id)
         .where(
             enrollments.c.state == sa.literal_column("'waiting'"),
-            enrollments.c.tries == 0,
+            enrollments.c.tries == sa.literal_column("0"),
             enrollments.c.lane == sa.literal_column(str(lane)),
             enrollments.c.due_at <= _due,
         )

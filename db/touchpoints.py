@@ -89,7 +89,7 @@ def _claim(lane: int) -> sa.Select[tuple[int]]:
         .join(customers, customers.c.id == touchpoints.c.customer_id)
         .where(
             touchpoints.c.state == sa.literal_column("'queued'"),
-            touchpoints.c.tries == 0,
+            touchpoints.c.tries == sa.literal_column("0"),
             touchpoints.c.channel == _channel,
             touchpoints.c.lane == sa.literal_column(str(lane)),
             touchpoints.c.due_at <= _due,
@@ -170,7 +170,7 @@ def also_queued(connection: Connection, customer_ids: Sequence[int], channel: st
         sa.select(touchpoints.c.id).where(
             bulk.among(touchpoints.c.customer_id, list(set(customer_ids))),
             touchpoints.c.state == "queued",
-            touchpoints.c.tries == 0,
+            touchpoints.c.tries == sa.literal_column("0"),
             touchpoints.c.channel == channel,
             touchpoints.c.due_at <= now,
         )

@@ -7,7 +7,7 @@ the size of what is written and the rounds of its loops are bounded, so that no 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape as escape_html
 from types import MappingProxyType
 from typing import Final, assert_never
@@ -47,7 +47,17 @@ class Text:
     text: str
     names: frozenset[str] = field(compare=False)
     calls: frozenset[tuple[str, tuple[object, ...]]] = field(compare=False)
+    _blocks: tuple[Block, ...] = field(compare=False, repr=False)
     _write: tuple[_Write, ...] = field(compare=False, repr=False)
+
+    def with_constants(self, facts: Facts, *, escape: bool) -> Text:
+        """The same text with everything written already that depends on these facts alone.
+
+        What all customers share, such as the shop's name and colours, is most of a mail: written once, it costs
+        nothing for each of them. An expression that has nothing to write stays, and says so when it is rendered.
+        """
+        blocks = _settled(self._blocks, facts, escape)
+        return replace(self, _blocks=blocks, _write=_compiled_blocks(blocks))
 
     def render(self, facts: Facts, functions: Functions = _NO_FUNCTIONS, *, escape: bool) -> str:
         """The text for one customer. With `escape`, what expressions write is safe in HTML text and
@@ -73,8 +83,39 @@ def parse_text(text: str, *, functions: Collection[str]) -> Text:
         text=text,
         names=frozenset(reader.names),
         calls=frozenset(reader.calls),
+        _blocks=blocks,
         _write=_compiled_blocks(blocks),
     )
+
+
+def _settled(blocks: tuple[Block, ...], facts: Facts, escape: bool) -> tuple[Block, ...]:
+    """The blocks with expressions over constants written, and static neighbours joined."""
+    settled: list[Block] = []
+    for block in blocks:
+        now = _settled_block(block, facts, escape)
+        before = settled[-1] if settled else None
+        if isinstance(now, Static) and isinstance(before, Static):
+            settled[-1] = Static(before.text + now.text)
+        else:
+            settled.append(now)
+    return tuple(settled)
+
+
+def _settled_block(block: Block, facts: Facts, escape: bool) -> Block:
+    match block:
+        case Output() if block.names and "(" not in block.source:  # a call or a filter's argument may be anything
+            if {name.partition(".")[0] for name in block.names} <= facts.keys():
+                text = as_text(compiled(block.node)(facts, _NO_FUNCTIONS))
+                if isinstance(text, str):
+                    return Static(escape_html(text) if escape else text)
+        case When(branches, otherwise):
+            return When(
+                tuple((test, _settled(body, facts, escape)) for test, body in branches),
+                _settled(otherwise, facts, escape),
+            )
+        case Loop() if block.variable not in facts:
+            return replace(block, body=_settled(block.body, facts, escape))
+    return block
 
 
 def _compiled_blocks(blocks: tuple[Block, ...]) -> tuple[_Write, ...]:

@@ -13,7 +13,7 @@ from functools import cached_property
 from afterglow.language.flow import Flow, read_flow
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
 from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
-from afterglow.mail_templates import Mail, compile_mail, load_mail
+from afterglow.mail_templates import Mail, compile_mail, load_mail, with_shop
 from afterglow.problems import Problem, Problems
 
 #: The kinds of documents, in the order in which they are compiled.
@@ -147,10 +147,11 @@ def read_documents(documents: Mapping[tuple[str, str], str]) -> Catalog:
     def named(wanted: str) -> dict[str, str]:
         return {name: body for (kind, name), body in documents.items() if kind == wanted}
 
+    shop = read_shop(documents["shop", "shop"], "flows/shop.yaml")
     return Catalog(
-        shop=read_shop(documents["shop", "shop"], "flows/shop.yaml"),
+        shop=shop,
         stages=read_stages(documents["stages", "stages"], "flows/stages.yaml"),
         sources={name: read_source(body, f"flows/sources/{name}.yaml") for name, body in named("source").items()},
         flows={name: read_flow(body, f"flows/{name}.yaml") for name, body in named("flow").items()},
-        mails={name: load_mail(json.loads(body)) for name, body in named("template").items()},
+        mails={name: with_shop(load_mail(json.loads(body)), shop.facts) for name, body in named("template").items()},
     )

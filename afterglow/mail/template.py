@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from afterglow.expressions import Text, parse_text
@@ -70,6 +70,18 @@ def load_mail(compiled: Mapping[str, Any]) -> Mail:
         subject_letters=len(MARKED.sub("", compiled["subject"])),
         file=compiled["file"],
         places={key: (line, col) for key, (line, col) in compiled["places"].items()},
+    )
+
+
+def with_shop(mail: Mail, shop: Mapping[str, object]) -> Mail:
+    """The same mail with the shop's facts written already, since they are the same for every customer."""
+    constants = {"shop": shop}
+    return replace(
+        mail,
+        subject=mail.subject.with_constants(constants, escape=False),
+        preheader=mail.preheader.with_constants(constants, escape=False),
+        html=mail.html.with_constants(constants, escape=True),
+        text=mail.text.with_constants(constants, escape=False),
     )
 
 

@@ -199,3 +199,31 @@ def test_a_text_without_brackets_is_written_as_it_stands(text):
 @given(st.text())
 def test_a_value_is_written_as_it_is_where_nothing_needs_escaping(value):
     assert written("{{ a }}", {"a": value}) == value
+
+
+@pytest.mark.parametrize("escape", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dear {{ name }}, {{ shop.name }} says hello: {{ shop.name }}",
+        "{% if name == 'Sam' %}{{ shop.name }}{% else %}{{ shop.url }}{% endif %} and {{ shop.price | price(shop.currency) }}",
+        "{% for shop in list %}{{ shop.name }},{% endfor %}{{ shop.name }}",
+        "{% for item in list %}{{ item.name }} at {{ shop.name }};{% endfor %}",
+    ],
+)
+def test_writing_constants_beforehand_changes_nothing_that_a_customer_reads(text: str, escape: bool) -> None:
+    constants = {"shop": {"name": "Ember & Oak", "url": "https://shop.example", "currency": "EUR", "price": 12}}
+    facts = {**constants, "name": "Sam", "list": [{"name": "<one>"}, {"name": "two"}]}
+    whole = parse_text(text)
+
+    settled = whole.with_constants(constants, escape=escape)
+
+    assert settled.render(facts, escape=escape) == whole.render(facts, escape=escape)
+    assert settled.names == whole.names
+
+
+def test_a_constant_with_nothing_to_write_is_still_told_when_rendered() -> None:
+    settled = parse_text("Call {{ shop.phone }}").with_constants({"shop": {"name": "Ember"}}, escape=False)
+
+    with pytest.raises(RenderError, match="shop.phone"):
+        settled.render({"shop": {"name": "Ember"}}, escape=False)
