@@ -24,6 +24,7 @@ def afterglow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Afterglow:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AFTERGLOW_SECRET", SECRET.replace(" ", "-"))
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("workers.logs.set_up_logs", lambda: None)  # it would outlive the test
 
     def run(*words: object) -> tuple[int, str, str]:
         result = CliRunner().invoke(main, [str(word) for word in words])
@@ -58,6 +59,7 @@ def test_help_names_every_command(afterglow: Afterglow):
 
     assert status == 0
     commands = "init check schema apply migrate run web worker scheduler event inbox retry halt resume flows why doctor"
+    commands += " forget export"
     for command in commands.split():
         assert f"\n  {command} " in told
 
@@ -173,6 +175,7 @@ def test_schema_prints_one_kind_or_all(afterglow: Afterglow):
     assert afterglow("schema", "flwo")[0] == 2
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_apply_tells_what_changed_and_changes_nothing_when_something_is_wrong(
     afterglow: Afterglow, driver: Driver, tmp_path: Path
 ):
@@ -215,6 +218,7 @@ def test_an_event_makes_a_customer_and_counts_once_per_key(afterglow: Afterglow,
     assert afterglow("event", "order.paid", "--customer", "1", "--json", "--payload", json.dumps(ORDER))[0] == 0
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("words", "status", "hint"),
     [
@@ -295,6 +299,7 @@ def test_a_halt_holds_marketing_and_resume_lets_it_go_on_once(afterglow: Aftergl
     assert "was not halted" in afterglow("resume", "first-order")[1]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_resuming_one_flow_leaves_the_halt_of_all(afterglow: Afterglow, driver: Driver):
     afterglow("halt")
     afterglow("halt", "welcome")
@@ -305,6 +310,7 @@ def test_resuming_one_flow_leaves_the_halt_of_all(afterglow: Afterglow, driver: 
     assert json.loads(afterglow("resume", "--json")[1])["halted"] == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_an_unknown_flow_is_not_halted(afterglow: Afterglow, driver: Driver):
     status, _, error = afterglow("halt", "welcom")
 
@@ -347,8 +353,32 @@ def test_doctor_exits_with_1_and_the_offenders(afterglow: Afterglow, driver: Dri
     assert "Something is wrong" in afterglow("doctor")[1]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_colour_is_off_where_nobody_sees_it_or_nobody_wants_it(afterglow: Afterglow, driver: Driver):
     assert "\x1b" not in "".join(map(str, afterglow("flows")))
+
+
+# -- A person's rights ----------------------------------------------------------------------------------------
+
+
+def test_a_customer_gets_all_that_is_kept_and_is_forgotten_only_when_that_is_meant(
+    afterglow: Afterglow, driver: Driver, tmp_path: Path
+):
+    with_a_held_mail(driver)
+    kept = json.loads(afterglow("export", "sam@example.com")[1])
+    assert kept["profile"]["email"] == "sam@example.com"
+    assert afterglow("export", "c1", "--to", "sam.json")[0] == 0
+    assert (tmp_path / "sam.json").stat().st_mode & 0o777 == 0o600
+    assert json.loads((tmp_path / "sam.json").read_text())["customer"] == kept["customer"]
+
+    assert afterglow("forget", "sam@example.com")[0] == 1  # nobody answered
+    assert afterglow("why", "sam@example.com")[0] == 0
+
+    assert afterglow("forget", "sam@example.com", "--yes")[0] == 0
+    assert afterglow("why", "sam@example.com")[0] == 1
+    left = afterglow("export", kept["customer"])[1]
+    assert "sam@example.com" not in left
+    assert json.loads(afterglow("forget", kept["customer"], "--yes", "--json")[1])["profiles"] == 0
 
 
 # -- Processes -----------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """About one customer: `why`, `forget`, `export`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON, for scripts.")]
 def add_to(main: typer.Typer) -> None:
     """Declare the commands."""
     main.command()(why)
+    main.command()(forget)
+    main.command()(export)
 
 
 def why(
@@ -49,3 +52,60 @@ def why(
         (f"afterglow why {customer} --flow NAME", "of one flow only"),
         (f"afterglow export {customer}", "all that is kept about this customer"),
     )
+
+
+def forget(
+    customer: Customer,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget a customer for good.
+
+    Deletes what names the person and empties what might. What is left is numbers, and a keyed hash of the address, so
+    that an old list imported again brings no marketing back.
+    """
+    from dataclasses import asdict
+
+    from db import privacy
+    from db.why import heading
+    from workers.commands.console import say, say_json, say_next
+    from workers.commands.opening import opened
+
+    with opened() as desk:
+        with desk.database.reading() as connection:
+            found = desk.customer(connection, customer)
+            who = heading(connection, found)
+        if not yes:
+            typer.confirm(f"Forget {who} for good? This cannot be taken back", abort=True, err=True)
+        with desk.database.writing() as connection:
+            forgotten = privacy.forget(connection, found, desk.now(connection), desk.settings.secrets[0])
+    if as_json:
+        say_json(asdict(forgotten))
+        return
+    say(str(forgotten))
+    say_next((f"afterglow export {found}", "what is left: numbers"))
+
+
+def export(
+    customer: Customer,
+    to: Annotated[Path | None, typer.Option(help="Write it to this file instead.", dir_okay=False)] = None,
+) -> None:
+    """Print all that is kept about a customer, as JSON."""
+    import json
+    import os
+
+    from db import privacy
+    from db.catalog import CatalogCache
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.reading() as connection:
+        found = desk.customer(connection, customer)
+        kept = privacy.export(connection, CatalogCache(), desk.settings, found)
+    text = json.dumps(kept, indent=2, ensure_ascii=False)
+    if to is None:
+        typer.echo(text)
+        return
+    # Readable to its owner alone from the first moment: it holds all about a person.
+    with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+    typer.echo(f"Written to {to}; it holds personal data.", err=True)
