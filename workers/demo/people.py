@@ -1,0 +1,139 @@
+"""Who the roastery's customers are: a few with a story of their own, and any number of others. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Final, Literal
+
+#: What makes a life: each is told in `lives`.
+Kind = Literal[
+    "unhappy", "refunded", "reviewer", "refund first", "hesitant", "card expired", "had enough",
+    "visitor", "buyer", "subscriber", "guest", "friend",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Person:
+    """One customer. Addresses end in example.com, which never belongs to anybody (RFC 2606)."""
+
+    number: int
+    first_name: str
+    last_name: str
+    email: str
+    zone: str
+    country: str
+    city: str
+    locale: str
+    kind: Kind
+    #: Whether they tick "send me mails" when they create their account.
+    consents: bool = True
+    #: The code of the friend who sent them.
+    code: str | None = None
+
+    @property
+    def name(self) -> str:
+        """First and last name."""
+        return f"{self.first_name} {self.last_name}"
+
+
+#: (zone, country code, city, locale, how many of a hundred live there)
+_PLACES: Final = (
+    ("Europe/Paris", "FR", "Lyon", "fr", 42),
+    ("Europe/Berlin", "DE", "Leipzig", "de", 18),
+    ("Europe/London", "GB", "Bristol", "en", 12),
+    ("Europe/Lisbon", "PT", "Porto", "pt", 8),
+    ("America/New_York", "US", "Portland", "en", 8),
+    ("America/Los_Angeles", "US", "Oakland", "en", 4),
+    ("Asia/Tokyo", "JP", "Kyoto", "ja", 4),
+    ("Australia/Adelaide", "AU", "Adelaide", "en", 4),
+)
+_KINDS: Final = (("visitor", 22), ("buyer", 58), ("subscriber", 12), ("guest", 8))
+
+_FIRST_NAMES: Final = (
+    "Ada Aiko Alba Amir Anouk Arun Bea Bruno Carla Cem Chidi Clara Dario Dina Edith Elif Emil Enzo Esra Eva Farid "
+    "Fleur Gil Greta Hana Hugo Ida Ines Iris Ivan Jana Jules Kai Karim Lea Leon Lina Luca Maja Malik Marta Mei Milo "
+    "Nadia Nils Nina Noah Olga Omar Oscar Paul Petra Rafael Rita Rosa Sana Silas Sofia Tariq Tess Tom Uma Vera "
+    "Viktor Wanda Yara Yusuf Zoe"
+).split()
+_LAST_NAMES: Final = (
+    "Abel Alves Arendt Banerjee Bauer Berg Blanc Brandt Castro Cohen Costa Dahl Diallo Duarte Ebert Engel Faure "
+    "Fischer Garnier Girard Haas Hansen Ito Jansen Keller Khan Kowalski Lambert Lang Lopes Martin Mendes Meyer Moreau "
+    "Nakamura Neri Novak Okafor Olsen Petit Pinto Quinn Renard Rossi Santos Sato Schmidt Silva Singh Tanaka Thomas "
+    "Urban Vidal Weber Winter Yilmaz Zhang"
+).split()
+
+
+def _known(number: int, first: str, last: str, kind: Kind, place: tuple[str, str, str, str]) -> Person:
+    zone, country, city, locale = place
+    return Person(
+        number=number,
+        first_name=first,
+        last_name=last,
+        email=f"{first}.{last}@example.com".lower(),
+        zone=zone,
+        country=country,
+        city=city,
+        locale=locale,
+        kind=kind,
+    )
+
+
+_PARIS = ("Europe/Paris", "FR", "Lyon", "fr")
+
+#: Those with a story of their own, whatever the seed. The first is the one whose story is told at the end.
+CAST: Final = (
+    _known(1, "Mara", "Lindqvist", "unhappy", ("Europe/Stockholm", "SE", "Uppsala", "en")),
+    _known(2, "Theo", "Fournier", "refunded", _PARIS),
+    _known(3, "Noor", "Haddad", "reviewer", ("Europe/Berlin", "DE", "Leipzig", "de")),
+    _known(4, "Ivo", "Brandl", "refund first", ("Europe/Vienna", "AT", "Graz", "de")),
+    _known(5, "Priya", "Raman", "hesitant", ("America/New_York", "US", "Portland", "en")),
+    _known(6, "Kenji", "Mori", "card expired", ("Asia/Tokyo", "JP", "Kyoto", "ja")),
+    _known(7, "Lena", "Voss", "had enough", ("Europe/Berlin", "DE", "Leipzig", "de")),
+)
+
+#: Mara's friend has a name too.
+_MARAS_FRIEND: Final = ("Jonas", "Ek")
+
+
+def everybody(seed: int, count: int) -> Iterator[Person]:
+    """The first `count` customers of a seed; more of them leave the others as they are."""
+    yield from CAST[:count]
+    for number in range(len(CAST) + 1, count + 1):
+        yield _somebody(Random(f"{seed}/person/{number}"), number)
+
+
+def _somebody(rng: Random, number: int) -> Person:
+    zone, country, city, locale, _ = rng.choices(_PLACES, [place[4] for place in _PLACES])[0]
+    kind, _ = rng.choices(_KINDS, [share for _, share in _KINDS])[0]
+    first, last = rng.choice(_FIRST_NAMES), rng.choice(_LAST_NAMES)
+    return Person(
+        number=number,
+        first_name=first,
+        last_name=last,
+        email=f"{first}.{last}{number}@example.com".lower(),  # the number: two may have the same name
+        zone=zone,
+        country=country,
+        city=city,
+        locale=locale,
+        kind=kind,  # type: ignore[arg-type]  # a word of _KINDS
+        consents=kind != "guest" and rng.random() < 0.84,
+    )
+
+
+def a_friend(rng: Random, number: int, of: Person, code: str) -> Person:
+    """Somebody who was sent by a friend, from the same town."""
+    first, last = _MARAS_FRIEND if of.number == 1 else (rng.choice(_FIRST_NAMES), rng.choice(_LAST_NAMES))
+    return Person(
+        number=number,
+        first_name=first,
+        last_name=last,
+        email=f"{first}.{last}@example.com".lower()
+        if of.number == 1
+        else f"{first}.{last}{number}@example.com".lower(),
+        zone=of.zone,
+        country=of.country,
+        city=of.city,
+        locale=of.locale,
+        kind="friend",
+        code=code,
+    )
