@@ -54,7 +54,7 @@ def claim(connection: Connection, now: datetime, limit: int, *, alone: bool) -> 
     """Lock the customers of up to `limit` due runs; the runs' ids."""
     if alone:
         return [row.id for row in connection.execute(_CLAIM_ALONE, {"now": now, "limit": limit})]
-    fast: Sequence[Any] = connection.execute(CLAIM_FAST, {"now": now, "limit": int(limit * FAST_SHARE)}).all()
+    fast: Sequence[Any] = connection.execute(CLAIM_FAST, {"now": now, "limit": max(1, int(limit * FAST_SHARE))}).all()
     slow: Sequence[Any] = connection.execute(CLAIM_SLOW, {"now": now, "limit": limit - len(fast)}).all()
     return [row.id for row in [*fast, *slow]]
 

@@ -171,13 +171,18 @@ def insert_enrollments(connection: Connection, wanted: Sequence[NewRun]) -> int:
 FIRST = "(first)"
 
 
+#: Runs that stand at a wait. Those of a paused flow are woken too: they stand still, but when the flow runs again they
+#: have heard what happened meanwhile.
+_WAKEABLE = (EnrollmentState.WAITING, EnrollmentState.PAUSED)
+
+
 def open_runs(connection: Connection, customer_ids: Iterable[int]) -> Sequence[Any]:
     """Id, customer, flow version, trigger, entry and state of the open runs of these customers."""
     e = enrollments.c
     return connection.execute(
         sa.select(e.id, e.customer_id, e.flow_id, e.event_id, e.entered_at, e.state).where(
             bulk.among(e.customer_id, list(set(customer_ids))),
-            e.state.in_([EnrollmentState.WAITING.value, EnrollmentState.SENDING.value]),
+            e.state.in_([state.value for state in (*_WAKEABLE, EnrollmentState.SENDING)]),
         )
     ).all()
 
@@ -189,9 +194,9 @@ def wake(connection: Connection, waiting: Mapping[int, datetime], sending: Mappi
         enrollments,
         ("id", "due_at", "lane"),
         [(run, at, 0) for run, at in waiting.items()],
-        where="t.state = 'waiting' AND t.due_at > v.due_at"
+        where="t.state IN ('waiting', 'paused') AND t.due_at > v.due_at"
         if connection.dialect.name == "postgresql"
-        else "t.state = 'waiting'",
+        else "t.state IN ('waiting', 'paused')",
     )
     bulk.update(
         connection,

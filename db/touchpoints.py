@@ -122,7 +122,7 @@ def claim(connection: Connection, channel: str, now: datetime, limit: int, *, al
     given = {"channel": channel, "now": now}
     if alone:
         return [row.id for row in connection.execute(_CLAIM_ALONE, {**given, "limit": limit})]
-    fast: Sequence[Any] = connection.execute(CLAIM_FAST, {**given, "limit": int(limit * FAST_SHARE)}).all()
+    fast: Sequence[Any] = connection.execute(CLAIM_FAST, {**given, "limit": max(1, int(limit * FAST_SHARE))}).all()
     slow: Sequence[Any] = connection.execute(CLAIM_SLOW, {**given, "limit": limit - len(fast)}).all()
     return [row.id for row in [*fast, *slow]]
 
