@@ -1,6 +1,7 @@
 """Logs: an event name and fields, one JSON object a line, or words on a terminal. No addresses and no bodies."""
 
 import logging
+import os
 import sys
 
 import structlog
@@ -10,7 +11,9 @@ def set_up_logs(*, level: int = logging.INFO) -> None:
     """Send our logs and the libraries' to standard error."""
     terminal = sys.stderr.isatty()
     # Plain tracebacks: the pretty ones show local variables, which hold personal data, and take seconds.
-    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    console = structlog.dev.ConsoleRenderer(
+        colors=not os.environ.get("NO_COLOR"), exception_formatter=structlog.dev.plain_traceback
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

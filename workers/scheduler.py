@@ -64,7 +64,7 @@ class Scheduler:
             try:
                 with self.app.reading() as connection:
                     kinds = due_kinds(connection, self.app)
-            except sa.exc.DBAPIError as error:
+            except sa.exc.SQLAlchemyError as error:  # also a pool without a free connection
                 log.error("the database does not answer; looking again", error=type(error).__name__)
                 kinds = []
             if since_tending >= TEND_S:
