@@ -142,11 +142,10 @@ def why_line(shop: Shop, to: Addressed) -> str:
 
 
 def headers(head: Letterhead, to: Addressed) -> dict[str, str]:
-    """Headers that a letter brings along: one-click unsubscribe for marketing (RFC 8058), the touchpoint for us."""
-    own = {"X-Afterglow-Touchpoint": str(to.touchpoint_id)}
+    """Headers that a letter brings along; one-click unsubscribe for marketing (RFC 8058)."""
     if to.kind == "marketing":
-        own["List-Unsubscribe"] = f"<{unsubscribe_url(head, to)}>"
-        own["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    else:
-        own["Auto-Submitted"] = "auto-generated"
-    return own
+        return {
+            "List-Unsubscribe": f"<{unsubscribe_url(head, to)}>",
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        }
+    return {"Auto-Submitted": "auto-generated"}
