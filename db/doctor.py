@@ -153,10 +153,10 @@ def _promises(connection: Connection) -> list[Finding]:
     inspector = sa.inspect(connection)
     found = []
     for name, promised in PROMISED.items():
-        kept = {tuple(one["column_names"]) for one in inspector.get_unique_constraints(name)}
-        kept.add(tuple(inspector.get_pk_constraint(name)["constrained_columns"]))
+        kept = {frozenset(one["column_names"]) for one in inspector.get_unique_constraints(name)}
+        kept.add(frozenset(inspector.get_pk_constraint(name)["constrained_columns"]))
         for columns in promised:
-            if columns in kept:
+            if frozenset(columns) in kept:
                 continue
             doubles = _doubles(connection, metadata.tables[name], columns)
             found.append(

@@ -30,6 +30,7 @@ from db.people import Person
 from db.tables import InboxState, enrollments, inbox
 from db.tables import customers as customers_table
 from db.tables import events as events_table
+from db.tables import identities as identities_table
 
 
 @dataclass(kw_only=True, slots=True)
@@ -89,8 +90,9 @@ class Ingest:
         secret = self.app.settings.secrets[0]
         arrivals = _identified(connection, secret, arrivals, fates)
         people.lock(connection, [arrival.customer_id for arrival in arrivals])
-        arrivals = _recorded(connection, arrivals, fates, now)
         persons = people.load(connection, [arrival.customer_id for arrival in arrivals])
+        arrivals = _of_those_not_forgotten(connection, arrivals, persons, fates)
+        arrivals = _recorded(connection, arrivals, fates, now)
         starting = self._take_in(connection, release, arrivals, persons, fates)
         self.woke |= bool(events.start(connection, starting))
         self.woke |= self._wake(connection, arrivals)
@@ -209,7 +211,7 @@ class Ingest:
                     and arrival.event_id != run.event_id
                     and arrival.mapped.occurred_at >= run.entered_at
                 ):
-                    (waiting if run.state == "waiting" else sending).setdefault(run.id, arrival.at)
+                    (sending if run.state == "sending" else waiting).setdefault(run.id, arrival.at)
         events.wake(connection, waiting, sending)
         return bool(waiting or sending)
 
@@ -347,6 +349,27 @@ def _new_orders(arrivals: Sequence[Arrival]) -> list[str]:
         for arrival in arrivals
         if (order_id := _order_id(arrival)) is not None
     ]
+
+
+def _of_those_not_forgotten(
+    connection: Connection, arrivals: Sequence[Arrival], persons: dict[int, Person], fates: dict[int, Fate]
+) -> list[Arrival]:
+    """The arrivals whose customers were not forgotten, perhaps while this batch waited for their locks.
+
+    What concerns a forgotten customer is let go with all that it says, or it would bring their data back.
+    """
+    gone = [id_ for id_, person in persons.items() if person.forgotten_at is not None]
+    if not gone:
+        return list(arrivals)
+    refused = [arrival for arrival in arrivals if persons[arrival.customer_id].forgotten_at is not None]
+    for arrival in refused:
+        fates[arrival.inbox_id] = Fate(state=InboxState.IGNORED, reason="the customer was forgotten")
+    emptied = bulk.among(inbox.c.id, [arrival.inbox_id for arrival in refused])
+    connection.execute(inbox.update().where(emptied).values(body=b"", headers={}))
+    connection.execute(identities_table.delete().where(bulk.among(identities_table.c.customer_id, gone)))
+    for id_ in gone:
+        del persons[id_]
+    return [arrival for arrival in arrivals if arrival.customer_id in persons]
 
 
 def _recorded(

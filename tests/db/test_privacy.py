@@ -1,14 +1,15 @@
 """Promises to a person: nothing of them stays once they are forgotten, and everything is told when they ask."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-from db import doctor, privacy, why
+from db import doctor, people, privacy, why
 from db.privacy import Forgotten, UnknownCustomerError
 from db.tables import (
     customers,
@@ -203,6 +204,45 @@ def test_what_is_with_the_provider_is_left_to_settle_and_nothing_follows_it(driv
     assert driver.touchpoints() == [("first-order", "thank-you", "skipped")]
     with driver.app.reading() as connection:
         assert doctor.examine(connection, driver.clock.now(), driver.app.settings) == []
+
+
+def test_a_webhook_that_is_read_while_its_customer_is_forgotten_brings_nothing_back(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with driving(postgres_url) as driver:
+        driver.post("customer.created")
+        customer, lock = driver.customer(), people.lock
+
+        def lock_too_late(connection: Connection, ids: Iterable[int]) -> None:
+            monkeypatch.setattr(people, "lock", lock)
+            _forget(driver, customer)
+            lock(connection, ids)
+
+        monkeypatch.setattr(people, "lock", lock_too_late)
+        # Only a short id, which the search through raw webhooks does not take for a person.
+        driver.post("order.paid", {"order": {"id": "o1", "note": CANARIES["product"]}}, customer={"id": "c1"})
+
+        assert CANARIES["product"].lower() not in _dump(driver)
+        assert driver.rows(sa.select(events.c.name)) == [("customer.created",)]
+        assert driver.rows(sa.select(inbox.c.state, inbox.c.reason).order_by(inbox.c.id))[1] == (
+            "ignored",
+            "the customer was forgotten",
+        )
+
+
+def test_what_names_a_forgotten_customer_by_our_number_does_not_bring_them_back(driver: Driver) -> None:
+    driver.post("customer.created", customer=CANARY)
+    customer = driver.customer(CANARIES["id"])
+    _forget(driver, customer)
+
+    by_number = {"customer": customer, "email": CANARIES["email"], "first_name": CANARIES["first_name"]}
+    driver.post("survey.answered", {"score": 5}, customer=by_number)
+
+    assert [name for name, text in CANARIES.items() if text.lower() in _dump(driver)] == []
+    with driver.app.reading() as connection:
+        assert doctor.examine(connection, driver.clock.now(), driver.app.settings) == []
+    driver.post("customer.created", customer=CANARY)  # in their own name they may come back, as somebody new
+    assert driver.customer(CANARIES["id"]) != customer
 
 
 def test_other_people_keep_everything(driver: Driver) -> None:
