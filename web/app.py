@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,6 +26,7 @@ from web import hooks, metrics
 from web.api import ApiError, answer, as_refusal, check_key, make_api
 from web.intake import RETRY_AFTER_S, Intake
 from web.links import Links
+from web.pages import make_pages
 from web.render import CUSTOMER_POLICY, TEAM_POLICY, BodyLimit, StrictHeaders, page
 from web.security import PrivateFace
 
@@ -122,7 +123,7 @@ def _private(faces: Faces) -> ASGIApp:
         docs_url=None,  # its pages load scripts from elsewhere; ours is below
         redoc_url=None,
         exception_handlers=_UNAVAILABLE,
-        routes=[*_probes(faces)],
+        routes=[*_probes(faces), *make_pages(app)],
     )
     api.include_router(make_api(app, faces.intake))
     api.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -147,10 +148,6 @@ def _private(faces: Faces) -> ASGIApp:
     def docs() -> Response:
         described = api.openapi()
         return page("docs", api=described, operations=_operations(described))
-
-    @api.get("/", include_in_schema=False)
-    def first_page() -> Response:
-        return RedirectResponse("/docs", 303)
 
     async def with_key(scope: Scope, receive: Receive, send: Send) -> None:
         refusal = None

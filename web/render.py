@@ -1,6 +1,6 @@
 """Pages from Jinja templates, and the headers that every answer of ours carries."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -25,13 +25,20 @@ TEAM_POLICY: Final = (
 @cache
 def templates() -> Environment:
     """The templates below `templates/pages/`. HTML is escaped; a name that is missing is an error, not a gap."""
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(ROOT / "templates" / "pages"),
         autoescape=lambda name: name is None or name.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["pairs"] = _pairs
+    return environment
+
+
+def _pairs(words: Iterable[str]) -> list[tuple[str, str]]:
+    """Options of a <select> whose value is what people read."""
+    return [(word, word) for word in words]
 
 
 def page(name: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any) -> HTMLResponse:

@@ -1,0 +1,37 @@
+"""The pages for the team, on the private face: read on the server, whole without JavaScript."""
+
+from starlette.routing import Route
+
+from db.app import App
+from web.pages import customers, flows, halting, needs_you, outbox, webhooks
+from web.pages.look import acting, showing
+
+
+def make_pages(app: App) -> list[Route]:
+    """Every page, and every button on them."""
+    shown = {
+        "/": needs_you.needs_you,
+        "/webhooks": webhooks.webhooks,
+        "/webhooks/{id}": webhooks.webhook,
+        "/events": webhooks.events,
+        "/outbox": outbox.outbox,
+        "/outbox/{id}": outbox.letter,
+        "/outbox/{id}/html": outbox.letter_html,
+        "/customers": customers.customers,
+        "/customers/{id}": customers.customer,
+        "/flows": flows.flows,
+        "/flows/{name}": flows.flow,
+        "/runs": flows.runs,
+        "/halt": halting.ask_halt,
+        "/resume": halting.ask_resume,
+    }
+    acted = {
+        "/halt": halting.halt,
+        "/resume": halting.resume,
+        "/webhooks/retry": webhooks.retry,
+        "/runs/retry": flows.retry,
+    }
+    return [
+        *(Route(path, acting(app, act), methods=["POST"]) for path, act in acted.items()),
+        *(Route(path, showing(app, make), methods=["GET"]) for path, make in shown.items()),
+    ]
