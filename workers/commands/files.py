@@ -60,9 +60,9 @@ def check(folder: Folder = None, as_json: AsJson = False) -> None:
     elif problems:
         say_lines(problems)
         places = len({problem.file for problem in problems})
-        complain(f"{count(len(problems), 'problem')} in {count(places, 'file')} of {folder}.")
+        complain(f"{count(len(problems), 'problem')} in {count(places, 'file')} of {_named(folder)}.")
     else:
-        say(f"{count(len(files), 'file')} in {folder}: nothing wrong.")
+        say(f"{count(len(files), 'file')} in {_named(folder)}: nothing wrong.")
         say_next(("afterglow apply", "put them into force"))
     if problems:
         raise typer.Exit(1)
@@ -111,10 +111,14 @@ def say_applied(applied: "Applied") -> None:
     from workers.commands.opening import me
 
     if not applied.is_news:
-        say(f"The files of {applied.folder} are in force already; nothing changed.")
+        say(f"The files of {_named(applied.folder)} are in force already; nothing changed.")
         return
-    say(f"In force since now, by {me()}: {count(applied.documents, 'file')} of {applied.folder}.")
+    say(f"In force since now, by {me()}: {count(applied.documents, 'file')} of {_named(applied.folder)}.")
     if len(applied.added) == applied.documents:
         return
     for sign, names in (("+", applied.added), ("~", applied.changed), ("-", applied.removed)):
         say_lines(f"  {sign} {kind} {name}" for kind, name in names)
+
+
+def _named(folder: Path) -> str:
+    return "this folder" if folder == Path() else str(folder)
