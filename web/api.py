@@ -172,6 +172,8 @@ def _problem(found: Mapping[str, Any]) -> FieldProblem:
             message = "is not known" + did_you_mean(path[-1], NativeEvent.model_fields).rstrip(".?")
         case "value_error":
             message = message.removeprefix("Value error, ")
+        case "model_attributes_type" if not path:
+            message = "is not a JSON object, or its Content-Type is not application/json"
         case "json_invalid":
             message = "is not JSON"
             path = []

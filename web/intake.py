@@ -15,7 +15,7 @@ import structlog
 
 from afterglow.errors import AfterglowError
 from db.app import App
-from db.intake import Received, receive
+from db.intake import Received, receive_at_once
 
 log = structlog.get_logger()
 
@@ -139,8 +139,7 @@ class Intake:
             self._insert(rows)  # a pooled connection had died; writing twice writes once
 
     def _insert(self, rows: Sequence[Received]) -> None:
-        with self._app.writing() as connection:
-            receive(connection, rows, self._app.clock.now(connection))
+        receive_at_once(self._app.database, rows, self._app.clock.now())
 
 
 def _answer(batch: Sequence[_Waiting], refusal: AfterglowError | None) -> None:

@@ -1,11 +1,13 @@
 """Customers: the search, and one customer's story."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from markupsafe import Markup, escape
 from starlette.responses import Response
 
 from afterglow.rails import Consent, consent_refusal
@@ -58,7 +60,7 @@ def customer(look: Look) -> Response:
         lines = why.story(look.connection, look.app.catalog, secret, id_, flow)
     except why.UnknownFlowError as error:
         return look.not_found(str(error), tab="customers")
-    mails = directory.touchpoints_of(look.connection, id_)
+    telling = Telling(lines, directory.touchpoints_of(look.connection, id_), zone)
     happened = [line for line in lines if line.kind != "standing"]
     until = look.number("until")
     end = min(until, len(happened)) if until is not None else len(happened)
@@ -71,10 +73,11 @@ def customer(look: Look) -> Response:
         called=name_of_person(person),
         zone=zone,
         shop=shop,
-        days=list(days(happened[start:end], mails, zone)),
+        days=list(telling.days(happened[start:end])),
         earlier=start or None,
         later=None if end == len(happened) else min(len(happened), end + LINES),
-        standing=[entry_of(line, mails, zone) for line in lines if line.kind == "standing"],
+        standing=[telling.entry(line) for line in lines if line.kind == "standing"],
+        said=telling.said,
         flow=flow,
         flows=directory.flows_of(look.connection, id_),
         allowed=allowed(look, person),
@@ -91,7 +94,7 @@ def name_of_person(person: Person) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """Whether marketing on a topic is allowed, and why not."""
+    """Whether marketing on a topic is allowed; if not, why, in a word or two."""
 
     label: str
     refusal: str | None
@@ -101,8 +104,12 @@ def allowed(look: Look, person: Person) -> list[Word]:
     """What the customer allows, topic by topic, as the rails would judge it now."""
     rows = directory.consents_of(look.connection, person.id)
     words = [Consent(topic=row.topic, granted=row.state == "granted") for row in rows if row.channel == "email"]
-    topics = look.release.catalog.shop.model.topics
-    return [Word(label=topic.label, refusal=consent_refusal(words, name)) for name, topic in topics.items()]
+    refused = {word.topic for word in words if not word.granted}
+    found = []
+    for name, topic in look.release.catalog.shop.model.topics.items():
+        why_not = "unsubscribed" if refused & {name, "*"} else "has not agreed"
+        found.append(Word(label=topic.label, refusal=why_not if consent_refusal(words, name) else None))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +117,10 @@ class Entry:
     """One line of the story on the page; refusals of one moment are one entry."""
 
     line: Line
-    clock: str
+    sentence: Markup
+    clock: str  # empty where the entry before it was at the same minute
     tone: str
+    is_later: bool = False
     touchpoint: int | None = None
     refusals: tuple[Line, ...] = ()
 
@@ -124,27 +133,65 @@ class Day:
     entries: tuple[Entry, ...]
 
 
-def days(lines: Iterable[Line], mails: dict[tuple[int, str], int], zone: ZoneInfo) -> Iterator[Day]:
-    """The story by day, as the customer's calendar has them."""
-    for date, those in groupby(lines, key=lambda line: line.at.astimezone(zone).date()):
-        yield Day(title=f"{date:%a} {date.day} {date:%b %Y}", entries=tuple(_entries(those, mails, zone)))
+class Telling:
+    """Turns lines of a story into what the page shows.
 
+    Args:
+      mails: the customer's touchpoints by run and step.
+    """
 
-def _entries(lines: Iterable[Line], mails: dict[tuple[int, str], int], zone: ZoneInfo) -> Iterator[Entry]:
-    for kind, those in groupby(lines, key=lambda line: (line.kind == "refusal", line.at)):
-        if not kind[0]:
-            yield from (entry_of(line, mails, zone) for line in those)
-            continue
-        refused = tuple(those)
-        yield Entry(line=refused[0], clock=_clock(refused[0], zone), tone="refusal", refusals=refused)
+    def __init__(self, lines: Sequence[Line], mails: Mapping[tuple[int, str], int], zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._mails = mails
+        # A mail is linked where it is spoken of last: its fate, not its beginning.
+        self._linked = {mail: line for line in lines if (mail := self._mail_of(line)) is not None}
 
+    def days(self, lines: Iterable[Line]) -> Iterator[Day]:
+        """The story by day, as the customer's calendar has them."""
+        for date, those in groupby(lines, key=lambda line: line.at.astimezone(self._zone).date()):
+            yield Day(title=f"{date:%a} {date.day} {date:%b %Y}", entries=tuple(self._entries(those)))
 
-def entry_of(line: Line, mails: dict[tuple[int, str], int], zone: ZoneInfo) -> Entry:
-    """A line with the mail that it speaks of."""
-    run: Any = line.detail.get("run")
-    mail = line.detail.get("touchpoint") or (mails.get((run, line.step)) if run and line.step else None)
-    speaks = line.kind in ("touchpoint", "standing") or line.detail.get("verb") in _OF_MAILS
-    return Entry(line=line, clock=_clock(line, zone), tone=_tone(line), touchpoint=mail if speaks else None)
+    def _entries(self, lines: Iterable[Line]) -> Iterator[Entry]:
+        before: str | None = None
+        for (is_refusal, _), those in groupby(lines, key=lambda line: (line.kind == "refusal", line.at)):
+            for line in those:
+                entry = self.entry(line)
+                if is_refusal:
+                    entry = replace(entry, tone="refusal", refusals=(line, *those))
+                clock = entry.clock
+                yield replace(
+                    entry, clock="" if clock == before else clock, is_later=before is not None and clock != before
+                )
+                before = clock
+
+    def entry(self, line: Line) -> Entry:
+        """One line, with the mail whose fate it tells."""
+        mail = self._mail_of(line)
+        return Entry(
+            line=line,
+            sentence=self.said(line.sentence),
+            clock=f"{line.at.astimezone(self._zone):%H:%M}",
+            tone=_tone(line),
+            touchpoint=mail if mail is not None and self._linked.get(mail) is line else None,
+        )
+
+    def said(self, sentence: str) -> Markup:
+        """A sentence as HTML: code in backticks; without the zone, which the page says once."""
+        plain = re.sub(rf" {re.escape(self._zone.key)} \((?:\w{{3}} )?\d\d:\d\d UTC\)", "", sentence)
+        parts = plain.split("`")
+        if len(parts) % 2 == 0:  # a backtick without its partner
+            return escape(plain)
+        return Markup("").join(
+            Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts)
+        )
+
+    def _mail_of(self, line: Line) -> int | None:
+        named: int | None = line.detail.get("touchpoint")
+        if named is not None:
+            return named
+        run: Any = line.detail.get("run")
+        speaks = line.detail.get("verb") in _OF_MAILS
+        return self._mails.get((run, line.step)) if speaks and run and line.step else None
 
 
 _OF_MAILS = frozenset(
@@ -154,7 +201,7 @@ _RED = frozenset({"failed", "rejected", "in doubt", "in_doubt", "parked"})
 
 
 def _tone(line: Line) -> str:
-    """How loud a line is: `event`, `mail`, `red`, `stop`, `plain` or `quiet`."""
+    """How loud a line is: `event`, `mail`, `red`, `stop`, `quiet`, or nothing special."""
     said = line.detail.get("verb") or line.detail.get("state")
     match line.kind:
         case "event":
@@ -170,8 +217,4 @@ def _tone(line: Line) -> str:
         case "decision" if said in ("queued", "waits", "waits for", "finished", "chose", "split"):
             return "quiet"
         case _:
-            return "plain"
-
-
-def _clock(line: Line, zone: ZoneInfo) -> str:
-    return f"{line.at.astimezone(zone):%H:%M}"
+            return "usual"

@@ -1,0 +1,345 @@
+"""What a provider meets at `POST /hooks/{source}`."""
+
+import asyncio
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from afterglow.language.catalog import Document
+from afterglow.signatures import sign
+from db.tables import inbox
+from tests.web.conftest import BOTH, SHOPIFY_SECRET, client, faces_of, put_into_force, rows
+from web import hooks
+
+ORDER = {"id": 820982911946154508, "email": "jon@example.com", "total_price": "40.00", "currency": "EUR"}
+STANDARD_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+STRIPE_SECRET = "whsec_stripe"
+
+
+def signed(body: bytes, *, event: str = "e-1", secret: str = SHOPIFY_SECRET, **more: str) -> dict[str, str]:
+    headers = sign("shopify", secret, body, datetime.now(UTC), event)
+    return {**headers, "x-shopify-topic": "orders/paid", "content-type": "application/json", **more}
+
+
+async def post(face, body: bytes, headers: dict[str, str], source: str = "shopify") -> httpx.Response:
+    async with client(face) as http:
+        return await http.post(f"/hooks/{source}", content=body, headers=headers)
+
+
+@BOTH
+def test_a_signed_webhook_is_on_the_disk_when_it_is_answered(app, faces):
+    body = json.dumps(ORDER).encode()
+
+    answer = asyncio.run(post(faces.public, body, signed(body)))
+
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
+    (row,) = rows(app, inbox)
+    assert (row.source, row.key, row.state, row.tries) == ("shopify", "orders/paid/e-1", "received", 0)
+    assert (row.body, row.digest) == (body, hashlib.sha256(body).digest())
+    assert row.headers["x-shopify-topic"] == "orders/paid"
+
+
+def test_headers_that_open_doors_or_tell_addresses_are_not_stored(app, faces):
+    secret = {"authorization": "Basic eHg6eXk=", "cookie": "a=b", "x-api-key": "k", "x-forwarded-for": "203.0.113.9"}
+
+    asyncio.run(post(faces.public, b"{}", signed(b"{}", **secret)))
+
+    (row,) = rows(app, inbox)
+    assert row.headers.keys().isdisjoint({*secret, "host", "user-agent", "accept"})
+
+
+@BOTH
+def test_the_same_webhook_again_is_accepted_and_stored_once(app, faces):
+    async def twice():
+        return [await post(faces.public, b"{}", signed(b"{}")) for _ in range(2)]
+
+    answers = asyncio.run(twice())
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert len(rows(app, inbox)) == 1
+
+
+@BOTH
+def test_the_same_key_with_another_body_is_kept_beside_the_first(app, faces):
+    async def both():
+        for body in (b'{"id": 1}', b'{"id": 2}'):
+            assert (await post(faces.public, body, signed(body))).status_code == 202
+
+    asyncio.run(both())
+
+    assert [row.key for row in rows(app, inbox)] == ["orders/paid/e-1"] * 2
+
+
+@BOTH
+def test_many_at_once_share_commits_and_none_is_lost_or_doubled(app, faces):
+    commits = []
+    write = faces.intake._write
+    faces.intake._write = lambda batch: commits.append(len(batch)) or write(batch)
+
+    async def storm():
+        async with client(faces.public) as http:
+            bodies = [json.dumps({"id": n % 60}).encode() for n in range(120)]
+            posts = (
+                http.post("/hooks/shopify", content=body, headers=signed(body, event=str(n % 60)))
+                for n, body in enumerate(bodies)
+            )
+            return [answer.status_code for answer in await asyncio.gather(*posts)]
+
+    assert asyncio.run(storm()) == [202] * 120
+    assert sorted(row.key for row in rows(app, inbox)) == sorted(f"orders/paid/{n}" for n in range(60))
+    assert sum(commits) == 120
+    assert len(commits) < 60
+
+
+def test_nobody_has_to_wait_for_the_others_to_be_hinted(app, faces, monkeypatch):
+    hints = []
+    monkeypatch.setattr(type(app), "hint", lambda self, *kinds: hints.append(kinds))
+
+    asyncio.run(post(faces.public, b"{}", signed(b"{}")))
+    faces.intake.close()
+
+    assert hints == [("ingest",)]
+
+
+BAD_SIGNATURES = {
+    "missing": {"x-shopify-hmac-sha256": None},
+    "empty": {"x-shopify-hmac-sha256": ""},
+    "wrong": {"x-shopify-hmac-sha256": "AAAA"},
+    "of another secret": sign("shopify", "other", b"{}", datetime.now(UTC), "e"),
+    "of another body": sign("shopify", SHOPIFY_SECRET, b"{ }", datetime.now(UTC), "e"),
+    "not ASCII": {"x-shopify-hmac-sha256": "é" * 44},
+    "not base64": {"x-shopify-hmac-sha256": "%%%%"},
+    "far too long": {"x-shopify-hmac-sha256": "A" * 9000},
+}
+
+
+@pytest.mark.parametrize("case", BAD_SIGNATURES)
+def test_a_bad_signature_is_refused_and_nothing_is_stored(app, faces, case):
+    headers = {**signed(b"{}"), **BAD_SIGNATURES[case]}
+    raw = [(k.encode(), v.encode("latin-1")) for k, v in headers.items() if v is not None]
+
+    answer = asyncio.run(post(faces.public, b"{}", raw))
+
+    assert answer.status_code == 401
+    assert set(answer.json()) == {"error"}
+    assert answer.json()["error"].endswith(".")
+    assert rows(app, inbox) == []
+
+
+def test_a_signature_given_twice_is_refused(faces):
+    raw = [(k.encode(), v.encode()) for k, v in signed(b"{}").items()]
+    signature = next(pair for pair in raw if pair[0] == b"x-shopify-hmac-sha256")
+
+    assert asyncio.run(post(faces.public, b"{}", [*raw, signature])).status_code == 401
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(0, 202), (-4, 202), (4, 202), (-6, 401), (6, 401)])
+@pytest.mark.parametrize(
+    ("source", "scheme", "secret"),
+    [("stripe", "stripe", STRIPE_SECRET), ("generic", "standard_webhooks", STANDARD_SECRET)],
+)
+def test_a_signed_moment_must_be_recent(app, monkeypatch, minutes, status, source, scheme, secret):
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", STRIPE_SECRET)
+    monkeypatch.setenv("GENERIC_WEBHOOK_SECRET", STANDARD_SECRET)
+    moment = datetime.now(UTC) + timedelta(minutes=minutes)
+    body = b'{"id": "evt_1", "type": "x"}'
+
+    with faces_of(app) as faces:
+        answer = asyncio.run(post(faces.public, body, sign(scheme, secret, body, moment, "m1"), source))
+
+    assert answer.status_code == status
+
+
+def test_while_a_secret_is_changed_both_are_believed(app, monkeypatch):
+    monkeypatch.setenv("SHOPIFY_WEBHOOK_SECRET", f"new-secret {SHOPIFY_SECRET}")
+
+    async def both():
+        return [
+            (await post(faces.public, b"{}", signed(b"{}", secret=secret))).status_code
+            for secret in ("new-secret", SHOPIFY_SECRET, "neither")
+        ]
+
+    with faces_of(app) as faces:
+        assert asyncio.run(both()) == [202, 202, 401]
+
+
+def test_a_source_without_a_secret_accepts_nothing(app, monkeypatch):
+    monkeypatch.delenv("SHOPIFY_WEBHOOK_SECRET")
+
+    with faces_of(app) as faces:
+        answer = asyncio.run(post(faces.public, b"{}", signed(b"{}")))
+
+    assert answer.status_code == 403
+    assert "no secret" in answer.json()["error"]
+    assert rows(app, inbox) == []
+
+
+@pytest.mark.parametrize("name", ["nope", "", "../api", "shop.yaml", "shopify/orders", "%00", "é"])
+def test_an_unknown_source_is_404(faces, name):
+    assert asyncio.run(post(faces.public, b"{}", signed(b"{}"), name)).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
+def test_only_post_is_understood(app, faces, method):
+    async def ask():
+        async with client(faces.public) as http:
+            return await http.request(method, "/hooks/shopify", headers=signed(b""))
+
+    answer = asyncio.run(ask())
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert rows(app, inbox) == []
+
+
+def test_a_body_over_256_kb_is_413_whether_or_not_it_says_so(app, faces):
+    body = b'"' + b"x" * hooks.BODY_MAX + b'"'
+
+    async def streamed():
+        for start in range(0, len(body), 50_000):
+            yield body[start : start + 50_000]
+
+    async def ask(content):
+        async with client(faces.public) as http:
+            return (await http.post("/hooks/shopify", content=content, headers=signed(body))).status_code
+
+    assert asyncio.run(ask(body)) == 413
+    assert asyncio.run(ask(streamed())) == 413
+    assert rows(app, inbox) == []
+
+
+def test_a_body_of_exactly_256_kb_is_taken(app, faces):
+    body = b'"' + b"x" * (hooks.BODY_MAX - 2) + b'"'
+
+    assert asyncio.run(post(faces.public, body, signed(body))).status_code == 202
+
+
+BAD_BODIES = {
+    "empty": b"",
+    "not JSON": b"hello",
+    "not UTF-8": b'{"a": "\xff"}',
+    "a nesting bomb": b"[" * 100_000,
+    "a lone surrogate": b'{"a": "\\ud800"}',
+    "no object": b"42",
+    "a NUL": b'{"id": "\\u0000"}',
+    "a huge number": b"9" * 5000,
+}
+
+
+@BOTH
+@pytest.mark.parametrize("case", BAD_BODIES)
+def test_a_body_that_means_nothing_is_accepted_as_it_is_and_parked_later(app, faces, case):
+    body = BAD_BODIES[case]
+
+    assert asyncio.run(post(faces.public, body, signed(body))).status_code == 202
+
+    assert [row.body for row in rows(app, inbox)] == [body]
+
+
+def test_a_body_that_cannot_be_read_goes_by_its_digest(app, faces):
+    asyncio.run(post(faces.public, b"hello", signed(b"hello")))
+
+    (row,) = rows(app, inbox)
+    assert row.key == "sha256:" + hashlib.sha256(b"hello").hexdigest()
+
+
+@BOTH
+def test_a_key_that_no_column_takes_costs_neither_the_webhook_nor_its_neighbours(app, faces):
+    strange = signed(b"{}", event="e\0x")
+
+    async def together():
+        async with client(faces.public) as http:
+            posts = [
+                http.post("/hooks/shopify", content=b"{}", headers=headers)
+                for headers in (signed(b"{}", event="a"), strange, signed(b"{}", event="b"))
+            ]
+            return [answer.status_code for answer in await asyncio.gather(*posts)]
+
+    assert asyncio.run(together()) == [202, 202, 202]
+    assert len(rows(app, inbox)) == 3
+
+
+LISTED = """
+source: listed
+auth: none
+each: body.events
+key: item.id
+events:
+  - event: order.paid
+    customer: {id: item.customer}
+"""
+
+
+@pytest.fixture
+def listed(app):
+    put_into_force(app, Document(kind="source", name="listed", body=LISTED))
+
+
+def test_each_element_is_a_row_of_its_own(app, listed, faces):
+    body = b'{"events": [{"id": 1}, {"id": "b"}, {"other": true}]}'
+
+    answer = asyncio.run(post(faces.public, body, {}, "listed"))
+
+    assert answer.json() == {"accepted": 3}
+    keys = [row.key for row in rows(app, inbox)]
+    assert keys[:2] == ["1", "b"]
+    assert keys[2].startswith("sha256:")
+
+
+def test_a_source_may_say_in_so_many_words_that_it_is_not_signed(app, listed, faces):
+    assert asyncio.run(post(faces.public, b'{"events": []}', {}, "listed")).json() == {"accepted": 0}
+
+
+def test_a_source_put_into_force_is_known_without_a_restart(app, faces, monkeypatch):
+    async def before_and_after():
+        first = await post(faces.public, b'{"events": []}', {}, "listed")
+        put_into_force(app, Document(kind="source", name="listed", body=LISTED))
+        faces.hooks._sources._looked_at -= 2  # two seconds later
+        return [first.status_code, (await post(faces.public, b'{"events": []}', {}, "listed")).status_code]
+
+    assert asyncio.run(before_and_after()) == [404, 202]
+
+
+def test_a_body_that_does_not_come_is_given_up(faces):
+    faces.hooks._patience = hooks.Patience(0.05)
+    sent = []
+
+    async def never():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/hooks/shopify", "method": "POST", "headers": []}
+    asyncio.run(faces.public(scope, never, send))
+
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_a_request_that_is_cancelled_from_outside_is_not_taken_for_a_slow_one():
+    async def waiting():
+        with hooks.Patience(60):
+            await asyncio.Event().wait()
+
+    async def cancelled():
+        task = asyncio.create_task(waiting())
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+
+
+def test_endings_are_counted_under_names_that_no_stranger_can_make_up(faces):
+    async def several():
+        await post(faces.public, b"{}", signed(b"{}"))
+        await post(faces.public, b"{}", {})
+        await post(faces.public, b"{}", {}, "made-up")
+
+    asyncio.run(several())
+
+    assert faces.hooks.counts == {("shopify", 202): 1, ("shopify", 401): 1, (hooks.UNKNOWN, 404): 1}
