@@ -49,11 +49,13 @@ class Release:
 def apply(connection: Connection, new: Sequence[Document], *, now: datetime, by: str | None = None) -> bool:
     """Put documents into force in one transaction. False where exactly these are in force already."""
     digest = hashlib.sha256("\n".join(f"{d.kind} {d.name} {d.digest}" for d in new).encode()).hexdigest()
-    in_force = connection.execute(sa.select(releases.c.digest).order_by(releases.c.id.desc()).limit(1)).scalar()
-    if in_force == digest:
+    in_force = sa.select(releases.c.digest).order_by(releases.c.id.desc()).limit(1)
+    if connection.execute(in_force).scalar() == digest:
         return False
     if connection.dialect.name == "postgresql":  # two that apply at once follow each other
         connection.exec_driver_sql("LOCK TABLE releases IN SHARE ROW EXCLUSIVE MODE")
+        if connection.execute(in_force).scalar() == digest:
+            return False
     ids = bulk.next_ids(connection, documents, len(new))
     bulk.insert(
         connection,

@@ -177,7 +177,8 @@ def driving(
       email: another channel than the outbox.
     """
     clock = JumpingClock(start)
-    app = open_app(load_settings(database_url=database_url, secret=SECRET.replace(" ", "-"), **settings), clock=clock)
+    chosen = load_settings(database_url=database_url, secret=SECRET.replace(" ", "-"), **settings)
+    app = open_app(chosen, clock=clock, durable=False)
     try:
         actors = make_actors(app) if email is None else Actors(app=app, email=email)
         actors.register()

@@ -1,0 +1,115 @@
+"""PostgreSQL's plans: a claim costs what it claims, however many rows wait beside."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from db import enrollments, touchpoints
+from db.engine import Database
+from workers.scheduler import _DUE
+
+CUSTOMERS, WAITING, DUE, PAUSED = 2_000, 20_000, 300, 50_000
+
+FILL = f"""
+SET session_replication_role = replica;
+INSERT INTO customers (id, orders, spent, since)
+  SELECT n, 0, 0, now() FROM generate_series(1, {CUSTOMERS}) n;
+INSERT INTO enrollments (id, customer_id, flow_id, event_id, entered_at, due_at, state, lane, tries, step)
+  SELECT n, 1 + mod(n, {CUSTOMERS}), 1, 1, now(),
+         CASE WHEN n <= {DUE} THEN timestamptz '2026-01-01' ELSE timestamptz '2027-01-01' + n * interval '1 minute' END,
+         'waiting', mod(n, 2), 0, 'first'
+  FROM generate_series(1, {WAITING}) n;
+INSERT INTO enrollments (id, customer_id, flow_id, event_id, entered_at, due_at, state, lane, tries, step)
+  SELECT {WAITING} + n, 1 + mod(n, {CUSTOMERS}), 1, 1, now(), timestamptz '2025-01-01', 'paused', mod(n, 2), 0, 'first'
+  FROM generate_series(1, {PAUSED}) n;
+INSERT INTO touchpoints (id, customer_id, enrollment_id, step, flow, channel, template, kind, state, lane,
+                         attempts, tries, epoch, due_at, queued_at)
+  SELECT n, 1 + mod(n, {CUSTOMERS}), n, 'first', 'f', 'email', 'email/note', 'marketing',
+         CASE WHEN n <= {WAITING} THEN 'queued' ELSE 'sent' END, mod(n, 2), 0, 0, 0,
+         CASE WHEN n <= {DUE} THEN timestamptz '2026-01-01' ELSE timestamptz '2027-01-01' + n * interval '1 minute' END,
+         now()
+  FROM generate_series(1, {WAITING} + {PAUSED}) n;
+"""
+
+
+@pytest.fixture(scope="module")
+def full(postgres_server: Any, _postgres_template: str) -> Iterator[Database]:
+    """A database in which many wait, few are due and many more are of no interest; analysed."""
+    name = "afterglow_test_plans"
+    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {_postgres_template}")
+    database = Database(postgres_server.database_url(name))
+    with database.writing() as connection:
+        for statement in FILL.strip().rstrip(";").split(";"):
+            connection.exec_driver_sql(statement)
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE")
+    yield database
+    database.close()
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def plan(database: Database, query: sa.Select[Any], given: dict[str, str]) -> list[dict[str, Any]]:
+    """Every node of the generic plan: the one that a prepared statement runs by."""
+    compiled = query.compile(database.engine, compile_kwargs={"render_postcompile": True})
+    kinds = {"now": "timestamptz", "limit": "int", "channel": "text"}
+    names = list(given)
+    text = str(compiled)
+    for number, name in enumerate(names, 1):
+        text = text.replace(f"%({name})s::VARCHAR", f"${number}").replace(f"%({name})s::INTEGER", f"${number}")
+        text = text.replace(f"%({name})s::TIMESTAMP WITH TIME ZONE", f"${number}").replace(f"%({name})s", f"${number}")
+    assert "%(" not in text, text
+    with database.writing() as connection:
+        arguments = ", ".join(kinds[name] for name in names)
+        connection.exec_driver_sql(f"PREPARE tried ({arguments}) AS {text}")
+        values = ", ".join(f"'{given[name]}'" for name in names)
+        found = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) EXECUTE tried ({values})").scalar_one()
+        connection.exec_driver_sql("DEALLOCATE tried")
+    top = (found if isinstance(found, list) else json.loads(found))[0]["Plan"]
+    nodes, ahead = [], [top]
+    while ahead:
+        node = ahead.pop()
+        nodes.append(node)
+        ahead += node.get("Plans", [])
+    return nodes
+
+
+CLAIMS = {
+    "enrollments, fast lane": (enrollments.CLAIM_FAST, "ix_enrollments_due", {}),
+    "enrollments, slow lane": (enrollments.CLAIM_SLOW, "ix_enrollments_due", {}),
+    "touchpoints, fast lane": (touchpoints.CLAIM_FAST, "ix_touchpoints_due", {"channel": "email"}),
+    "touchpoints, slow lane": (touchpoints.CLAIM_SLOW, "ix_touchpoints_due", {"channel": "email"}),
+}
+
+
+@pytest.mark.parametrize("what", CLAIMS)
+def test_a_claim_walks_its_index_in_order_and_sorts_nothing(full, what):
+    query, index, given = CLAIMS[what]
+
+    nodes = plan(full, query, {"now": "2026-06-01", "limit": "500", **given})
+
+    kinds = [node["Node Type"] for node in nodes]
+    assert not [kind for kind in kinds if "Sort" in kind or kind == "Seq Scan"], kinds
+    [scan] = [node for node in nodes if node.get("Index Name") == index]
+    assert scan["Node Type"] == "Index Scan"
+    assert "due_at" in scan["Index Cond"], "how many are due decides what it costs, not how many wait"
+    assert "lane" in scan["Index Cond"]
+
+
+def test_a_paused_flow_leaves_the_index_so_that_its_rows_do_not_matter(full):
+    entries = sa.text("SELECT reltuples FROM pg_class WHERE relname = :name")  # an estimate, from a sample
+    with full.reading() as connection:
+        for index in ("ix_enrollments_due", "ix_touchpoints_due"):
+            assert connection.execute(entries, {"name": index}).scalar_one() == pytest.approx(WAITING, rel=0.1)
+
+
+def test_looking_for_due_work_walks_no_table(full):
+    nodes = plan(full, _DUE, {"now": "2026-06-01"})
+
+    scanned = {node["Node Type"]: node.get("Index Name") for node in nodes if "Relation Name" in node}
+    assert "Seq Scan" not in {node["Node Type"] for node in nodes if node.get("Relation Name") != "inbox"}, scanned
+    conditions = [node["Index Cond"] for node in nodes if node.get("Index Name") in ("ix_enrollments_due", "ix_touchpoints_due")]  # fmt: skip  # noqa: E501
+    assert len(conditions) == 4
+    assert all("due_at" in condition for condition in conditions)
