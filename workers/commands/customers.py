@@ -1,9 +1,13 @@
 """About one customer: `why`, `forget`, `export`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from afterglow.telling import Line
 
 Customer = Annotated[str, typer.Argument(help="An address, our number, or the id that a source uses.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for scripts.")]
@@ -23,11 +27,10 @@ def why(
 ) -> None:
     """Say every decision about a customer, and why."""
     from dataclasses import asdict
-    from itertools import groupby
 
     from db.catalog import CatalogCache
     from db.why import heading, story
-    from workers.commands.console import say, say_json, say_next
+    from workers.commands.console import say_json, say_next
     from workers.commands.opening import opened
 
     with opened() as desk, desk.database.reading() as connection:
@@ -37,6 +40,19 @@ def why(
     if as_json:
         say_json({"customer": found, "lines": [asdict(line) for line in lines]})
         return
+    say_story(who, lines)
+    say_next(
+        (f"afterglow why {customer} --flow NAME", "of one flow only"),
+        (f"afterglow export {customer}", "all that is kept about this customer"),
+    )
+
+
+def say_story(who: str, lines: Sequence["Line"]) -> None:
+    """A customer's story, as `db.why.story` tells it, under the moments at which things happened."""
+    from itertools import groupby
+
+    from workers.commands.console import say
+
     say(who, style="bold")
     for is_standing, part in groupby(lines, key=lambda line: line.kind == "standing"):
         if is_standing:
@@ -48,10 +64,6 @@ def why(
             for line in those:
                 where = " ".join(name for name in (line.flow, line.step) if name)
                 say(f"{where}: {line.sentence}" if where else line.sentence, indent=2)
-    say_next(
-        (f"afterglow why {customer} --flow NAME", "of one flow only"),
-        (f"afterglow export {customer}", "all that is kept about this customer"),
-    )
 
 
 def forget(

@@ -49,18 +49,23 @@ _PLACES: Final = (
 )
 _KINDS: Final = (("visitor", 22), ("buyer", 58), ("subscriber", 12), ("guest", 8))
 
-_FIRST_NAMES: Final = (
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_FIRST_NAMES: Final = _names(
     "Ada Aiko Alba Amir Anouk Arun Bea Bruno Carla Cem Chidi Clara Dario Dina Edith Elif Emil Enzo Esra Eva Farid "
     "Fleur Gil Greta Hana Hugo Ida Ines Iris Ivan Jana Jules Kai Karim Lea Leon Lina Luca Maja Malik Marta Mei Milo "
     "Nadia Nils Nina Noah Olga Omar Oscar Paul Petra Rafael Rita Rosa Sana Silas Sofia Tariq Tess Tom Uma Vera "
     "Viktor Wanda Yara Yusuf Zoe"
-).split()
-_LAST_NAMES: Final = (
+)
+_LAST_NAMES: Final = _names(
     "Abel Alves Arendt Banerjee Bauer Berg Blanc Brandt Castro Cohen Costa Dahl Diallo Duarte Ebert Engel Faure "
     "Fischer Garnier Girard Haas Hansen Ito Jansen Keller Khan Kowalski Lambert Lang Lopes Martin Mendes Meyer Moreau "
     "Nakamura Neri Novak Okafor Olsen Petit Pinto Quinn Renard Rossi Santos Sato Schmidt Silva Singh Tanaka Thomas "
     "Urban Vidal Weber Winter Yilmaz Zhang"
-).split()
+)
 
 
 def _known(number: int, first: str, last: str, kind: Kind, place: tuple[str, str, str, str]) -> Person:

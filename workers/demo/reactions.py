@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from workers.demo.people import Person
 
 #: Nobody reacts sooner. It is longer than a slice of time, so that every reaction finds the clock before it.
-SOONEST: Final = timedelta(minutes=40)
+SOONEST: Final = timedelta(minutes=70)
 
 _RATE = re.compile(r"https?://\S+/rate/[^\s/]+/[^\s?]+\?score=([1-5])")
 _REFER = re.compile(r"https?://\S+/r/[A-Za-z0-9-]+")

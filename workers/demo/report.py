@@ -112,9 +112,11 @@ def _flows(connection: Connection) -> tuple[Flow, ...]:
 def _reasons(connection: Connection) -> Counter[str]:
     t = touchpoints.c
     rows = connection.execute(
-        sa.select(t.reason, sa.func.count()).where(t.state != "sent", t.reason.is_not(None)).group_by(t.reason)
+        sa.select(t.reason, sa.func.count().label("n"))
+        .where(t.state != "sent", t.reason.is_not(None))
+        .group_by(t.reason)
     )
-    return Counter({reason: number for reason, number in rows})
+    return Counter({row.reason: row.n for row in rows})
 
 
 def _inbox(connection: Connection) -> tuple[tuple[str, int], ...]:
