@@ -209,7 +209,8 @@ def wake(connection: Connection, waiting: Mapping[int, datetime], sending: Mappi
 
 def free_awaiting(connection: Connection, now_known: Sequence[str]) -> int:
     """Let inbox rows be mapped again that waited for these identities. How many."""
-    if not now_known:
+    any_waits = sa.select(sa.exists().where(inbox.c.state == "awaiting"))
+    if not now_known or not connection.execute(any_waits).scalar():
         return 0
     waiting = (inbox.c.state == "awaiting") & bulk.among(inbox.c.awaits, now_known)
     return connection.execute(inbox.update().where(waiting).values(state="received", awaits=None)).rowcount

@@ -113,7 +113,7 @@ def forget(connection: Connection, customer_id: int, now: datetime, secret: byte
         profiles=_delete(connection, profiles, customer_id),
         identities=_delete(connection, identities, customer_id),
         consents=_delete(connection, consents, customer_id),
-        letters=_delete(connection, contexts, customer_id),
+        letters=_delete_letters(connection, customer_id),
         referral_codes=_delete(connection, referral_codes, customer_id),
         companies=_leave_company(connection, person, now),
         events_emptied=_empty_events(connection, customer_id, needles),
@@ -207,6 +207,12 @@ def _stop(connection: Connection, customer_id: int, now: datetime) -> dict[str, 
 
 def _delete(connection: Connection, table: sa.Table, customer_id: int) -> int:
     return connection.execute(table.delete().where(table.c.customer_id == customer_id)).rowcount
+
+
+def _delete_letters(connection: Connection, customer_id: int) -> int:
+    """Delete what the customer's mails were rendered with, found by the touchpoints."""
+    mine = sa.select(touchpoints.c.id).where(touchpoints.c.customer_id == customer_id)
+    return connection.execute(contexts.delete().where(contexts.c.touchpoint_id.in_(mine))).rowcount
 
 
 def _leave_company(connection: Connection, person: Person, now: datetime) -> int:

@@ -26,8 +26,8 @@ from db.broker import KINDS, EmbeddedBroker
 from db.tables import touchpoints
 from web.serve import WebServer
 from workers.actors import Actors, make_actors
-from workers.deliver import resolve
 from workers.scheduler import Scheduler, due_kinds
+from workers.settle import resolve
 
 log = structlog.get_logger()
 

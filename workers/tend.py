@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from db import bulk, claims, control
 from db.app import App
 from db.tables import identities, inbox
-from workers.deliver import resolve
+from workers.settle import resolve
 
 log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from db import bulk, claims, control, identity
 from db.tables import contexts, customers, enrollments, profiles, referral_codes, suppressions, touchpoints
 from tests.driver import Driver
 from tests.small_shop import flow, put_into_force, small
-from workers import deliver
+from workers import deliver, settle
 from workers.channels import Fate, InDoubt, NotBegun, Outgoing, Rejected, Sent
 
 NIGHT = datetime(2026, 3, 2, 22, 0, tzinfo=UTC)  # eleven in the evening in Paris
@@ -460,8 +460,8 @@ def test_refused_for_now_is_tried_again_later_as_the_same_mail(sqlite_url, kind)
 def test_refused_for_now_again_and_again_is_given_up(sqlite_url):
     row, relay = lived(sqlite_url, "service", [Rejected("busy", permanent=False)] * 99, days=9)
 
-    assert row == ["rejected", deliver.ATTEMPTS_MAX, None, "busy"]
-    assert len(relay.taken) == deliver.ATTEMPTS_MAX
+    assert row == ["rejected", settle.ATTEMPTS_MAX, None, "busy"]
+    assert len(relay.taken) == settle.ATTEMPTS_MAX
 
 
 @KINDS
@@ -486,8 +486,8 @@ def test_marketing_in_doubt_is_never_repeated_and_service_mail_is_until_it_is_su
 def test_service_mail_that_stays_in_doubt_is_given_up(sqlite_url):
     row, relay = lived(sqlite_url, "service", [InDoubt("it fell silent")] * 99)
 
-    assert row[:2] == ["in_doubt", deliver.IN_DOUBT_MAX]
-    assert len(relay.taken) == deliver.IN_DOUBT_MAX
+    assert row[:2] == ["in_doubt", settle.IN_DOUBT_MAX]
+    assert len(relay.taken) == settle.IN_DOUBT_MAX
 
 
 def test_a_bounced_customer_gets_no_further_mail(database_url):

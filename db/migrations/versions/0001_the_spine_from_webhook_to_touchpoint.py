@@ -376,18 +376,12 @@ def upgrade() -> None:
         sa.Column("touchpoint_id", ID, nullable=False),
         sa.Column("customer_id", ID, nullable=False),
         sa.Column("facts", JSON, nullable=False),
-        sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_contexts_customer_id")),
         sa.ForeignKeyConstraint(["touchpoint_id"], ["touchpoints.id"], name=op.f("fk_contexts_touchpoint_id")),
         sa.PrimaryKeyConstraint("touchpoint_id", name=op.f("pk_contexts")),
     )
-    with op.batch_alter_table("contexts", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_contexts_customer_id"), ["customer_id"], unique=False)
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("contexts", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_contexts_customer_id"))
-
     op.drop_table("contexts")
     with op.batch_alter_table("touchpoints", schema=None) as batch_op:
         batch_op.drop_index(
