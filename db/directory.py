@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from db import identity
-from db.tables import consents, customers, identities, profiles, touchpoints
+from db.tables import consents, customers, documents, enrollments, identities, profiles, touchpoints
 
 PAGE: Final = 50
 #: Customers that one look walks past for a name or a stage, which no index serves.
@@ -111,3 +111,10 @@ def touchpoints_of(connection: Connection, customer_id: int) -> dict[tuple[int, 
     t = touchpoints.c
     query = sa.select(t.enrollment_id, t.step, t.id).where(t.customer_id == customer_id)
     return {(row.enrollment_id, row.step): row.id for row in connection.execute(query)}
+
+
+def flows_of(connection: Connection, customer_id: int) -> list[str]:
+    """The flows that a customer ever was in, by name."""
+    e, d = enrollments.c, documents.c
+    query = sa.select(d.name).distinct().join(enrollments, e.flow_id == d.id).where(e.customer_id == customer_id)
+    return list(connection.execute(query.order_by(d.name)).scalars())

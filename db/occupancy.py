@@ -12,7 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db.overview import SET_ASIDE, UNSETTLED, state_is
+from db.overview import SET_ASIDE, UNSETTLED, Figure, counted, state_is
 from db.tables import documents, enrollments, profiles, touchpoints
 
 #: Rows that one figure looks at, at most.
@@ -88,6 +88,33 @@ def occupancy(connection: Connection) -> Occupancy:
         mails=mails,
         of_runs=COUNTED_MAX if capped else None,
         of_mails=COUNTED_MAX if sum(mails.values()) == COUNTED_MAX else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marketing:
+    """Marketing messages that have not left, and those that have lately; figures stop at a bound."""
+
+    queued: Figure
+    held: Figure
+    sent: Figure  # in the last stretch of messages
+
+
+def marketing(connection: Connection, flow: str | None) -> Marketing:
+    """What a halt would hold, or a resume let go, of one flow or of all."""
+    t = touchpoints.c
+    newest = sa.select(t.id, t.flow, t.kind, t.state).order_by(t.id.desc()).limit(COUNTED_MAX).subquery()
+    waits = {
+        "queued": sa.select(t.id).where(state_is(touchpoints, "queued"), t.kind == "marketing"),
+        "held": sa.select(t.id).where(state_is(touchpoints, "held", UNSETTLED), t.kind == "marketing"),
+        "sent": sa.select(newest.c.id).where(newest.c.kind == "marketing", newest.c.state == "sent"),
+    }
+    of_flow = {"queued": t.flow == flow, "held": t.flow == flow, "sent": newest.c.flow == flow}
+    return Marketing(
+        **{
+            name: counted(connection, query if flow is None else query.where(of_flow[name]))
+            for name, query in waits.items()
+        }
     )
 
 

@@ -165,6 +165,13 @@ def _parked_runs(connection: Connection) -> Pile:
     )
 
 
+def parked_run_ids(connection: Connection, limit: int) -> list[int]:
+    """The newest parked runs."""
+    e = enrollments.c
+    query = sa.select(e.id).where(state_is(enrollments, "parked", SET_ASIDE)).order_by(e.id.desc()).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
 def _trouble(connection: Connection, state: str, now: datetime) -> Pile:
     t, p = touchpoints.c, profiles.c
     found = (

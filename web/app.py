@@ -138,6 +138,9 @@ def _private(faces: Faces) -> ASGIApp:
 
     @api.exception_handler(HTTPException)
     async def refuse_plainly(request: Request, error: HTTPException) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            sentence = "There is no page here." if error.status_code == 404 else f"{error.detail}."
+            return page("team/not_found", status=error.status_code, sentence=sentence)
         return JSONResponse({"error": str(error.detail), "problems": []}, error.status_code, error.headers)
 
     @api.get("/metrics", include_in_schema=False)

@@ -154,10 +154,11 @@ class Telling:
     def _entries(self, lines: Iterable[Line]) -> Iterator[Entry]:
         before: str | None = None
         for (is_refusal, _), those in groupby(lines, key=lambda line: (line.kind == "refusal", line.at)):
-            for line in those:
+            told = tuple(those)
+            for line in told[:1] if is_refusal else told:
                 entry = self.entry(line)
                 if is_refusal:
-                    entry = replace(entry, tone="refusal", refusals=(line, *those))
+                    entry = replace(entry, tone="refusal", refusals=told)
                 clock = entry.clock
                 yield replace(
                     entry, clock="" if clock == before else clock, is_later=before is not None and clock != before

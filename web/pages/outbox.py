@@ -35,9 +35,7 @@ def outbox(look: Look) -> Response:
     )
     unknown = person is not None and customer_id is None
     found = (
-        mails.Found(items=())
-        if unknown
-        else mails.mails(look.connection, look.app.catalog, look.app.settings, wanted)
+        mails.Found(items=()) if unknown else mails.mails(look.connection, look.app.catalog, look.app.settings, wanted)
     )
     flow = look.release.catalog.flows.get(wanted.flow or "")
     filters = ("flow", "step", "kind", "state", "customer", "subject")
@@ -53,6 +51,7 @@ def outbox(look: Look) -> Response:
         steps=sorted(_mail_steps(flow) | ({wanted.step} if wanted.step else set())) if wanted.flow else [],
         kinds=KINDS,
         states=STATES,
+        leaves=bool(look.app.settings.smtp_url.get_secret_value()),
     )
 
 
