@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from afterglow.language.flow import Flow, read_flow
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
@@ -141,8 +141,16 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
     return tuple(sorted(documents, key=lambda document: (KINDS.index(document.kind), document.name)))
 
 
+@lru_cache(maxsize=512)
+def _read_mail(body: str) -> Mail:
+    return load_mail(json.loads(body))
+
+
 def read_documents(documents: Mapping[tuple[str, str], str]) -> Catalog:
-    """The catalog of stored documents: body by (kind, name)."""
+    """The catalog of stored documents: body by (kind, name).
+
+    Reading is pure, so what was read before is not read again: a new release costs what it changes.
+    """
 
     def named(wanted: str) -> dict[str, str]:
         return {name: body for (kind, name), body in documents.items() if kind == wanted}
@@ -153,5 +161,5 @@ def read_documents(documents: Mapping[tuple[str, str], str]) -> Catalog:
         stages=read_stages(documents["stages", "stages"], "flows/stages.yaml"),
         sources={name: read_source(body, f"flows/sources/{name}.yaml") for name, body in named("source").items()},
         flows={name: read_flow(body, f"flows/{name}.yaml") for name, body in named("flow").items()},
-        mails={name: with_shop(load_mail(json.loads(body)), shop.facts) for name, body in named("template").items()},
+        mails={name: with_shop(_read_mail(body), shop.facts) for name, body in named("template").items()},
     )

@@ -7,6 +7,7 @@ Positions of customers hang on step ids, so ids are unique in a flow and do not 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -292,6 +293,7 @@ def next_steps(step: Step) -> tuple[str | None, ...]:
             return ()
 
 
+@lru_cache(maxsize=512)
 def read_flow(text: str, file: str) -> Flow:
     """Compile a flow file.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -158,6 +159,7 @@ def minor_digits(currency: str) -> int:
     return 0 if currency in _ZERO_DECIMALS else 3 if currency in _THREE_DECIMALS else 2
 
 
+@lru_cache(maxsize=8)
 def read_shop(text: str, file: str) -> Shop:
     """Compile shop.yaml.
 
@@ -217,6 +219,7 @@ class StagesModel(_Model):
     stages: list[StageModel] = Field(min_length=1)
 
 
+@lru_cache(maxsize=8)
 def read_stages(text: str, file: str) -> tuple[StageModel, ...]:
     """The stages in order.
 

@@ -12,7 +12,7 @@ The models are the compiled form: every expression is parsed, and its place know
 """
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
@@ -252,6 +252,7 @@ class Source(_Model):
         return frozenset(rule.stage for rule in self.events if isinstance(rule.stage, str))
 
 
+@lru_cache(maxsize=64)
 def read_source(text: str, file: str) -> Source:
     """Compile a source file.
 
