@@ -153,8 +153,8 @@ def is_our_own(headers: Headers) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == headers.get("host", "") != ""
+    host = headers.get("host", "")
+    return host != "" and headers.get("origin") in (f"http://{host}", f"https://{host}")
 
 
 def holds_key(headers: Headers, settings: Settings) -> bool:
@@ -175,9 +175,8 @@ def _same(shown: str, wanted: str) -> bool:
 
 def _asks_this_machine(scope: Scope, headers: Headers) -> bool:
     client = scope.get("client")
-    host = urlsplit(f"//{headers.get('host', '')}")
     try:
-        name = host.hostname or ""
+        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
     except ValueError:
         return False
     return client is not None and is_loopback(client[0]) and is_loopback(name)

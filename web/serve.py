@@ -49,27 +49,38 @@ class WebServer:
         """
         check_private_bind(app.settings)
         self._faces = Faces(app)
-        self._sockets = [
-            _listen(setting, bind, shared=shared)
+        self._sockets: list[socket.socket] = []
+        try:
             for setting, bind in (
                 ("AFTERGLOW_PUBLIC_BIND", app.settings.public_bind),
                 ("AFTERGLOW_PRIVATE_BIND", app.settings.private_bind),
-            )
-        ]
+            ):
+                self._sockets.append(_listen(setting, bind, shared=shared))
+        except AfterglowError:
+            self.close()
+            raise
         self._servers = [_Server(_config(face)) for face in (self._faces.public, self._faces.private)]
         #: Where it is reached from this machine, the real ports in place of 0.
         self.public_url, self.private_url = (_url(each) for each in self._sockets)
 
     def run(self, ready: threading.Event | None = None) -> None:
         """Serve until `stop`, in the main thread also until SIGINT or SIGTERM. Requests under way are answered."""
-        with asyncio.Runner(loop_factory=self._servers[0].config.get_loop_factory()) as runner:
-            runner.run(self._serve(ready))
-        self._faces.close()
+        try:
+            with asyncio.Runner(loop_factory=self._servers[0].config.get_loop_factory()) as runner:
+                runner.run(self._serve(ready))
+        finally:
+            self.close()
 
     def stop(self) -> None:
         """Ask it to end; from any thread."""
         for server in self._servers:
             server.should_exit = True
+
+    def close(self) -> None:
+        """Commit what still waits and let go of the addresses; `run` does so at its end."""
+        self._faces.close()
+        for listener in self._sockets:
+            listener.close()
 
     async def _serve(self, ready: threading.Event | None) -> None:
         loop = asyncio.get_running_loop()
@@ -129,6 +140,7 @@ def _config(face: object) -> uvicorn.Config:
 
 def _listen(setting: str, bind: str, *, shared: bool) -> socket.socket:
     host, port = parse_bind(bind)
+    listener: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -141,6 +153,8 @@ def _listen(setting: str, bind: str, *, shared: bool) -> socket.socket:
         listener.listen(2048)
         listener.setblocking(False)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         reason = error.strerror or str(error)
         raise AddressTakenError(
             f"Nothing can listen on {bind} ({reason}); free it, or set {setting} to another address."

@@ -1,6 +1,7 @@
 """The way into the inbox when things go wrong."""
 
 import asyncio
+import gc
 
 import pytest
 import sqlalchemy as sa
@@ -107,8 +108,9 @@ def test_what_waits_is_written_before_the_process_ends(app):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pooled connections that died
 def test_postgresql_may_stop_and_start_again_under_a_running_process(opened, monkeypatch):
-    with postgres(own=True, fsync=False) as server:
+    with postgres(own=True, fsync=True) as server:
         migrate(server.url)
         app = opened(database_url=server.url)
 
@@ -129,3 +131,5 @@ def test_postgresql_may_stop_and_start_again_under_a_running_process(opened, mon
         with database.reading() as connection:
             assert connection.execute(sa.select(sa.func.count()).select_from(inbox)).scalar() == 2
         database.close()
+        app.close()
+        gc.collect()  # while their warnings are expected
