@@ -154,30 +154,44 @@ def analyze(app: App) -> None:
 
 
 def in_processes(count: int, work: Callable[..., int], *arguments: Any) -> tuple[int, float]:
-    """Run `work(*arguments)` in processes that begin together; what they did in all, and the seconds it took."""
+    """Run `work(*arguments, begin)` in processes that begin together; what they did in all, and the seconds it took."""
+    outcomes = together([(work, arguments)] * count)
+    return sum(done for done, _ in outcomes), max(took for _, took in outcomes)
+
+
+def together(works: list[tuple[Callable[..., int], tuple[Any, ...]]]) -> list[tuple[int, float]]:
+    """Run each work in a process of its own, all from one moment; what each did, and its seconds."""
     context = mp.get_context("spawn")
-    barrier = context.Barrier(count + 1)
+    barrier = context.Barrier(len(works))
     results = context.Queue()
-    processes = [context.Process(target=_run, args=(work, arguments, barrier, results)) for _ in range(count)]
+    processes = [
+        context.Process(target=_run, args=(number, work, arguments, barrier, results))
+        for number, (work, arguments) in enumerate(works)
+    ]
     for process in processes:
         process.start()
-    barrier.wait()
-    began = time.perf_counter()
-    outcomes = [results.get() for _ in processes]
-    took = time.perf_counter() - began
+    outcomes = dict(results.get() for _ in processes)
     for process in processes:
         process.join()
-    for outcome in outcomes:
+    for outcome in outcomes.values():
         if isinstance(outcome, str):
             raise RuntimeError(outcome)
-    return sum(outcomes), took
+    return [outcomes[number] for number in range(len(works))]
 
 
-def _run(work: Callable[..., int], arguments: tuple[Any, ...], barrier: Any, results: Any) -> None:
+def _run(number: int, work: Callable[..., int], arguments: tuple[Any, ...], barrier: Any, results: Any) -> None:
+    began = time.perf_counter()
+
+    def begin() -> None:
+        nonlocal began
+        barrier.wait()
+        began = time.perf_counter()
+
     try:
-        results.put(work(*arguments, barrier.wait))
+        done = work(*arguments, begin)
+        results.put((number, (done, time.perf_counter() - began)))
     except BaseException:  # told to the parent, which would wait for ever otherwise
-        results.put(traceback.format_exc())
+        results.put((number, traceback.format_exc()))
         raise
 
 
