@@ -50,7 +50,7 @@ def demo(
     from workers.logs import set_up_logs
 
     set_up_logs(level=logging.WARNING)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         say("Getting the roastery ready.")
         with installation(keep=keep, port=_port(port), shop_dir=load_settings().shop_dir) as shop:
@@ -60,7 +60,8 @@ def demo(
         say("Stopped; nothing is left running." if keep is None else f"Stopped; {keep} holds what happened so far.")
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(shop: "Installation", *, seed: int, customers: int, days: int, keep: Path | None, serve: bool) -> None:

@@ -200,7 +200,7 @@ class Clockwork:
     def _bring_a_friend(self, what: Shares) -> None:
         """A friend follows the link, creates an account, and orders with the code that the link gave."""
         _, _, code = self._poster.follow(what.url).partition("ref=")
-        if not code:
+        if not code or what.person.kind == "friend":  # one generation is a story; more would never end
             return
         n = self._friends_of[what.person.email] = self._friends_of.get(what.person.email, 0) + 1
         rng = Random(f"{self._seed}/friend/{what.person.email}/{n}")

@@ -127,14 +127,13 @@ def _somebody(rng: Random, number: int) -> Person:
 
 def a_friend(rng: Random, number: int, of: Person, code: str) -> Person:
     """Somebody who was sent by a friend, from the same town."""
-    first, last = _MARAS_FRIEND if of.number == 1 else (rng.choice(_FIRST_NAMES), rng.choice(_LAST_NAMES))
+    is_jonas = of.number == 1
+    first, last = _MARAS_FRIEND if is_jonas else (rng.choice(_FIRST_NAMES), rng.choice(_LAST_NAMES))
     return Person(
         number=number,
         first_name=first,
         last_name=last,
-        email=f"{first}.{last}@example.com".lower()
-        if of.number == 1
-        else f"{first}.{last}{number}@example.com".lower(),
+        email=f"{first}.{last}{'' if is_jonas else number}@example.com".lower(),
         zone=of.zone,
         country=of.country,
         city=of.city,
