@@ -37,9 +37,9 @@ def demo(
     ] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep the database in this file, which must be new.")] = None,
 ) -> None:
-    """Show the main job on a coffee roastery: sixty days in less than a minute.
+    """Show sixty days of a coffee roastery in less than a minute.
 
-    Signed webhooks are posted over HTTP to the running web process, the clock jumps, workers send to the outbox.
+    Signed webhooks come in over HTTP, the clock jumps, workers send to the outbox, and the pages stay open at the end.
     Nothing leaves this machine, and the database is a temporary file. In a shop's folder, the shop's own flows run.
     """
     import logging
