@@ -94,6 +94,9 @@ def _run(app: App, work: Work, limit: int, *, alone: bool) -> int:
             with app.writing() as connection:
                 now = app.clock.now(connection)
                 ids = work.find(connection, now, limit, alone=alone)
+                if ids and (died := claims.bury_last(connection, work.table, ids, now)):
+                    log.warning("a worker did not come back", batches=died, table=work.table)
+                    return len(ids)  # they are suspects now
                 if ids:
                     claim = claims.announce(app.database, work.table, ids, now)
                     claims.take(connection, claim)

@@ -12,9 +12,10 @@ from db.tables import TouchpointState, suppressions
 from db.touchpoints import Settled
 from workers.channels import Fate, InDoubt, NotBegun, Rejected, Sent
 
-#: After so many attempts that a provider refused for now, or that stayed in doubt, it is given up.
+#: After so many attempts that a provider refused for now, or that stayed in doubt, it is given up. In doubt as often
+#: as refused: service mail is promised at least once, and kills and restarts are no fault of the mail's.
 ATTEMPTS_MAX = 8
-IN_DOUBT_MAX = 3
+IN_DOUBT_MAX = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
