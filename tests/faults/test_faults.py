@@ -1,0 +1,202 @@
+"""Nothing is lost and nothing is doubled, whatever is killed, emptied or restarted meanwhile.
+
+Short with the other tests; `make faults` (AFTERGLOW_FAULTS=long) does what the figures in the README speak of. A run
+can be repeated with the seed that it prints: FAULTS_SEED. FAULTS_KEEP=<folder> keeps logs of all processes.
+"""
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from tests.faults.checker import Poison, Verdict, judge
+from tests.faults.client import planned
+from tests.faults.entry import POISON
+from tests.faults.rig import LONG, RUN, SCHEDULER, WEB, WORKER, Rig, distributed, embedded, haunt, plan, until
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1200 if LONG else 240)]
+
+#: How long all that is left may take once no fault happens any more, in seconds: leases must run out first.
+REST_S_MAX = 300.0 if LONG else 120.0
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Chance that can be repeated."""
+    seed = int(os.environ.get("FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+    print(f"\nFAULTS_SEED={seed}")
+    return random.Random(seed)
+
+
+def holds(verdict: Verdict) -> None:
+    print(json.dumps(verdict.figures, indent=2))
+    assert not verdict.broken, "\n".join(verdict.broken)
+
+
+def test_nothing_is_lost_or_doubled_while_everything_is_killed_flushed_and_restarted(
+    tmp_path: Path, chance: random.Random
+) -> None:
+    customers, seconds = (2000, 120.0) if LONG else (200, 16.0)
+    kills = {"worker": 24, "web": 8, "scheduler": 6} if LONG else {"worker": 5, "web": 2, "scheduler": 1}
+    faults = plan(chance, seconds=seconds, kills=kills, flushes=120 if LONG else 10, restarts=3 if LONG else 1)
+    with distributed(tmp_path) as rig:
+        # Where a worker waits decides whether the relay has what a kill leaves in doubt.
+        rig.process("worker-1", WORKER, FAULTS_PAUSE="before 0.2")
+        rig.process("worker-2", WORKER, FAULTS_PAUSE="after 0.2")
+        rig.process("web", WEB)
+        rig.process("scheduler", SCHEDULER)
+        rig.keep()
+        rig.until_ready()
+        posts = planned(customers, seconds=seconds, chance=chance)
+        shop = rig.client(posts, chance)
+        shop.start()
+        haunt(rig, faults)
+        shop.join(60)
+        took = rig.until_done(REST_S_MAX)
+        verdict = judge(
+            rig,
+            customers_planned=customers,
+            posts=len(posts),
+            faults={fault.what for fault in faults},
+            senders_lost=rig.kills("worker"),
+        )
+    verdict.figures |= {"refusals": shop.refusals, "seconds after the faults": took}
+    holds(verdict)
+
+
+def test_rows_that_kill_their_process_are_set_aside_and_all_others_are_done(
+    tmp_path: Path, chance: random.Random
+) -> None:
+    customers, poisonous = (2000, 20) if LONG else (200, 3)
+    names = [mark for mark, _ in zip(cycle(POISON.values()), range(poisonous), strict=False)]
+    kinds = Counter(kind for kind, _ in zip(cycle(POISON), range(poisonous), strict=False))
+    with distributed(tmp_path, FAULTS_POISON="yes") as rig:
+        for name, words in (("worker-1", WORKER), ("worker-2", WORKER), ("web", WEB), ("scheduler", SCHEDULER)):
+            rig.process(name, words)
+        rig.keep()
+        rig.until_ready()
+        posts = planned(customers, seconds=5, chance=chance, names=names)
+        shop = rig.client(posts, chance)
+        shop.start()
+        shop.join(120)
+        took = rig.until_done(REST_S_MAX)
+        deaths = sum(process.starts - 1 for process in rig.processes if process.name.startswith("worker"))
+        verdict = judge(
+            rig,
+            customers_planned=customers,
+            posts=len(posts),
+            faults=set(),
+            senders_lost=deaths,
+            poison=Poison(**kinds),
+        )
+    verdict.figures |= {"poison": dict(kinds), "deaths": deaths, "seconds": took}
+    verdict.hold(deaths <= 3 * poisonous + 6, f"{deaths} workers died of {poisonous} rows")
+    verdict.hold(deaths >= 3, f"only {deaths} workers died: the poison did not work")
+    holds(verdict)
+
+
+class Sleeper:
+    """A worker that waits before or after each batch that it sends, and writes down what it holds."""
+
+    def __init__(self, rig: Rig, when: str) -> None:
+        self.rig = rig
+        self.notes = rig.folder / f"notes-{when}"
+        self.process = rig.process(f"worker-{when}", WORKER, FAULTS_PAUSE=f"{when} 1", FAULTS_NOTES=str(self.notes))
+
+    def held(self) -> list[set[int]]:
+        """The batches that it has in its hands."""
+        held: list[set[int]] = []
+        for line in self.notes.read_text().splitlines() if self.notes.exists() else ():
+            note = json.loads(line)
+            if "holds" in note:
+                held.append(set(note["holds"]))
+            else:
+                held.remove(set(note["settled"]))
+        return held
+
+    def has_settled(self, batches: list[set[int]]) -> bool:
+        """Whether it believes to have settled all these batches."""
+        held = self.held()
+        return not any(batch in held for batch in batches)
+
+    def falls_asleep(self) -> bool:
+        """Stop it if it has marketing in its hands. (Its notes are read again, for it goes on until it stops.)"""
+        if not self._has_marketing():
+            return False
+        self.process.send(signal.SIGSTOP)
+        if not self._has_marketing():
+            self.process.send(signal.SIGCONT)
+            return False
+        return True
+
+    def _has_marketing(self) -> bool:
+        marketing = self.rig.mails("marketing")
+        return any(marketing & batch for batch in self.held())
+
+
+def test_a_worker_that_stood_still_longer_than_its_lease_changes_nothing_when_it_goes_on(
+    tmp_path: Path, chance: random.Random
+) -> None:
+    rounds, customers, seconds = (10, 2000, 150.0) if LONG else (1, 120, 3.0)
+    with distributed(tmp_path, FAULTS_LEASE_S="6") as rig:
+        rig.process("web", WEB)
+        rig.process("scheduler", SCHEDULER)
+        sleepers = [Sleeper(rig, when) for when in ("before", "after")]
+        rig.keep()
+        rig.until_ready()
+        posts = planned(customers, seconds=seconds, chance=chance)
+        shop = rig.client(posts, chance)
+        shop.start()
+        asleep = 0
+        for number in range(rounds):
+            for sleeper in sleepers:
+                until(sleeper.falls_asleep, REST_S_MAX, "a worker that hands marketing over")
+            if not number:
+                rig.process("worker", WORKER)  # not before, or the sleepers might never get any marketing
+            held = [sleeper.held() for sleeper in sleepers]
+            ids = {id_ for batches in held for batch in batches for id_ in batch}
+            until(partial(rig.are_closed, ids), REST_S_MAX, "what others make of the mails that zombies hold")
+            fates = rig.fates(ids)
+            for sleeper in sleepers:
+                sleeper.process.send(signal.SIGCONT)
+            for sleeper, batches in zip(sleepers, held, strict=True):
+                until(
+                    lambda s=sleeper, b=batches: not any(one in s.held() for one in b), REST_S_MAX, "its own settling"
+                )
+            assert rig.fates(ids) == fates
+            asleep += len(sleepers)
+        shop.join(60)
+        took = rig.until_done(REST_S_MAX)
+        verdict = judge(rig, customers_planned=customers, posts=len(posts), faults=set(), senders_lost=asleep)
+    verdict.figures |= {"zombies": asleep, "seconds": took}
+    holds(verdict)
+
+
+def test_one_process_that_holds_everything_loses_and_doubles_nothing_however_often_it_is_killed(
+    tmp_path: Path, chance: random.Random
+) -> None:
+    customers, kills = (400, 20) if LONG else (60, 5)
+    with embedded(tmp_path, FAULTS_PAUSE="after 0.2") as rig:
+        run = rig.process("run", RUN)
+        rig.keep()
+        rig.until_ready()
+        posts = planned(customers, seconds=kills * 2.0, chance=chance)
+        shop = rig.client(posts, chance)
+        shop.start()
+        for _ in range(kills):
+            rig.until_ready()
+            time.sleep(chance.uniform(0.2, 2.0))
+            run.kill()
+            rig.faults["kill run"] += 1
+        shop.join(60)
+        took = rig.until_done(REST_S_MAX)
+        verdict = judge(rig, customers_planned=customers, posts=len(posts), faults={"kill run"}, senders_lost=run.kills)
+    verdict.figures |= {"refusals": shop.refusals, "seconds after the faults": took}
+    holds(verdict)
