@@ -32,6 +32,9 @@ from db.tables import customers as customers_table
 from db.tables import events as events_table
 from db.tables import identities as identities_table
 
+#: Written into the statement, so that the index of rows that were tried before can be used.
+_NONE: sa.ColumnElement[int] = sa.literal_column("0")
+
 
 @dataclass(kw_only=True, slots=True)
 class Arrival:
@@ -70,7 +73,7 @@ class Ingest:
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         rows = connection.execute(
             sa.select(inbox.c.id)
-            .where(inbox.c.state == "received", inbox.c.tries > 0 if alone else inbox.c.tries == 0)
+            .where(inbox.c.state == "received", inbox.c.tries > _NONE if alone else inbox.c.tries == _NONE)
             .order_by(inbox.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
