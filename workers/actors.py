@@ -14,6 +14,7 @@ import structlog
 
 from afterglow.errors import AfterglowError
 from db.app import App
+from db.enrollments import FAST_SHARE
 from workers import deliver, tend
 from workers.advance import Advance
 from workers.batches import Work, run_batch, run_suspect
@@ -91,8 +92,11 @@ class Actors:
         tend.tend(self.app)
 
     def _more(self, kind: str, done: int, batch: int) -> None:
-        """A full batch means that there is more: ask for two, so that idle workers join in."""
-        if done >= batch:
+        """A full batch means that there is more: ask for two, so that idle workers join in.
+
+        The fast lane alone fills its own share of a batch only.
+        """
+        if done >= max(1, int(batch * FAST_SHARE)):
             self.app.hint(kind, kind)
 
     def _suspects(self, kind: str, work: Work, then: Callable[[], None] = lambda: None) -> None:
