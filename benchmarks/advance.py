@@ -5,7 +5,6 @@ one row each), the same beside two ingest workers, SQLite in one process, and a 
 is installed (`pip install dbos`; for information, as it does another job).
 """
 
-import gc
 import hashlib
 import importlib.util
 import time
@@ -18,7 +17,7 @@ from dramatiq import Worker
 
 from benchmarks import intake, rig
 from db import bulk
-from db.app import App
+from db.app import App, settle_memory
 from db.broker import HintBroker
 from db.tables import inbox
 from tests.servers import redis_server
@@ -59,8 +58,7 @@ def _settle_memory(app: App) -> None:
     """What a worker process does when it starts; see workers.main."""
     with app.reading() as connection:
         app.catalog.current(connection)
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    settle_memory()
 
 
 def one_by_one(url: str, redis_url: str, begin: Callable[[], Any]) -> int:

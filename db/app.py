@@ -1,5 +1,6 @@
 """What a process needs to act, composed once per process by `open_app()`: no globals at import time."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,3 +77,14 @@ def open_app(settings: Settings, *, clock: Clock | None = None, durable: bool = 
         clock=clock or DatabaseClock(),
         catalog=CatalogCache(),
     )
+
+
+def settle_memory() -> None:
+    """Tell the collector that what a long-lived process holds after its start will stay.
+
+    A batch makes tens of thousands of short-lived objects; walking everything that lives for ever each time costs a
+    seventh of a step.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)

@@ -3,7 +3,7 @@
 import dramatiq
 
 from afterglow.errors import AfterglowError
-from db.app import open_app
+from db.app import open_app, settle_memory
 from db.settings import load_settings
 from workers.actors import make_actors
 from workers.logs import set_up_logs
@@ -22,4 +22,5 @@ def setup() -> dramatiq.Broker:
         raise SystemExit(str(error)) from None
     make_actors(app).register()
     dramatiq.set_broker(app.broker)
+    settle_memory()
     return app.broker

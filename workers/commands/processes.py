@@ -54,7 +54,7 @@ def run() -> None:
 
 
 def _run(settings: "Settings") -> None:
-    from db.app import open_app
+    from db.app import open_app, settle_memory
     from workers.applying import apply_folder
     from workers.commands.files import say_applied
     from workers.commands.opening import me
@@ -70,6 +70,7 @@ def _run(settings: "Settings") -> None:
         _on_signals(embedded.ended.set)
         try:
             embedded.start()
+            settle_memory()
             _say_started(embedded, settings)
             embedded.ended.wait()
         finally:
@@ -103,9 +104,11 @@ def web(
 
     Two faces: hooks and the links in mails; pages, API and metrics.
     """
+    from db.app import settle_memory
     from web.serve import serve
 
     app = _opened()
+    settle_memory()
     try:
         serve(app, shared=shared)
     finally:
