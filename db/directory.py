@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from db import identity
+from db.overview import ends
 from db.tables import consents, customers, documents, enrollments, identities, profiles, touchpoints
 
 PAGE: Final = 50
@@ -63,7 +64,7 @@ def newest(
         query = query.where(c.id < before)
     bottom = lowest = 0
     if name or stage:
-        lowest, highest = connection.execute(sa.select(sa.func.min(c.id), sa.func.max(c.id))).one()
+        lowest, highest = ends(connection, customers)
         if highest is None:
             return Found(rows=())
         bottom = max(lowest, min(before or highest + 1, highest + 1) - LOOK_BACK)

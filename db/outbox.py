@@ -22,6 +22,7 @@ from afterglow.mime import message_id_for
 from afterglow.tokens import make_token
 from db import bulk, people
 from db.catalog import CatalogCache
+from db.overview import ends
 from db.people import Person
 from db.settings import Settings
 from db.tables import contexts, enrollments, profiles, touchpoints
@@ -88,7 +89,7 @@ def letterhead(shop: Shop, settings: Settings) -> Letterhead:
 def mails(connection: Connection, catalog: CatalogCache, settings: Settings, wanted: Wanted) -> Found:
     """A page of messages, newest first. At most five queries, whatever is asked."""
     t, p = touchpoints.c, profiles.c
-    lowest, highest = connection.execute(sa.select(sa.func.min(t.id), sa.func.max(t.id))).one()
+    lowest, highest = ends(connection, touchpoints)
     if highest is None:
         return Found(items=())
     top = min(wanted.before or highest + 1, highest + 1)

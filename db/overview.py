@@ -85,6 +85,16 @@ def counted(connection: Connection, rows: sa.Select[Any], limit: int = COUNT_MAX
     return Figure(value=min(number, limit), more=number > limit)
 
 
+def ends(connection: Connection, table: sa.Table) -> tuple[Any, Any]:
+    """The lowest and the highest id of a table, or two times None.
+
+    As two subqueries: SQLite finds one of them by its index, and both at once by reading the whole table.
+    """
+    ids = (sa.select(sa.func.min(table.c.id)).scalar_subquery(), sa.select(sa.func.max(table.c.id)).scalar_subquery())
+    lowest, highest = connection.execute(sa.select(*ids)).one()
+    return lowest, highest
+
+
 def state_is(table: sa.Table, state: str, index: Sequence[str] = ()) -> sa.ColumnElement[bool]:
     """`state = ...` as a constant, so that a partial index can serve it.
 
