@@ -131,7 +131,7 @@ def beside_ingest(url: str, runs: int) -> float:
     fill_inbox(url, runs)
     works = [(drain, (url,)), (drain, (url,)), (take_in, (url,)), (take_in, (url,))]
     outcomes = rig.together(works)
-    steps = [outcome for outcome in outcomes[:2]]
+    steps = outcomes[:2]
     return sum(done for done, _ in steps) / max(took for _, took in steps)
 
 

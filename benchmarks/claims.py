@@ -39,8 +39,8 @@ def fill(app: App, waiting: int, flow_id: int) -> None:
         )
         connection.execute(
             sa.text(
-                "INSERT INTO enrollments (customer_id, flow_id, event_id, entered_at, due_at, until, state, lane, step) "
-                "SELECT 1 + n % :customers, :flow, n, now(), now() + interval '1 hour' + n * interval '0.5 second', "
+                "INSERT INTO enrollments (customer_id, flow_id, event_id, entered_at, due_at, until, state, lane, "
+                "step) SELECT 1 + n % :customers, :flow, n, now(), now() + interval '1 hour' + n * interval '0.5 second', "
                 "now(), 'waiting', 1, 'first-cups' FROM generate_series(1, :waiting) n"
             ),
             {"customers": CUSTOMERS, "flow": flow_id, "waiting": waiting},
@@ -77,7 +77,7 @@ def claim_ms(app: App, now: datetime, expected: int) -> float:
     for _ in range(ROUNDS):
         with app.database.engine.connect() as connection:
             began = perf_counter()
-            ids = enrollments.claim(connection, now, DUE, alone=False)
+            ids = enrollments.DUE.claim(connection, now, DUE, alone=False)
             times.append((perf_counter() - began) * 1000)
             assert len(ids) == expected, f"{len(ids)} claimed, not {expected}"
             connection.rollback()
@@ -86,7 +86,7 @@ def claim_ms(app: App, now: datetime, expected: int) -> float:
 
 def plan(app: App, now: datetime) -> dict[str, Any]:
     """The plan of the slow lane's claim: its nodes, and the index that it walks."""
-    text = str(enrollments.CLAIM_SLOW.compile(dialect=postgresql.dialect()))
+    text = str(enrollments.DUE.slow.compile(dialect=postgresql.dialect()))
     with app.reading() as connection:
         found = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {text}", {"now": now, "limit": DUE}).scalar_one()
     tree = found if isinstance(found, list) else json.loads(found)

@@ -44,7 +44,12 @@ def _lines(file: str) -> list[str]:
 @contextmanager
 def postgresql() -> Iterator[str]:
     """A PostgreSQL of our own with fsync on, tuned as a small server is; a migrated database with the shop applied."""
-    options = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "30min", "max_connections": "200"}
+    options = {
+        "shared_buffers": "512MB",
+        "max_wal_size": "4GB",
+        "checkpoint_timeout": "30min",
+        "max_connections": "200",
+    }
     with postgres(own=True, fsync=True, options=options) as server:
         server.execute("CREATE DATABASE benchmark")
         url = server.database_url("benchmark")
@@ -81,7 +86,9 @@ def prepare(url: str, files: dict[str, str] | None = None) -> None:
     app.close()
 
 
-def seed(url: str, count: int, *, flow: str = "first-order", due_at: datetime | None = None, batch: int = 10_000) -> None:
+def seed(
+    url: str, count: int, *, flow: str = "first-order", due_at: datetime | None = None, batch: int = 10_000
+) -> None:
     """Add customers, each with an order and one run of a flow, due at an instant (now unless given)."""
     app = open_(url)
     due_at = due_at or datetime.now(UTC) - timedelta(minutes=1)

@@ -174,9 +174,7 @@ def latency(app: App, port: int, rate: float, seconds: float, first: int) -> dic
             ),
             {"before": min(posted.values()) - timedelta(seconds=1)},
         )
-        took = [
-            (row.at - posted[row.number]).total_seconds() * 1000 for row in rows if row.number in posted
-        ]
+        took = [(row.at - posted[row.number]).total_seconds() * 1000 for row in rows if row.number in posted]
     cuts = quantiles(took, n=100)
     return {"mails": len(took), "p50_ms": round(cuts[49]), "p99_ms": round(cuts[98]), "max_ms": round(max(took))}
 

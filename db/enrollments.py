@@ -8,65 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from db import bulk
-from db.tables import answers, customers, decisions, enrollments
+from db.due import Due
+from db.tables import answers, decisions, enrollments
 
-#: Of each batch, this share goes to the fast lane first, so that the slow lane is never starved either.
-FAST_SHARE = 0.9
-
-_due = sa.bindparam("now", type_=enrollments.c.due_at.type)
-_limit = sa.bindparam("limit", type_=sa.Integer)
-
-
-def _claim(lane: int) -> sa.Select[tuple[int]]:
-    """Due runs of one lane, their customers locked. Runs whose customer is locked elsewhere are left out."""
-    return (
-        sa.select(enrollments.c.id)
-        .join(customers, customers.c.id == enrollments.c.customer_id)
-        .where(
-            enrollments.c.state == sa.literal_column("'waiting'"),
-            enrollments.c.tries == sa.literal_column("0"),
-            enrollments.c.lane == sa.literal_column(str(lane)),
-            enrollments.c.due_at <= _due,
-        )
-        .order_by(enrollments.c.due_at)
-        .limit(_limit)
-        .with_for_update(of=customers, key_share=True, skip_locked=True)
-    )
-
-
-CLAIM_FAST = _claim(0)
-CLAIM_SLOW = _claim(1)
-_CLAIM_ALONE = (
-    sa.select(enrollments.c.id)
-    .join(customers, customers.c.id == enrollments.c.customer_id)
-    .where(
-        enrollments.c.state == sa.literal_column("'waiting'"),
-        enrollments.c.tries > sa.literal_column("0"),
-        enrollments.c.due_at <= _due,
-    )
-    .order_by(enrollments.c.id)
-    .limit(_limit)
-    .with_for_update(of=customers, key_share=True, skip_locked=True)
-)
-
-
-def claim(connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
-    """Lock the customers of up to `limit` due runs; the runs' ids."""
-    if alone:
-        return [row.id for row in connection.execute(_CLAIM_ALONE, {"now": now, "limit": limit})]
-    fast: Sequence[Any] = connection.execute(CLAIM_FAST, {"now": now, "limit": max(1, int(limit * FAST_SHARE))}).all()
-    slow: Sequence[Any] = connection.execute(CLAIM_SLOW, {"now": now, "limit": limit - len(fast)}).all()
-    return [row.id for row in [*fast, *slow]]
-
-
-def lock(connection: Connection, ids: Sequence[int]) -> None:
-    """Lock the customers of these runs, waiting for others."""
-    connection.execute(
-        sa.select(customers.c.id)
-        .where(customers.c.id.in_(sa.select(enrollments.c.customer_id).where(bulk.among(enrollments.c.id, ids))))
-        .order_by(customers.c.id)
-        .with_for_update(key_share=True)
-    )
+#: Claims of runs that are due.
+DUE = Due(enrollments, "waiting")
 
 
 def due(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[Any]:

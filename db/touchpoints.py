@@ -9,19 +9,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from db import bulk
+from db.due import Due
 from db.tables import (
     TouchpointState,
     consents,
     contexts,
-    customers,
     enrollments,
     halts,
     suppressions,
     touchpoints,
 )
-
-#: Of each batch, this share goes to the fast lane first.
-FAST_SHARE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,64 +74,8 @@ def queue(connection: Connection, new: Sequence[NewTouchpoint]) -> None:
     )
 
 
-_due = sa.bindparam("now", type_=touchpoints.c.due_at.type)
-_limit = sa.bindparam("limit", type_=sa.Integer)
-_channel = sa.bindparam("channel", type_=sa.Text)
-
-
-def _claim(lane: int) -> sa.Select[tuple[int]]:
-    """Due touchpoints of one channel and lane, their customers locked; locked customers are left out."""
-    return (
-        sa.select(touchpoints.c.id)
-        .join(customers, customers.c.id == touchpoints.c.customer_id)
-        .where(
-            touchpoints.c.state == sa.literal_column("'queued'"),
-            touchpoints.c.tries == sa.literal_column("0"),
-            touchpoints.c.channel == _channel,
-            touchpoints.c.lane == sa.literal_column(str(lane)),
-            touchpoints.c.due_at <= _due,
-        )
-        .order_by(touchpoints.c.due_at)
-        .limit(_limit)
-        .with_for_update(of=customers, key_share=True, skip_locked=True)
-    )
-
-
-CLAIM_FAST = _claim(0)
-CLAIM_SLOW = _claim(1)
-_CLAIM_ALONE = (
-    sa.select(touchpoints.c.id)
-    .join(customers, customers.c.id == touchpoints.c.customer_id)
-    .where(
-        touchpoints.c.state == sa.literal_column("'queued'"),
-        touchpoints.c.tries > sa.literal_column("0"),
-        touchpoints.c.channel == _channel,
-        touchpoints.c.due_at <= _due,
-    )
-    .order_by(touchpoints.c.id)
-    .limit(_limit)
-    .with_for_update(of=customers, key_share=True, skip_locked=True)
-)
-
-
-def claim(connection: Connection, channel: str, now: datetime, limit: int, *, alone: bool) -> list[int]:
-    """Lock the customers of up to `limit` due touchpoints; the touchpoints' ids."""
-    given = {"channel": channel, "now": now}
-    if alone:
-        return [row.id for row in connection.execute(_CLAIM_ALONE, {**given, "limit": limit})]
-    fast: Sequence[Any] = connection.execute(CLAIM_FAST, {**given, "limit": max(1, int(limit * FAST_SHARE))}).all()
-    slow: Sequence[Any] = connection.execute(CLAIM_SLOW, {**given, "limit": limit - len(fast)}).all()
-    return [row.id for row in [*fast, *slow]]
-
-
-def lock(connection: Connection, ids: Sequence[int]) -> None:
-    """Lock the customers of these touchpoints, waiting for others."""
-    connection.execute(
-        sa.select(customers.c.id)
-        .where(customers.c.id.in_(sa.select(touchpoints.c.customer_id).where(bulk.among(touchpoints.c.id, ids))))
-        .order_by(customers.c.id)
-        .with_for_update(key_share=True)
-    )
+#: Claims of touchpoints of one channel that are due.
+DUE = Due(touchpoints, "queued", touchpoints.c.channel == sa.bindparam("channel", type_=sa.Text))
 
 
 def queued(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[Any]:

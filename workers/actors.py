@@ -14,7 +14,7 @@ import structlog
 
 from afterglow.errors import AfterglowError
 from db.app import App
-from db.enrollments import FAST_SHARE
+from db.due import full
 from workers import deliver, tend
 from workers.advance import Advance
 from workers.batches import Work, run_batch, run_suspect
@@ -96,7 +96,7 @@ class Actors:
 
         The fast lane alone fills its own share of a batch only.
         """
-        if done >= max(1, int(batch * FAST_SHARE)):
+        if done >= full(batch):
             self.app.hint(kind, kind)
 
     def _suspects(self, kind: str, work: Work, then: Callable[[], None] = lambda: None) -> None:

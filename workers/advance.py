@@ -36,10 +36,10 @@ class Advance:
     queued: bool = field(default=False)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
-        return enrollments.claim(connection, now, limit, alone=alone)
+        return enrollments.DUE.claim(connection, now, limit, alone=alone)
 
     def lock(self, connection: Connection, ids: Sequence[int]) -> None:
-        enrollments.lock(connection, ids)
+        enrollments.DUE.lock(connection, ids)
 
     def park(self, connection: Connection, item: int, reason: str, now: datetime) -> None:
         query = enrollments_table.update().where(enrollments_table.c.id == item)

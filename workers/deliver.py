@@ -57,11 +57,11 @@ class Deliver:
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         self._ranks_others = not alone
-        return touchpoints.claim(connection, self.channel, now, limit, alone=alone)
+        return touchpoints.DUE.claim(connection, now, limit, alone=alone, channel=self.channel)
 
     def lock(self, connection: Connection, ids: Sequence[int]) -> None:
         self._ranks_others = False
-        touchpoints.lock(connection, ids)
+        touchpoints.DUE.lock(connection, ids)
 
     def park(self, connection: Connection, item: int, reason: str, now: datetime) -> None:
         batch = Batch()

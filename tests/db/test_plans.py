@@ -77,10 +77,10 @@ def plan(database: Database, query: sa.Select[Any], given: dict[str, str]) -> li
 
 
 CLAIMS = {
-    "enrollments, fast lane": (enrollments.CLAIM_FAST, "ix_enrollments_due", {}),
-    "enrollments, slow lane": (enrollments.CLAIM_SLOW, "ix_enrollments_due", {}),
-    "touchpoints, fast lane": (touchpoints.CLAIM_FAST, "ix_touchpoints_due", {"channel": "email"}),
-    "touchpoints, slow lane": (touchpoints.CLAIM_SLOW, "ix_touchpoints_due", {"channel": "email"}),
+    "enrollments, fast lane": (enrollments.DUE.fast, "ix_enrollments_due", {}),
+    "enrollments, slow lane": (enrollments.DUE.slow, "ix_enrollments_due", {}),
+    "touchpoints, fast lane": (touchpoints.DUE.fast, "ix_touchpoints_due", {"channel": "email"}),
+    "touchpoints, slow lane": (touchpoints.DUE.slow, "ix_touchpoints_due", {"channel": "email"}),
 }
 
 

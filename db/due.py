@@ -1,0 +1,71 @@
+"""Claiming what is due: the fast lane first, then the slow one; customers locked, those locked elsewhere left out.
+
+Each statement is a constant text that walks the partial index of due rows (`ix_<table>_due`) and stops at its limit.
+`now` is bound, because `clock_timestamp()` in the predicate could not use the index.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from db import bulk
+from db.tables import Moment, customers
+
+#: Of each batch, this share goes to the fast lane first, so that the slow lane is never starved either.
+FAST_SHARE = 0.9
+
+_now = sa.bindparam("now", type_=Moment)
+_limit = sa.bindparam("limit", type_=sa.Integer)
+
+
+class Due:
+    """The claims of one table whose rows have a state, a lane, a due moment and a customer.
+
+    Args:
+      state: the state of rows that can be due.
+      further: conditions besides, with parameters of their own where they need them.
+    """
+
+    def __init__(self, table: sa.Table, state: str, *further: sa.ColumnElement[bool]) -> None:
+        self.table = table
+        common = (table.c.state == state, table.c.due_at <= _now, *further)
+        never_died = table.c.tries == sa.literal_column("0")
+        self.fast = self._claim(*common, never_died, table.c.lane == sa.literal_column("0"), by=table.c.due_at)
+        self.slow = self._claim(*common, never_died, table.c.lane == sa.literal_column("1"), by=table.c.due_at)
+        self.alone = self._claim(*common, table.c.tries > sa.literal_column("0"), by=table.c.id)
+
+    def _claim(self, *where: sa.ColumnElement[bool], by: sa.Column[Any]) -> sa.Select[Any]:
+        return (
+            sa.select(self.table.c.id)
+            .join(customers, customers.c.id == self.table.c.customer_id)
+            .where(*where)
+            .order_by(by)
+            .limit(_limit)
+            .with_for_update(of=customers, key_share=True, skip_locked=True)
+        )
+
+    def claim(self, connection: Connection, now: datetime, limit: int, *, alone: bool, **given: object) -> list[int]:
+        """Lock the customers of up to `limit` due rows (only those that must run alone, or only others); their ids."""
+        if alone:
+            return [row.id for row in connection.execute(self.alone, {"now": now, "limit": limit, **given})]
+        fast = connection.execute(self.fast, {"now": now, "limit": full(limit), **given}).all()
+        slow = connection.execute(self.slow, {"now": now, "limit": limit - len(fast), **given}).all()
+        return [row.id for row in (*fast, *slow)]
+
+    def lock(self, connection: Connection, ids: Sequence[int]) -> None:
+        """Lock the customers of these rows, waiting for others."""
+        theirs = sa.select(self.table.c.customer_id).where(bulk.among(self.table.c.id, ids))
+        connection.execute(
+            sa.select(customers.c.id)
+            .where(customers.c.id.in_(theirs))
+            .order_by(customers.c.id)
+            .with_for_update(key_share=True)
+        )
+
+
+def full(limit: int) -> int:
+    """How many rows of the fast lane a claim takes at most; as many or more claimed mean that there may be more."""
+    return max(1, int(limit * FAST_SHARE))
