@@ -75,12 +75,12 @@ def make_api(app: App, intake: Intake) -> APIRouter:
     """The routes below `/api`."""
     router = APIRouter(prefix="/api", tags=["events"])
 
-    @router.post("/events", status_code=202, response_model=Accepted, responses=_REFUSALS)
+    @router.post("/events", status_code=202, response_description="It is on the disk.", responses=_REFUSALS)
     async def record_event(event: NativeEvent, request: Request) -> Accepted:
         """Record something that happened to a customer. Repeats under the same key count once.
 
-        Send the key of the installation as `Authorization: Bearer AFTERGLOW_KEY`. The event's name must be known: a
-        source brings it, or `events` in flows/shop.yaml declares it.
+        Send the key of the installation in the header Authorization, after "Bearer ". The event's name must be known: a
+        source brings it, or "events" in flows/shop.yaml declares it.
         """
         body = _storable(await request.body())
         await run_in_threadpool(_check_words, app, event)
