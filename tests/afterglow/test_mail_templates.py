@@ -125,6 +125,14 @@ def test_a_shipped_mail_keeps_the_rules(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_mail_fetches_nothing_from_strangers(name: str) -> None:
+    mail = shipped(name)
+    html = render_mail(mail, facts_for(mail), FUNCTIONS).html
+    addresses = re.findall(r"(?:https?:)?//([\w.-]+)", html)
+    assert {host for host in addresses if not host.endswith(".example")} <= {"www.w3.org"}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_mail_leaves_nothing_unfilled(name: str) -> None:
     mail = shipped(name)
     rendered = render_mail(mail, facts_for(mail), FUNCTIONS)
