@@ -1,0 +1,189 @@
+"""What a batch leaves behind when its process, or the database, goes away at a bad moment."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from db import claims
+from db.app import App
+from db.tables import claims as claims_table
+from db.tables import inbox, touchpoints
+from tests.driver import Driver
+from tests.small_shop import flow, small
+from workers import deliver
+from workers.actors import Actors
+from workers.batches import run_batch, run_suspect
+from workers.channels import Fate, Outgoing, Sent
+from workers.ingest import Ingest
+
+RECEIPT = flow("receipt", [{"send": "email/receipt"}])
+AWAY = sa.exc.OperationalError("COMMIT", None, Exception("the connection is closed"))
+
+
+@dataclass
+class Relay:
+    """A provider that takes everything and keeps it."""
+
+    name: str = "kept"
+    leaves_the_machine: bool = True
+    batch: int = 50
+    taken: list[int] = field(default_factory=list)
+
+    def send(self, messages: Sequence[Outgoing], deadline_s: float) -> list[Fate]:
+        self.taken += [message.touchpoint_id for message in messages]
+        return [Sent() for _ in messages]
+
+    def close(self) -> None:
+        pass
+
+
+def ordered(driver: Driver, count: int) -> None:
+    for n in range(count):
+        customer = {"id": f"c{n}", "email": f"c{n}@example.com"}
+        driver.post("order.paid", {"order": {"id": f"o{n}"}}, customer=customer, drained=False)
+
+
+def queued(driver: Driver, count: int) -> None:
+    """Mails that wait to be sent."""
+    ordered(driver, count)
+    driver.actors.ingest()
+    driver.actors.advance()
+
+
+def states(driver: Driver) -> list[str]:
+    return [row[0] for row in driver.rows(sa.select(touchpoints.c.state).order_by(touchpoints.c.id))]
+
+
+def test_the_innocent_of_a_dead_batch_are_done_one_after_the_other_without_another_hint(database_url):
+    with small(database_url, RECEIPT) as driver:
+        ordered(driver, 30)
+        with driver.app.writing() as connection:
+            connection.execute(inbox.update().values(tries=1))
+
+        driver.actors.ingest()
+
+        assert driver.rows(sa.select(inbox.c.state, inbox.c.tries).distinct()) == [("mapped", 0)]
+
+
+def test_two_suspects_are_never_tried_at_once_in_one_process(database_url, monkeypatch):
+    with small(database_url, RECEIPT) as driver:
+        ordered(driver, 2)
+        with driver.app.writing() as connection:
+            connection.execute(inbox.update().values(tries=1))
+        others: list[int] = []
+        honest = Ingest.do
+
+        def doing(self: Ingest, *given: Any) -> None:
+            monkeypatch.setattr(Ingest, "do", honest)
+            others.append(run_suspect(driver.app, Ingest(driver.app)))
+            honest(self, *given)
+
+        monkeypatch.setattr(Ingest, "do", doing)
+        assert run_suspect(driver.app, Ingest(driver.app)) == 1
+
+        assert others == [0]
+
+
+def test_a_death_is_counted_before_its_rows_are_tried_again(postgres_url):
+    with small(postgres_url, RECEIPT) as driver:
+        ordered(driver, 3)
+        ids = [row[0] for row in driver.rows(sa.select(inbox.c.id))]
+        for _ in range(2):  # what two processes leave that died of the same batch, just now
+            claims.announce(driver.app.database, "inbox", ids[:2], driver.clock.now())
+        claims.announce(driver.app.database, "enrollments", ids, driver.clock.now())
+
+        run_batch(driver.app, Ingest(driver.app))
+
+        assert driver.rows(sa.select(inbox.c.state, inbox.c.tries).order_by(inbox.c.id)) == [
+            ("received", 1),
+            ("received", 1),
+            ("received", 0),
+        ]
+        assert driver.rows(sa.select(claims_table.c.kind)) == [("enrollments",)]
+        driver.drain()
+        assert driver.rows(sa.select(inbox.c.state).distinct()) == [("mapped",)]
+
+
+def test_mails_of_a_batch_go_out_although_a_suspect_is_tried_in_the_same_breath(database_url):
+    relay = Relay()
+    with small(database_url, RECEIPT, email=relay, live="yes") as driver:
+        queued(driver, 10)
+        with driver.app.writing() as connection:
+            first = sa.select(sa.func.min(touchpoints.c.id)).scalar_subquery()
+            connection.execute(touchpoints.update().where(touchpoints.c.id == first).values(tries=1))
+
+        driver.actors.deliver()
+
+        assert states(driver) == ["sent"] * 10
+        assert len(set(relay.taken)) == len(relay.taken) == 10
+
+
+def test_fates_are_written_down_when_the_database_comes_back(database_url, monkeypatch):
+    relay, failures, honest = Relay(), [AWAY, AWAY], deliver.settle
+
+    def settling(*given: Any) -> None:
+        if failures:
+            raise failures.pop()
+        honest(*given)
+
+    monkeypatch.setattr(deliver, "settle", settling)
+    monkeypatch.setattr(deliver, "SETTLE_AGAIN_S", 0)
+    with small(database_url, RECEIPT, email=relay, live="yes") as driver:
+        queued(driver, 3)
+        driver.actors.deliver()
+
+        assert states(driver) == ["sent"] * 3
+        assert len(relay.taken) == 3
+
+
+def test_mails_are_taken_back_whose_handing_over_was_committed_without_an_answer(postgres_url):
+    relay = Relay()
+    with small(postgres_url, RECEIPT, email=relay, live="yes") as driver:
+        queued(driver, 3)
+        work = deliver.Deliver(forgetful(driver.app), relay)
+        try:
+            run_batch(work.app, work)
+        except sa.exc.OperationalError:
+            assert states(driver) == ["sending"] * 3
+            work.app = driver.app
+            work.send()
+
+        assert states(driver) == ["queued"] * 3
+        assert relay.taken == []
+        driver.at(hours=1)
+        assert states(driver) == ["sent"] * 3
+
+
+def forgetful(app: App) -> App:
+    """An application whose commits happen, and whose answers to them get lost."""
+
+    class Forgetful:
+        url, is_sqlite = app.database.url, False
+
+        @contextmanager
+        def writing(self) -> Iterator[sa.Connection]:
+            with app.database.writing() as connection:
+                yield connection
+                handed = connection.execute(sa.select(touchpoints.c.id).where(touchpoints.c.state == "sending")).first()
+            if handed:
+                raise AWAY
+
+        reading = app.database.reading
+
+    return replace(app, database=Forgetful())  # type: ignore[arg-type]
+
+
+def test_a_process_holds_no_more_mails_than_one_batch_of_its_provider(sqlite_url):
+    relay = Relay()
+    with small(sqlite_url, RECEIPT, email=relay, live="yes", threads=8) as driver:
+        queued(driver, 60)
+        sizes = []
+        relay_send = relay.send
+        relay.send = lambda messages, deadline_s: sizes.append(len(messages)) or relay_send(messages, deadline_s)  # type: ignore[method-assign, func-returns-value]
+        actors = Actors(app=driver.app, email=relay)
+        actors.deliver()
+
+        assert max(sizes) * (driver.app.settings.threads // 2) <= relay.batch
