@@ -1,5 +1,10 @@
 """`dramatiq workers.main:setup`: composes the application in each worker process, after the fork."""
 
+import os
+import signal
+import threading
+import time
+
 import dramatiq
 
 from afterglow.errors import AfterglowError
@@ -7,6 +12,9 @@ from db.app import open_app, settle_memory
 from db.settings import load_settings
 from workers.actors import make_actors
 from workers.logs import set_up_logs
+
+#: How often a worker looks whether the process that started it still lives, in seconds.
+PARENT_S = 2.0
 
 
 def setup() -> dramatiq.Broker:
@@ -23,4 +31,12 @@ def setup() -> dramatiq.Broker:
     make_actors(app).register()
     dramatiq.set_broker(app.broker)
     settle_memory()
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
     return app.broker
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone: killed, it says no goodbye, and old code would work on for ever."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_S)
+    os.kill(os.getpid(), signal.SIGTERM)
