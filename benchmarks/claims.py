@@ -40,7 +40,8 @@ def fill(app: App, waiting: int, flow_id: int) -> None:
         connection.execute(
             sa.text(
                 "INSERT INTO enrollments (customer_id, flow_id, event_id, entered_at, due_at, until, state, lane, "
-                "step) SELECT 1 + n % :customers, :flow, n, now(), now() + interval '1 hour' + n * interval '0.5 second', "
+                "step) SELECT 1 + n % :customers, :flow, n, now(), "
+                "now() + interval '1 hour' + n * interval '0.5 second', "
                 "now(), 'waiting', 1, 'first-cups' FROM generate_series(1, :waiting) n"
             ),
             {"customers": CUSTOMERS, "flow": flow_id, "waiting": waiting},

@@ -10,7 +10,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,46 +17,20 @@ from sqlalchemy.engine import Connection
 
 from afterglow.decide import run_key
 from afterglow.language.flow import Flow
-from afterglow.language.shop import Kind, Shop
 from afterglow.mapping import Ignored, Mapped, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
-from db import bulk, events, identity, people
+from db import bulk, events, people
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
-from db.identity import Identity
 from db.people import Person
 from db.tables import InboxState, enrollments, inbox
-from db.tables import customers as customers_table
 from db.tables import events as events_table
-from db.tables import identities as identities_table
+from workers.arrivals import Arrival, Fate, identified, new_orders, of_those_not_forgotten
+from workers.learn import learn
 
 #: Written into the statement, so that the index of rows that were tried before can be used.
 _NONE: sa.ColumnElement[int] = sa.literal_column("0")
-
-
-@dataclass(kw_only=True, slots=True)
-class Arrival:
-    """One element on its way to becoming an event."""
-
-    inbox_id: int
-    source: str
-    key: str
-    at: datetime  # when it counts as received
-    mapped: Mapped
-    digest: bytes
-    event_id: int = 0
-    customer_id: int = 0
-
-
-@dataclass(kw_only=True, slots=True)
-class Fate:
-    """What became of an inbox row."""
-
-    state: InboxState
-    reason: str | None = None
-    customer_id: int | None = None
-    awaits: str | None = None
 
 
 @dataclass(slots=True)
@@ -91,10 +64,10 @@ class Ingest:
         fates: dict[int, Fate] = {}
         arrivals = _without_repeats(connection, self._mapped(connection, ids, now, release, fates), fates)
         secret = self.app.settings.secrets[0]
-        arrivals = _identified(connection, secret, arrivals, fates)
+        arrivals = identified(connection, secret, arrivals, fates)
         people.lock(connection, [arrival.customer_id for arrival in arrivals])
         persons = people.load(connection, [arrival.customer_id for arrival in arrivals])
-        arrivals = _of_those_not_forgotten(connection, arrivals, persons, fates)
+        arrivals = of_those_not_forgotten(connection, arrivals, persons, fates)
         arrivals = _recorded(connection, arrivals, fates, now)
         starting = self._take_in(connection, release, arrivals, persons, fates)
         self.woke |= bool(events.start(connection, starting))
@@ -105,7 +78,7 @@ class Ingest:
             ("id", "state", "reason", "customer_id", "awaits", "tries"),
             [(row, fate.state.value, fate.reason, fate.customer_id, fate.awaits, 0) for row, fate in fates.items()],
         )
-        if events.free_awaiting(connection, _new_orders(arrivals)):
+        if events.free_awaiting(connection, new_orders(arrivals)):
             self.app.hint("ingest")
 
     def committed(self) -> None:
@@ -168,7 +141,7 @@ class Ingest:
         for arrival in arrivals:
             mapped, person = arrival.mapped, persons[arrival.customer_id]
             fate = fates[arrival.inbox_id]
-            fate.reason = _learn(person, mapped, catalog.shop)
+            fate.reason = learn(person, mapped, catalog.shop)
             if mapped.account is not None:
                 person.account_id = account_ids[arrival.source, mapped.account.id]
             names = {**mapped.payload, "customer": person.facts(catalog.shop), "shop": catalog.shop.facts}
@@ -265,116 +238,6 @@ def _repeat(arrival: Arrival, digest: bytes) -> Fate:
     )
 
 
-def _identified(
-    connection: Connection, secret: bytes, arrivals: Sequence[Arrival], fates: dict[int, Fate]
-) -> list[Arrival]:
-    """Give every arrival its customer: a known one, one made now, or (for an unknown order) none yet."""
-    arrivals = _of_known_numbers(connection, arrivals, fates)
-    wanted = [_identities(secret, arrival) for arrival in arrivals]
-    customers = identity.known(connection, (one for ones in wanted for one in ones))
-    unknown = sum(
-        1
-        for arrival, ones in zip(arrivals, wanted, strict=True)
-        if not any(one in customers for one in ones) and _can_be_made(arrival)
-    )
-    fresh = iter(bulk.next_ids(connection, customers_table, unknown))
-    created: dict[int, datetime] = {}
-    claimed: dict[Identity, int] = {}
-    identified = []
-    for arrival, ones in zip(arrivals, wanted, strict=True):
-        customer = arrival.mapped.customer.customer_id
-        if customer is None:
-            customer = next((customers[one] for one in ones if one in customers), None)
-        if customer is None and not _can_be_made(arrival):
-            awaits = "/".join(ones[-1]) if ones else None
-            fates[arrival.inbox_id] = Fate(
-                state=InboxState.AWAITING, reason="it names an order that has not come yet", awaits=awaits
-            )
-            continue
-        if customer is None:
-            customer = next(fresh)
-            created[customer] = arrival.mapped.occurred_at
-        for one in ones:
-            if one not in customers:
-                customers[one] = claimed[one] = customer
-        arrival.customer_id = customer
-        identified.append(arrival)
-    settled = identity.settle(connection, claimed, created)
-    for arrival, ones in zip(arrivals, wanted, strict=True):
-        mine = next((settled[one] for one in ones if one in settled), None)
-        if arrival.customer_id in created and mine is not None:
-            arrival.customer_id = mine
-        fates.setdefault(arrival.inbox_id, Fate(state=InboxState.MAPPED, customer_id=arrival.customer_id or None))
-    return identified
-
-
-def _of_known_numbers(connection: Connection, arrivals: Sequence[Arrival], fates: dict[int, Fate]) -> list[Arrival]:
-    """The arrivals that give no number of ours, or one that we know."""
-    numbers = {arrival.mapped.customer.customer_id for arrival in arrivals} - {None}
-    known = identity.existing(connection, (number for number in numbers if number is not None)) | {None}
-    for arrival in arrivals:
-        if (number := arrival.mapped.customer.customer_id) not in known:
-            reason = f"there is no customer {number} here"
-            fates[arrival.inbox_id] = Fate(state=InboxState.PARKED, reason=reason)
-    return [arrival for arrival in arrivals if arrival.mapped.customer.customer_id in known]
-
-
-def _identities(secret: bytes, arrival: Arrival) -> list[Identity]:
-    """What names the customer, strongest first."""
-    who = arrival.mapped.customer
-    ones: list[Identity] = []
-    if who.external_id is not None:
-        ones.append((arrival.source, who.external_id))
-    if who.email is not None:
-        ones.append(identity.email_identity(secret, who.email))
-    order_id = who.order_id or _order_id(arrival)
-    if order_id is not None:
-        ones.append(identity.order_identity(arrival.source, order_id))
-    return ones
-
-
-def _can_be_made(arrival: Arrival) -> bool:
-    """Whether this arrival says enough about a person to make a customer of them."""
-    who = arrival.mapped.customer
-    return who.external_id is not None or who.email is not None or who.customer_id is not None
-
-
-def _order_id(arrival: Arrival) -> str | None:
-    order = arrival.mapped.payload.get("order")
-    found = order.get("id") if isinstance(order, dict) else None
-    return str(found) if found is not None else None
-
-
-def _new_orders(arrivals: Sequence[Arrival]) -> list[str]:
-    """The orders that became known, as `awaits` writes them."""
-    return [
-        "/".join(identity.order_identity(arrival.source, order_id))
-        for arrival in arrivals
-        if (order_id := _order_id(arrival)) is not None
-    ]
-
-
-def _of_those_not_forgotten(
-    connection: Connection, arrivals: Sequence[Arrival], persons: dict[int, Person], fates: dict[int, Fate]
-) -> list[Arrival]:
-    """The arrivals whose customers were not forgotten, perhaps while this batch waited for their locks.
-
-    What concerns a forgotten customer is let go with all that it says, or it would bring their data back.
-    """
-    gone = [id_ for id_, person in persons.items() if person.forgotten_at is not None]
-    if not gone:
-        return list(arrivals)
-    refused = [arrival for arrival in arrivals if persons[arrival.customer_id].forgotten_at is not None]
-    for arrival in refused:
-        fates[arrival.inbox_id] = Fate(state=InboxState.IGNORED, reason="the customer was forgotten")
-    emptied = bulk.among(inbox.c.id, [arrival.inbox_id for arrival in refused])
-    connection.execute(inbox.update().where(emptied).values(body=b"", headers={}))
-    connection.execute(identities_table.delete().where(bulk.among(identities_table.c.customer_id, gone)))
-    for id_ in gone:
-        del persons[id_]
-    return [arrival for arrival in arrivals if arrival.customer_id in persons]
-
-
 def _recorded(
     connection: Connection, arrivals: Sequence[Arrival], fates: dict[int, Fate], now: datetime
 ) -> list[Arrival]:
@@ -404,56 +267,6 @@ def _recorded(
         for arrival in late:
             fates[arrival.inbox_id] = _repeat(arrival, stored[arrival.source, arrival.key][1])
     return [arrival for arrival in arrivals if arrival.event_id in new]
-
-
-def _learn(person: Person, mapped: Mapped, shop: Shop) -> str | None:
-    """Change a person by what an event says; a remark where something of it could not be used.
-
-    News that is older than what we know only fills gaps. A stage is older when it was entered earlier, never because
-    of its place in the list: the journey is a loop.
-    """
-    newer = person.updated_at is None or mapped.occurred_at >= person.updated_at
-    who = mapped.customer
-    for name in ("email", "phone", "first_name", "last_name", "locale", "timezone"):
-        said = getattr(who, name)
-        if said is not None and (newer or getattr(person, name) is None):
-            setattr(person, name, said)
-    remarks = []
-    for name, said in who.attributes.items():
-        kind = shop.model.attributes.get(name)
-        if said is None or kind is None:
-            continue
-        if not _is_kind(said, kind):
-            remarks.append(f"attribute {name} is not a {kind} and was left out")
-        elif newer or name not in person.attributes:
-            person.attributes[name] = said
-    if newer:
-        person.updated_at = mapped.occurred_at
-    if mapped.stage is not None and (person.stage_at is None or mapped.occurred_at >= person.stage_at):
-        person.stage, person.stage_at = mapped.stage, mapped.occurred_at
-    if mapped.event == shop.model.order_event:
-        person.orders += 1
-        person.spent += shop.to_minor(_amount(mapped, "order", "total"))
-        person.last_order_at = max(person.last_order_at or mapped.occurred_at, mapped.occurred_at)
-    person.spent -= shop.to_minor(_amount(mapped, "refund", "amount"))
-    return "; ".join(remarks) or None
-
-
-def _is_kind(value: object, kind: Kind) -> bool:
-    match kind:
-        case "text" | "date":
-            return isinstance(value, str)
-        case "number":
-            return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        case "yes-no":
-            return isinstance(value, bool)
-
-
-def _amount(mapped: Mapped, name: str, part: str) -> Decimal:
-    holder = mapped.payload.get(name)
-    value = holder.get(part) if isinstance(holder, dict) else None
-    # A float comes from an event of our own that the shop does not declare; its shortest text is what was written.
-    return Decimal(str(value)) if isinstance(value, Decimal | int | float) else Decimal(0)
 
 
 def _write_words(connection: Connection, arrivals: Sequence[Arrival]) -> None:

@@ -1,0 +1,57 @@
+"""What an event says about its customer: news overwrites, older news only fills gaps."""
+
+from decimal import Decimal
+
+from afterglow.language.shop import Kind, Shop
+from afterglow.mapping import Mapped
+from db.people import Person
+
+
+def learn(person: Person, mapped: Mapped, shop: Shop) -> str | None:
+    """Change a person by what an event says; a remark where something of it could not be used.
+
+    News that is older than what we know only fills gaps. A stage is older when it was entered earlier, never because
+    of its place in the list: the journey is a loop.
+    """
+    newer = person.updated_at is None or mapped.occurred_at >= person.updated_at
+    who = mapped.customer
+    for name in ("email", "phone", "first_name", "last_name", "locale", "timezone"):
+        said = getattr(who, name)
+        if said is not None and (newer or getattr(person, name) is None):
+            setattr(person, name, said)
+    remarks = []
+    for name, said in who.attributes.items():
+        kind = shop.model.attributes.get(name)
+        if said is None or kind is None:
+            continue
+        if not _is_kind(said, kind):
+            remarks.append(f"attribute {name} is not a {kind} and was left out")
+        elif newer or name not in person.attributes:
+            person.attributes[name] = said
+    if newer:
+        person.updated_at = mapped.occurred_at
+    if mapped.stage is not None and (person.stage_at is None or mapped.occurred_at >= person.stage_at):
+        person.stage, person.stage_at = mapped.stage, mapped.occurred_at
+    if mapped.event == shop.model.order_event:
+        person.orders += 1
+        person.spent += shop.to_minor(_amount(mapped, "order", "total"))
+        person.last_order_at = max(person.last_order_at or mapped.occurred_at, mapped.occurred_at)
+    person.spent -= shop.to_minor(_amount(mapped, "refund", "amount"))
+    return "; ".join(remarks) or None
+
+
+def _is_kind(value: object, kind: Kind) -> bool:
+    match kind:
+        case "text" | "date":
+            return isinstance(value, str)
+        case "number":
+            return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        case "yes-no":
+            return isinstance(value, bool)
+
+
+def _amount(mapped: Mapped, name: str, part: str) -> Decimal:
+    holder = mapped.payload.get(name)
+    value = holder.get(part) if isinstance(holder, dict) else None
+    # A float comes from an event of our own that the shop does not declare; its shortest text is what was written.
+    return Decimal(str(value)) if isinstance(value, Decimal | int | float) else Decimal(0)
