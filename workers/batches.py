@@ -9,8 +9,8 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Protocol
 
@@ -25,8 +25,6 @@ log = structlog.get_logger()
 
 #: SQLite has one writer: two threads on the same kind of work would only take each other's.
 _turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
-#: Held while an item runs alone. Two of them at once in one process, and the death by one would count against both.
-_alone = threading.Lock()
 
 
 class Work(Protocol):
@@ -56,21 +54,65 @@ class Work(Protocol):
         """Set one item aside for a person to look at."""
 
 
+class _Floor:
+    """Room for many batches, or for one suspect and nothing else.
+
+    A process that dies while a suspect is tried then died of that suspect: nobody who was at work beside it is blamed,
+    and it is blamed for nobody else.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._batches = 0
+        self._suspects = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Work beside other batches; waits for a suspect."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._suspects)
+            self._batches += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._batches -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Work beside nobody; waits for batches. False where another suspect is being tried: then do nothing."""
+        with self._changed:
+            free = not self._suspects
+            self._suspects += free
+            self._changed.wait_for(lambda: not free or not self._batches)
+        try:
+            yield free
+        finally:
+            with self._changed:
+                self._suspects -= free
+                self._changed.notify_all()
+
+
+_floor = _Floor()
+
+
 def run_batch(app: App, work: Work) -> int:
     """Do one batch. How many items were claimed."""
-    with _turn(app, work):
+    with _floor.shared(), _turn(app, work):
         return _run(app, work, work.batch, alone=False)
 
 
 def run_suspect(app: App, work: Work) -> int:
     """Do one item whose process died before, alone. 1, or 0 where there is none or another one is being tried."""
-    if not _alone.acquire(blocking=False):
-        return 0
-    try:
+    with app.reading() as connection:
+        if not work.find(connection, app.clock.now(connection), 1, alone=True):
+            return 0
+    with _floor.alone() as mine:
+        if not mine:
+            return 0
         with _turn(app, work):
             return _run(app, work, 1, alone=True)
-    finally:
-        _alone.release()
 
 
 def _turn(app: App, work: Work) -> AbstractContextManager[object]:

@@ -1,5 +1,7 @@
 """What a batch leaves behind when its process, or the database, goes away at a bad moment."""
 
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -187,3 +189,32 @@ def test_a_process_holds_no_more_mails_than_one_batch_of_its_provider(sqlite_url
         actors.deliver()
 
         assert max(sizes) * (driver.app.settings.threads // 2) <= relay.batch
+
+
+def test_nothing_else_is_in_work_in_a_process_that_tries_a_suspect(database_url, monkeypatch):
+    with small(database_url, RECEIPT) as driver:
+        ordered(driver, 6)
+        with driver.app.writing() as connection:
+            half = sa.select(inbox.c.id).order_by(inbox.c.id).limit(3)
+            connection.execute(inbox.update().where(inbox.c.id.in_(half)).values(tries=1))
+        at_work: list[bool] = []
+        seen: list[tuple[bool, int]] = []
+        honest = Ingest.do
+
+        def doing(self: Ingest, connection: sa.Connection, ids: Sequence[int], now: Any) -> None:
+            at_work.append(len(ids) == 1)
+            seen.append((len(ids) == 1, len(at_work)))
+            time.sleep(0.01)
+            honest(self, connection, ids, now)
+            at_work.pop()
+
+        monkeypatch.setattr(Ingest, "do", doing)
+        # Three suspects, and three others that make one batch; each thread does both kinds.
+        threads = [threading.Thread(target=driver.actors.ingest) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert [count for suspect, count in seen if suspect] == [1, 1, 1]
+        assert driver.rows(sa.select(inbox.c.state).distinct()) == [("mapped",)]
