@@ -71,16 +71,12 @@ def parse_duration(text: object) -> Duration:
     """
     found = _SHAPE.fullmatch(text) if isinstance(text, str) else None
     if found is None:
-        raise ValueError(
-            f"'{text}' is not a duration: write a number and a unit, such as '3 days' or '36 hours'."
-        )
+        raise ValueError(f"'{text}' is not a duration: write a number and a unit, such as '3 days' or '36 hours'.")
     number, word = int(found[1]), found[2].lower()
     unit = _UNITS.get(word.removesuffix("s"))
     if unit is None:
         units = [f"{name}s" for name in _UNITS]
-        raise ValueError(
-            f"'{found[2]}' is not a unit of time: use {', '.join(units)}.{did_you_mean(word, units)}"
-        )
+        raise ValueError(f"'{found[2]}' is not a unit of time: use {', '.join(units)}.{did_you_mean(word, units)}")
     months, days, seconds = (number * part for part in unit)
     if months > 12 * LONGEST_YEARS or days * 86_400 + seconds > 366 * 86_400 * LONGEST_YEARS:
         raise ValueError(f"'{text.strip()}' is longer than ten years: write a shorter duration.")  # type: ignore[attr-defined]

@@ -136,9 +136,7 @@ def _boundary(key: str, *bodies: bytes) -> bytes:
         boundary = b"=_%b" % sha256(f"{attempt}:{key}".encode()).hexdigest()[:32].encode()
         if not any(boundary in body for body in bodies):
             return boundary
-    raise Uncomposable(
-        "No boundary can be found that the mail's text does not contain; look at its template."
-    )
+    raise Uncomposable("No boundary can be found that the mail's text does not contain; look at its template.")
 
 
 # Bodies
@@ -197,9 +195,7 @@ def checked_address(address: str) -> str:
     """
     if not address.isascii():
         try:
-            address = (
-                validate_email(address, check_deliverability=False, allow_smtputf8=False).ascii_email or ""
-            )
+            address = validate_email(address, check_deliverability=False, allow_smtputf8=False).ascii_email or ""
         except EmailNotValidError as error:
             raise BadAddress from error
     if len(address) > 254:
@@ -273,9 +269,7 @@ def _further(headers: Mapping[str, str], touchpoint_id: int) -> bytes:
         canonical = _CANONICAL.get(name.lower())
         if canonical is None:
             if not _OUR_HEADER.fullmatch(name) or name.lower() == "x-afterglow-touchpoint":
-                raise Uncomposable(
-                    f"A mail may not carry the header {name!r}; allowed are {', '.join(HEADERS)}."
-                )
+                raise Uncomposable(f"A mail may not carry the header {name!r}; allowed are {', '.join(HEADERS)}.")
             canonical = name.encode("ascii")
         if not _VISIBLE.fullmatch(value) or len(canonical) + 2 + len(value) > LONGEST_LINE:
             raise Uncomposable(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from afterglow.expressions import MISSING, parse
 from afterglow.mapping import Consent, CustomerFacts, Mapped, Unmappable, conforming
@@ -84,6 +84,14 @@ class NativeEvent(BaseModel):
         return given
 
 
+def _told(error: ValueError) -> str:
+    """The first thing that is wrong, by the name of its field; never what stood there, which may be personal."""
+    if not isinstance(error, ValidationError):
+        return "it is not JSON"
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the body'}: {first['msg']}"
+
+
 def map_native(body: bytes, *, received_at: datetime, known_events: Mapping[str, Mapping[str, str]]) -> Mapped:
     """The event in a body that the edge has checked.
 
@@ -96,7 +104,7 @@ def map_native(body: bytes, *, received_at: datetime, known_events: Mapping[str,
     try:
         event = NativeEvent.model_validate_json(body)
     except ValueError as error:
-        raise Unmappable(f"this is not an event in our words: {error}") from None
+        raise Unmappable(f"This is not an event in our words: {_told(error)}.") from None
     who = event.customer
     return Mapped(
         event=event.event,

@@ -137,9 +137,7 @@ def test_no_file_hides_what_it_is_about():
 
 def test_no_other_distribution_provides_our_names():
     providers = packages_distributions()
-    others = {
-        name: set(providers.get(name, ())) - {"afterglow"} for name in (*PACKAGES, "flows", "templates")
-    }
+    others = {name: set(providers.get(name, ())) - {"afterglow"} for name in (*PACKAGES, "flows", "templates")}
 
     assert {name: sorted(found) for name, found in others.items() if found} == {}
 
@@ -149,14 +147,8 @@ def test_the_tree_names_no_machine_and_no_registry():
     forbidden = re.compile(
         "|".join(
             [
-                r"(?<![\w.])/(?:"
-                + "|".join(["ro" + "ot", "wo" + "rk", "opt/" + "ag", "home/" + r"\w+"])
-                + r")/",
-                r"files\.python"
-                + r"hosted\.org|test\.py"
-                + r"pi\.org|(?<!\w)py"
-                + r"pi\.org|registry\.npm"
-                + r"js",
+                r"(?<![\w.])/(?:" + "|".join(["ro" + "ot", "wo" + "rk", "opt/" + "ag", "home/" + r"\w+"]) + r")/",
+                r"files\.python" + r"hosted\.org|test\.py" + r"pi\.org|(?<!\w)py" + r"pi\.org|registry\.npm" + r"js",
                 r"--(?:extra-)?index" + r"-url|--find" + r"-links",
             ]
         )
@@ -182,9 +174,7 @@ def test_the_lock_pins_every_requirement_by_digest():
 
 def test_the_example_environment_names_every_setting_and_no_other():
     settings = {f"AFTERGLOW_{name.upper()}" for name in Settings.model_fields}
-    sources = {
-        secret for file in our_files() if file.match("flows/sources/*.yaml") for secret in _secrets(file)
-    }
+    sources = {secret for file in our_files() if file.match("flows/sources/*.yaml") for secret in _secrets(file)}
     named = re.findall(r"^#?\s?([A-Z][A-Z0-9_]+)=", _text(".env.example"), re.MULTILINE)
 
     assert sorted(named) == sorted(settings | sources)

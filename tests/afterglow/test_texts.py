@@ -206,7 +206,8 @@ def test_a_value_is_written_as_it_is_where_nothing_needs_escaping(value):
     "text",
     [
         "Dear {{ name }}, {{ shop.name }} says hello: {{ shop.name }}",
-        "{% if name == 'Sam' %}{{ shop.name }}{% else %}{{ shop.url }}{% endif %} and {{ shop.price | price(shop.currency) }}",
+        "{% if name == 'Sam' %}{{ shop.name }}{% else %}{{ shop.url }}{% endif %}",
+        "{{ shop.price | price(shop.currency) }}",
         "{% for shop in list %}{{ shop.name }},{% endfor %}{{ shop.name }}",
         "{% for item in list %}{{ item.name }} at {{ shop.name }};{% endfor %}",
     ],
@@ -225,5 +226,5 @@ def test_writing_constants_beforehand_changes_nothing_that_a_customer_reads(text
 def test_a_constant_with_nothing_to_write_is_still_told_when_rendered() -> None:
     settled = parse_text("Call {{ shop.phone }}").with_constants({"shop": {"name": "Ember"}}, escape=False)
 
-    with pytest.raises(RenderError, match="shop.phone"):
+    with pytest.raises(RenderError, match=r"shop\.phone"):
         settled.render({"shop": {"name": "Ember"}}, escape=False)

@@ -508,8 +508,10 @@ def test_a_bounced_customer_gets_no_further_mail(database_url):
 
 def test_what_is_in_doubt_counts_against_a_cap(sqlite_url):
     relay = Relay(fates=[InDoubt("it fell silent")])
-    two = [flow(name, [{"send": "email/note"}]) for name in ("a", "b")]
-    with sending(sqlite_url, relay, *two, shop={"caps": [{"at_most": 1, "within": "9 days"}]}) as driver:
+    rails = {"caps": [{"at_most": 1, "within": "9 days"}]}
+    with sending(sqlite_url, relay, flow("note", [{"send": "email/note"}]), shop=rails) as driver:
+        order(driver)
+        driver.at(days=1)
         order(driver)
         driver.at(days=2)
 
@@ -596,6 +598,39 @@ def test_a_worker_that_stood_still_past_its_lease_settles_nothing(database_url, 
         assert [row[:3] for row in rows] == [("note", "in_doubt", None), ("receipt", "sent", "provider-2")]
         assert "zombie" not in repr(rows)
         assert driver.rows(sa.select(enrollments.c.state)) == [("finished",)] * 2
+
+
+@pytest.mark.parametrize(
+    "says", [Rejected("zombie", permanent=True, suppress=False), NotBegun("zombie"), Sent("zombie")]
+)
+def test_a_worker_from_before_the_lease_settles_nothing_while_another_sends(database_url, says):
+    relay = Relay(fates=[])
+    with sending(database_url, relay, RECEIPT) as driver:
+        in_hand, wakes = threading.Event(), threading.Event()
+
+        def stands_still() -> None:
+            relay.during = lambda: None
+            in_hand.set()
+            wakes.wait(60)
+            relay.fates.append(says)
+
+        def meets_the_zombie() -> None:
+            wakes.set()
+            zombie.join()
+
+        relay.during = stands_still
+        order(driver, drained=False)
+        zombie = threading.Thread(target=driver.drain)
+        zombie.start()
+        in_hand.wait(60)
+        driver.clock.jump(driver.clock.now() + deliver.LEASE + timedelta(seconds=1))
+        driver.actors.tend()
+        relay.during = meets_the_zombie
+        driver.at(driver.clock.now() + timedelta(hours=1))
+
+        t = touchpoints.c
+        rows = driver.rows(sa.select(t.state, t.attempts, t.provider_id, t.reason))
+        assert rows == [("sent", 2, "provider-2", None)]
 
 
 def test_workers_racing_over_one_queue_send_each_mail_once(postgres_url):
