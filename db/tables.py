@@ -246,7 +246,13 @@ inbox = sa.Table(
     ),
     _suspects("inbox", "state = 'received' AND tries > 0"),
     sa.Index("ix_inbox_customer_id", "customer_id"),
-    sa.Index("ix_inbox_received_at", "received_at"),
+    # Only rows that still have their body, so that emptying old ones never walks those emptied before.
+    sa.Index(
+        "ix_inbox_bodies",
+        "received_at",
+        postgresql_where=sa.text("length(body) > 0"),
+        sqlite_where=sa.text("length(body) > 0"),
+    ),
 )
 
 events = sa.Table(

@@ -56,7 +56,11 @@ def empty_bodies(connection: Connection, before: object) -> int:
     """Forget the raw bodies and headers of old webhooks; keys and digests stay, for repeats. How many rows."""
     old = (
         sa.select(inbox.c.id)
-        .where(inbox.c.received_at < before, inbox.c.body != b"", inbox.c.state != "received")
+        .where(
+            inbox.c.received_at < before,
+            sa.func.length(inbox.c.body) > sa.literal_column("0"),
+            inbox.c.state != "received",
+        )
         .limit(BATCH)
     )
     return connection.execute(inbox.update().where(inbox.c.id.in_(old)).values(body=b"", headers={})).rowcount

@@ -75,6 +75,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("source", "key", "digest", name=op.f("uq_inbox_source_key_digest")),
     )
     with op.batch_alter_table("inbox", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_inbox_bodies",
+            ["received_at"],
+            unique=False,
+            postgresql_where=sa.text("length(body) > 0"),
+            sqlite_where=sa.text("length(body) > 0"),
+        )
         batch_op.create_index("ix_inbox_customer_id", ["customer_id"], unique=False)
         batch_op.create_index(
             "ix_inbox_received",
@@ -83,7 +90,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'received'"),
             sqlite_where=sa.text("state = 'received'"),
         )
-        batch_op.create_index("ix_inbox_received_at", ["received_at"], unique=False)
         batch_op.create_index(
             "ix_inbox_suspects",
             ["id"],
@@ -459,13 +465,15 @@ def downgrade() -> None:
             postgresql_where=sa.text("state = 'received' AND tries > 0"),
             sqlite_where=sa.text("state = 'received' AND tries > 0"),
         )
-        batch_op.drop_index("ix_inbox_received_at")
         batch_op.drop_index(
             "ix_inbox_received",
             postgresql_where=sa.text("state = 'received'"),
             sqlite_where=sa.text("state = 'received'"),
         )
         batch_op.drop_index("ix_inbox_customer_id")
+        batch_op.drop_index(
+            "ix_inbox_bodies", postgresql_where=sa.text("length(body) > 0"), sqlite_where=sa.text("length(body) > 0")
+        )
 
     op.drop_table("inbox")
     op.drop_table("halts")
