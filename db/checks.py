@@ -189,7 +189,7 @@ def stuck(connection: Connection, now: datetime, settings: Settings, release: Re
         query=sa.select(inbox.c.id).where(
             inbox.c.received_at < now - timedelta(days=settings.keep_webhooks_days + 1),
             ~_is(inbox.c.state, "received"),
-            inbox.c.body != b"",
+            sa.func.length(inbox.c.body) > sa.literal_column("0"),
         ),
         what=f"webhooks older than {settings.keep_webhooks_days} days still have their body",
         what_to_do=WORKERS,
