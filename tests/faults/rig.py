@@ -73,6 +73,7 @@ class Process:
         self._environment = environment
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._groups: set[int] = set()
 
     def start(self) -> None:
         """Start it."""
@@ -86,6 +87,7 @@ class Process:
                 stderr=log,
                 start_new_session=True,
             )
+        self._groups.add(self._process.pid)
         self.starts += 1
         self.started_at = time.monotonic()
 
@@ -108,6 +110,40 @@ class Process:
         self.send(signal.SIGKILL)
         self._process.wait()
         self.kills += 1
+
+    def behead(self) -> None:
+        """Kill the parent of a worker only; its child must find out by itself."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def orphans(self) -> set[int]:
+        """The groups in which somebody lives although the first process of them does not."""
+        first = self._process.pid if self._process is not None and self.lives else None
+        self._groups = {group for group in self._groups if _lives(group)}
+        return self._groups - {first}
+
+    def end(self) -> None:
+        """Kill all that was ever started."""
+        self.kill()
+        for group in self.orphans():
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+
+
+def _lives(group: int) -> bool:
+    """Whether a process of this group lives; the dead may linger where nobody asks for their status."""
+    if not Path("/proc/self/stat").exists():
+        with suppress(ProcessLookupError):
+            os.killpg(group, 0)
+            return True
+        return False
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, of_group, *_ = file.read_text().rpartition(")")[2].split()
+            if int(of_group) == group and state != "Z":
+                return True
+    return False
 
 
 class Keeper(threading.Thread):
@@ -159,6 +195,13 @@ class Rig:
         self.keeper = Keeper(self.processes)
         self.keeper.start()
 
+    def restart_database(self) -> None:
+        """Stop PostgreSQL as a power cut would, and start it again."""
+        assert self.postgres is not None
+        self.postgres.stop_immediate()
+        self.postgres.start()
+        self.database.engine.dispose()
+
     def kills(self, kind: str) -> int:
         """How often processes of a kind ("worker", "web", ...) were killed."""
         return sum(process.kills for process in self.processes if process.name.startswith(kind))
@@ -172,6 +215,10 @@ class Rig:
             return False
 
         until(answers, BOOT_S_MAX, "the web")
+
+    def has_no_orphans(self) -> bool:
+        """Whether every living process of ours has the parent that started it."""
+        return not any(process.orphans() for process in self.processes)
 
     def client(self, posts: Sequence[client.Post], chance: random.Random) -> client.Client:
         """A shop that posts these."""
@@ -216,6 +263,13 @@ class Rig:
         query = sa.select(t.id, t.state, t.epoch, t.settled_at, t.reason, t.provider_id)
         with self.database.reading() as connection:
             return [tuple(row) for row in connection.execute(query.where(t.id.in_(ids)).order_by(t.id))]
+
+    def in_doubt(self) -> set[int]:
+        """The touchpoints of which nobody knows whether they arrived."""
+        with self.database.reading() as connection:
+            return set(
+                connection.execute(sa.select(touchpoints.c.id).where(touchpoints.c.state == "in_doubt")).scalars()
+            )
 
     def are_closed(self, ids: set[int]) -> bool:
         """Whether all these touchpoints have their fate."""
@@ -296,7 +350,7 @@ def _rig(folder: Path, database_url: str, broker_url: str, further: Mapping[str,
             if rig.keeper is not None:
                 rig.keeper.end()
             for process in rig.processes:
-                process.kill()
+                process.end()
             if kept := os.environ.get("FAULTS_KEEP"):
                 shutil.copytree(folder, kept, dirs_exist_ok=True)
 
@@ -316,21 +370,28 @@ class Fault:
 
 
 def plan(
-    chance: random.Random, *, seconds: float, kills: Mapping[str, int], flushes: int = 0, restarts: int = 0
+    chance: random.Random,
+    *,
+    seconds: float,
+    kills: Mapping[str, int],
+    beheadings: int = 0,
+    flushes: int = 0,
+    restarts: int = 0,
 ) -> list[Fault]:
     """A schedule of faults, spread over so many seconds.
 
     Args:
       kills: how many by kind of process.
+      beheadings: of workers, whose child must end by itself.
       flushes: of Redis, evenly.
       restarts: of PostgreSQL.
     """
-    killed = [kind for kind, count in kills.items() for _ in range(count)]
+    killed = [f"kill {kind}" for kind, count in kills.items() for _ in range(count)] + ["behead worker"] * beheadings
     chance.shuffle(killed)
     each = seconds / max(1, len(killed))
     return sorted(
         [
-            *(Fault(at=each * (n + chance.uniform(0.2, 1.0)), what=f"kill {kind}") for n, kind in enumerate(killed)),
+            *(Fault(at=each * (n + chance.uniform(0.2, 1.0)), what=what) for n, what in enumerate(killed)),
             *(Fault(at=seconds * (n + 0.5) / flushes, what="flush") for n in range(flushes)),
             *(Fault(at=seconds * (n + chance.uniform(0.4, 0.8)) / restarts, what="restart") for n in range(restarts)),
         ]
@@ -348,12 +409,11 @@ def haunt(rig: Rig, faults: Sequence[Fault]) -> None:
                 if not living:
                     continue
                 min(living, key=lambda process: process.started_at).kill()  # who has worked longest has most to lose
+            case ["behead", kind]:
+                next(process for process in rig.processes if process.name.startswith(kind) and process.lives).behead()
             case ["flush"]:
                 assert rig.redis is not None
                 rig.redis.flushall()
             case ["restart"]:
-                assert rig.postgres is not None
-                rig.postgres.stop_immediate()
-                rig.postgres.start()
-                rig.database.engine.dispose()
+                rig.restart_database()
         rig.faults[fault.what] += 1
