@@ -37,8 +37,8 @@ def tend(app: App) -> None:
 
 def free_awaiting(connection: Connection) -> int:
     """Let elements be mapped again whose order has come meanwhile. How many."""
-    waiting = sa.select(inbox.c.awaits).where(inbox.c.state == "awaiting").limit(BATCH)
-    orders = [row[0] for row in connection.execute(waiting)]
+    newest = sa.select(inbox.c.awaits).where(inbox.c.state == "awaiting").order_by(inbox.c.id.desc()).limit(BATCH)
+    orders = [row[0] for row in connection.execute(newest)]
     if not orders:
         return 0
     pairs = [tuple(order.split("/", 1)) for order in orders if "/" in order]
