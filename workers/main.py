@@ -1,5 +1,6 @@
 """`dramatiq workers.main:setup`: composes the application in each worker process, after the fork."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -31,11 +32,12 @@ def setup() -> dramatiq.Broker:
     make_actors(app).register()
     dramatiq.set_broker(app.broker)
     settle_memory()
-    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_with, args=(parent.pid,), name="parent", daemon=True).start()
     return app.broker
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int | None) -> None:
     """End this process once its parent is gone: killed, it says no goodbye, and old code would work on for ever."""
     while os.getppid() == parent:
         time.sleep(PARENT_S)
