@@ -87,20 +87,37 @@ class Database:
             synchronous = "FULL" if durable else "OFF"
             self.engine = _sqlite(self.url, begin="BEGIN IMMEDIATE", pool_size=4, synchronous=synchronous)
             self.reader = _sqlite(self.url, begin="BEGIN", pool_size=pool_size, synchronous=synchronous)
+            hasty = "NORMAL" if durable else "OFF"
+            self._hasty = _sqlite(self.url, begin="BEGIN IMMEDIATE", pool_size=1, synchronous=hasty)
         else:
-            self.engine = self.reader = _postgresql(self.url, pool_size)
+            self.engine = self.reader = self._hasty = _postgresql(self.url, pool_size)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A read-write transaction: committed when the block ends, rolled back when it raises."""
+        with self._turn(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing_hastily(self) -> Iterator[Connection]:
+        """A read-write transaction whose commit does not wait for the disk.
+
+        It outlives the death of any process, but not a crash of the machine.
+        """
+        with self._turn(), self._hasty.begin() as connection:
+            if not self.is_sqlite:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """SQLite has one writer: wait for our turn."""
         if not self.is_sqlite:
-            with self.engine.begin() as connection:
-                yield connection
+            yield
             return
         self._lock.acquire()
         try:
-            with self.engine.begin() as connection:
-                yield connection
+            yield
         finally:
             self._lock.release()
 
@@ -130,6 +147,7 @@ class Database:
         """Close every pooled connection."""
         self.engine.dispose()
         self.reader.dispose()
+        self._hasty.dispose()
 
 
 def _postgresql(url: sa.URL, pool_size: int) -> Engine:
