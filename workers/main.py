@@ -14,8 +14,10 @@ from db.settings import load_settings
 from workers.actors import make_actors
 from workers.logs import set_up_logs
 
-#: How often a worker looks whether the process that started it still lives, in seconds.
+#: How often a worker looks whether the process that started it still lives, in seconds; and how long it may then take
+#: to end in good order, which is longer than any provider's deadline.
 PARENT_S = 2.0
+GOODBYE_S = 40.0
 
 
 def setup() -> dramatiq.Broker:
@@ -42,3 +44,5 @@ def _end_with(parent: int | None) -> None:
     while os.getppid() == parent:
         time.sleep(PARENT_S)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GOODBYE_S)  # where the parent was killed while we booted, the main thread waits for it for ever
+    os.kill(os.getpid(), signal.SIGKILL)

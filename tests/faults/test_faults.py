@@ -74,9 +74,7 @@ def test_nothing_is_lost_or_doubled_while_everything_is_killed_flushed_and_resta
             faults={fault.what for fault in faults},
             senders_lost=rig.kills("worker"),
         )
-        until(
-            lambda: not any(process.orphans() for process in rig.processes), 20, "the end of children without parents"
-        )
+        until(rig.has_no_orphans, REST_S_MAX, "the end of workers whose parent was killed")
     verdict.figures |= {"refusals": shop.refusals, "seconds after the faults": took}
     holds(verdict)
 
