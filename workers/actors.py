@@ -14,6 +14,7 @@ import structlog
 
 from afterglow.errors import AfterglowError
 from db.app import App
+from db.broker import KINDS
 from db.due import full
 from workers import deliver, tend
 from workers.advance import Advance
@@ -25,9 +26,45 @@ log = structlog.get_logger()
 
 #: Items that one actor tries alone before it lets others have its thread.
 SUSPECTS_MAX = 100
-#: Batches of one kind at once in one process. Two, so that one computes while the other waits for the database;
-#: sending waits for providers and may take half of the threads, never all.
-AT_ONCE = 2
+#: Batches that one thread does before it lets others have its seat, so that a busy process can still be stopped.
+ROUNDS_MAX = 50
+
+
+class Seats:
+    """How many threads of a process may work on one kind at once.
+
+    Who finds no seat need not wait: one who sits looks again before leaving. So hints that come while a batch runs
+    become one larger batch, whose fixed cost is shared, and nothing that came meanwhile is missed.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lock = threading.Lock()
+        self._free = count
+        self._again = False
+
+    def take(self) -> bool:
+        """Sit down; False where all seats are taken, and then somebody looks again."""
+        with self._lock:
+            if not self._free:
+                self._again = True
+                return False
+            self._free -= 1
+            return True
+
+    def leave(self) -> bool:
+        """Stand up; False where somebody asked meanwhile: stay, and look again."""
+        with self._lock:
+            if self._again:
+                self._again = False
+                return False
+            self._free += 1
+            return True
+
+    def give_up(self) -> None:
+        """Stand up whatever was asked."""
+        with self._lock:
+            self._free += 1
+            self._again = False
 
 
 @dataclass(kw_only=True)
@@ -36,16 +73,17 @@ class Actors:
 
     app: App
     email: Channel
-    _seats: dict[str, threading.Semaphore] = field(init=False)
+    _seats: dict[str, Seats] = field(init=False)
     #: Touchpoints in one batch. What all threads of a process have in their hands is what its death leaves in doubt,
     #: so they share the provider's number.
     _handed: int = field(init=False)
 
     def __post_init__(self) -> None:
-        sending = max(1, self.app.settings.threads // 2) if self.email.leaves_the_machine else AT_ONCE
-        seats = {"ingest": AT_ONCE, "advance": AT_ONCE, "deliver": sending, "tend": 1}
-        self._seats = {kind: threading.Semaphore(count) for kind, count in seats.items()}
-        self._handed = self.email.batch // (sending if self.email.leaves_the_machine else 1) or 1
+        # One thread a kind: two would only halve each other's batches. Sending waits for providers, and may take half
+        # of the threads, never all.
+        sending = max(1, self.app.settings.threads // 2) if self.email.leaves_the_machine else 1
+        self._seats = {kind: Seats(sending if kind == "deliver" else 1) for kind in KINDS}
+        self._handed = self.email.batch // sending or 1
 
     def register(self) -> None:
         """Declare the actors on the app's broker."""
@@ -63,18 +101,18 @@ class Actors:
         work = Ingest(self.app)
         done = run_batch(self.app, work)
         self._more("ingest", done, work.batch)
-        self._suspects("ingest", work)
         if work.woke:
             self.app.hint("advance")
+        self._suspects("ingest", work)
 
     def advance(self) -> None:
         """Due runs take their next steps."""
         work = Advance(self.app)
         done = run_batch(self.app, work)
         self._more("advance", done, work.batch)
-        self._suspects("advance", work)
         if work.queued:
             self.app.hint("deliver")
+        self._suspects("advance", work)
 
     def deliver(self) -> None:
         """Due touchpoints go out, or do not."""
@@ -83,9 +121,9 @@ class Actors:
             self._more("deliver", run_batch(self.app, work), work.batch)
         finally:
             work.send()
-        self._suspects("deliver", work, work.send)
         if work.moved:
             self.app.hint("advance")
+        self._suspects("deliver", work, work.send)
 
     def tend(self) -> None:
         """What died, stands still or has become too old is looked after."""
@@ -111,17 +149,20 @@ class Actors:
 
     def _guarded(self, kind: str, work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
-            seat = self._seats[kind]
-            if not seat.acquire(blocking=False):
-                return  # those who work on it already will ask for more
+            seats = self._seats[kind]
+            if not seats.take():
+                return
             try:
-                work()
+                for _ in range(ROUNDS_MAX):
+                    work()
+                    if seats.leave():
+                        return
+                self.app.hint(kind)
             except (sa.exc.OperationalError, sa.exc.InterfaceError, AfterglowError) as error:
                 log.error("work failed; it stays due", kind=kind, error=type(error).__name__, told=_told(error))
             except Exception:
                 log.exception("work failed; it stays due", kind=kind)
-            finally:
-                seat.release()
+            seats.give_up()
 
         run.__name__ = kind
         return run
