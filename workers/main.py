@@ -26,6 +26,8 @@ def setup() -> dramatiq.Broker:
     Raises:
       SystemExit: with one sentence, where the settings, the database or the broker cannot be used.
     """
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_with, args=(parent.pid,), name="parent", daemon=True).start()
     set_up_logs()
     try:
         app = open_app(load_settings())
@@ -34,8 +36,6 @@ def setup() -> dramatiq.Broker:
     make_actors(app).register()
     dramatiq.set_broker(app.broker)
     settle_memory()
-    if parent := multiprocessing.parent_process():
-        threading.Thread(target=_end_with, args=(parent.pid,), name="parent", daemon=True).start()
     return app.broker
 
 
