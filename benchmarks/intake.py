@@ -57,16 +57,35 @@ class CommitEach(Intake):
 
 
 def body(number: int) -> bytes:
-    """An order as Shopify posts it, cut to 1.7 KB."""
-    line = {"id": 1, "title": "House roast, whole beans", "sku": "HR-250", "quantity": 2, "price": "12.50"}
+    """An order of two lines with the fields that Shopify documents, cut to 1.7 KB."""
+    line = {
+        "admin_graphql_api_id": f"gid://shopify/LineItem/{number}",
+        "fulfillable_quantity": 2,
+        "fulfillment_service": "manual",
+        "grams": 250,
+        "price": "12.50",
+        "product_exists": True,
+        "product_id": 9_001,
+        "quantity": 2,
+        "requires_shipping": True,
+        "sku": "HR-250",
+        "taxable": True,
+        "title": "House roast, whole beans",
+        "total_discount": "0.00",
+        "variant_id": 90_011,
+        "vendor": "Ember & Oak",
+    }
     order = {
         "id": 5_000_000_000 + number,
+        "name": f"#{number}",
         "email": f"customer-{number}@example.com",
         "created_at": "2026-03-02T09:00:00+01:00",
         "currency": "EUR",
+        "financial_status": "paid",
         "total_price": "40.00",
         "customer": {"id": 7_000_000_000 + number, "first_name": "Sam", "last_name": "Example"},
-        "line_items": [{**line, "id": n, "product_id": 9_000 + n, "vendor": "Ember & Oak"} for n in range(7)],
+        "shipping_address": {"city": "Paris", "country_code": "FR", "zip": "75000", "address1": "1 Example Street"},
+        "line_items": [{**line, "id": 1}, {**line, "id": 2}],
     }
     text = json.dumps(order)
     return (text[:-1] + ', "note": "' + "x" * max(0, 1_700 - len(text) - 12) + '"}').encode()

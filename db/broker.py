@@ -49,6 +49,10 @@ class EmbeddedBroker(StubBroker):
 class HintBroker(RedisBroker):
     """Dramatiq's Redis broker, looking for messages often: its default makes three hops take seconds."""
 
+    def get_declared_delay_queues(self) -> set[str]:
+        """None: no message of ours is ever delayed, and each would cost a thread and its looking."""
+        return set()
+
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> dramatiq.Consumer:
         return super().consume(queue_name, prefetch, min(timeout, POLL_MS_MAX))
 

@@ -5,6 +5,7 @@ nothing: what failed is still due in the database, and the scheduler hints again
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 SUSPECTS_MAX = 100
 #: Batches that one thread does before it lets others have its seat, so that a busy process can still be stopped.
 ROUNDS_MAX = 50
+#: Where work comes in faster than batches fill, a thread waits this long for the next one to grow, in seconds.
+LINGER_S = 0.02
 
 
 class Seats:
@@ -96,46 +99,52 @@ class Actors:
             declare = dramatiq.actor(broker=self.app.broker, actor_name=kind, queue_name=kind)
             declare(self._guarded(kind, work))
 
-    def ingest(self) -> None:
-        """Inbox rows become events."""
+    def ingest(self) -> bool:
+        """Inbox rows become events. Whether there was a full batch of them; so for the others."""
         work = Ingest(self.app)
         done = run_batch(self.app, work)
-        self._more("ingest", done, work.batch)
+        was_full = self._more("ingest", done, work.batch)
         if work.woke:
             self.app.hint("advance")
         self._suspects("ingest", work)
+        return was_full
 
-    def advance(self) -> None:
+    def advance(self) -> bool:
         """Due runs take their next steps."""
         work = Advance(self.app)
         done = run_batch(self.app, work)
-        self._more("advance", done, work.batch)
+        was_full = self._more("advance", done, work.batch)
         if work.queued:
             self.app.hint("deliver")
         self._suspects("advance", work)
+        return was_full
 
-    def deliver(self) -> None:
+    def deliver(self) -> bool:
         """Due touchpoints go out, or do not."""
         work = deliver.Deliver(self.app, self.email, batch=self._handed)
         try:
-            self._more("deliver", run_batch(self.app, work), work.batch)
+            was_full = self._more("deliver", run_batch(self.app, work), work.batch)
         finally:
             work.send()
         if work.moved:
             self.app.hint("advance")
         self._suspects("deliver", work, work.send)
+        return was_full
 
-    def tend(self) -> None:
+    def tend(self) -> bool:
         """What died, stands still or has become too old is looked after."""
         tend.tend(self.app)
+        return False
 
-    def _more(self, kind: str, done: int, batch: int) -> None:
-        """A full batch means that there is more: ask for two, so that idle workers join in.
+    def _more(self, kind: str, done: int, batch: int) -> bool:
+        """Whether a batch was full, so that there is more: then ask for two, so that idle workers join in.
 
         The fast lane alone fills its own share of a batch only.
         """
-        if done >= full(batch):
+        was_full = done >= full(batch)
+        if was_full:
             self.app.hint(kind, kind)
+        return was_full
 
     def _suspects(self, kind: str, work: Work, then: Callable[[], None] = lambda: None) -> None:
         """Try alone, one after the other, the items whose process died before."""
@@ -147,16 +156,18 @@ class Actors:
                 then()
         self.app.hint(kind)
 
-    def _guarded(self, kind: str, work: Callable[[], None]) -> Callable[[], None]:
+    def _guarded(self, kind: str, work: Callable[[], bool]) -> Callable[[], None]:
         def run() -> None:
             seats = self._seats[kind]
             if not seats.take():
                 return
             try:
                 for _ in range(ROUNDS_MAX):
-                    work()
+                    was_full = work()
                     if seats.leave():
                         return
+                    if not was_full:
+                        time.sleep(LINGER_S)
                 self.app.hint(kind)
             except (sa.exc.OperationalError, sa.exc.InterfaceError, AfterglowError) as error:
                 log.error("work failed; it stays due", kind=kind, error=type(error).__name__, told=_told(error))
