@@ -163,7 +163,8 @@ def forgetful(app: App) -> App:
     """An application whose commits happen, and whose answers to them get lost."""
 
     class Forgetful:
-        url, is_sqlite = app.database.url, False
+        def __getattr__(self, name: str) -> Any:
+            return getattr(app.database, name)
 
         @contextmanager
         def writing(self) -> Iterator[sa.Connection]:
@@ -172,8 +173,6 @@ def forgetful(app: App) -> App:
                 handed = connection.execute(sa.select(touchpoints.c.id).where(touchpoints.c.state == "sending")).first()
             if handed:
                 raise AWAY
-
-        reading = app.database.reading
 
     return replace(app, database=Forgetful())  # type: ignore[arg-type]
 
