@@ -97,7 +97,7 @@ class Ingest:
             sa.select(
                 inbox.c.id, inbox.c.source, inbox.c.key, inbox.c.headers, inbox.c.body, inbox.c.received_at
             ).where(bulk.among(inbox.c.id, ids), inbox.c.state == "received")
-        )
+        ).all()  # a cursor left open by a mapping that raises would keep SQLite's old snapshot alive
         arrivals = []
         for row in rows:
             at = self.app.clock.moment(row.received_at, now)
