@@ -26,7 +26,7 @@ log = structlog.get_logger()
 KINDS = ("ingest", "advance", "deliver", "tend")
 
 #: An idle consumer looks for a message at least this often, in milliseconds.
-POLL_MS_MAX = 50
+POLL_MS_MAX = 20
 #: An unreachable broker may cost a hint at most this long, in seconds, in the hinting thread.
 BROKER_TIMEOUT_S = 0.1
 #: Letters kept by the in-process broker, for a look with a debugger; older ones are dropped.

@@ -29,8 +29,10 @@ log = structlog.get_logger()
 SUSPECTS_MAX = 100
 #: Batches that one thread does before it lets others have its seat, so that a busy process can still be stopped.
 ROUNDS_MAX = 50
-#: Where work comes in faster than batches fill, a thread waits this long for the next one to grow, in seconds.
-LINGER_S = 0.02
+#: Where work comes in fast but does not fill batches (from so many items on), a thread waits for the next one to
+#: grow, in seconds: the fixed cost of a batch is that of a hundred items.
+LINGER_FROM = 10
+LINGER_S = 0.1
 
 
 class Seats:
@@ -100,36 +102,36 @@ class Actors:
             declare(self._guarded(kind, work))
 
     def ingest(self) -> bool:
-        """Inbox rows become events. Whether there was a full batch of them; so for the others."""
+        """Inbox rows become events. Whether the next batch is worth waiting for; so for the others."""
         work = Ingest(self.app)
         done = run_batch(self.app, work)
-        was_full = self._more("ingest", done, work.batch)
+        may_grow = self._more("ingest", done, work.batch)
         if work.woke:
             self.app.hint("advance")
         self._suspects("ingest", work)
-        return was_full
+        return may_grow
 
     def advance(self) -> bool:
         """Due runs take their next steps."""
         work = Advance(self.app)
         done = run_batch(self.app, work)
-        was_full = self._more("advance", done, work.batch)
+        may_grow = self._more("advance", done, work.batch)
         if work.queued:
             self.app.hint("deliver")
         self._suspects("advance", work)
-        return was_full
+        return may_grow
 
     def deliver(self) -> bool:
         """Due touchpoints go out, or do not."""
         work = deliver.Deliver(self.app, self.email, batch=self._handed)
         try:
-            was_full = self._more("deliver", run_batch(self.app, work), work.batch)
+            may_grow = self._more("deliver", run_batch(self.app, work), work.batch)
         finally:
             work.send()
         if work.moved:
             self.app.hint("advance")
         self._suspects("deliver", work, work.send)
-        return was_full
+        return may_grow
 
     def tend(self) -> bool:
         """What died, stands still or has become too old is looked after."""
@@ -137,14 +139,13 @@ class Actors:
         return False
 
     def _more(self, kind: str, done: int, batch: int) -> bool:
-        """Whether a batch was full, so that there is more: then ask for two, so that idle workers join in.
+        """Whether the next batch is worth waiting for. A full one means more: ask for two, so that others join in.
 
         The fast lane alone fills its own share of a batch only.
         """
-        was_full = done >= full(batch)
-        if was_full:
+        if done >= full(batch):
             self.app.hint(kind, kind)
-        return was_full
+        return LINGER_FROM <= done < full(batch)
 
     def _suspects(self, kind: str, work: Work, then: Callable[[], None] = lambda: None) -> None:
         """Try alone, one after the other, the items whose process died before."""
@@ -163,10 +164,10 @@ class Actors:
                 return
             try:
                 for _ in range(ROUNDS_MAX):
-                    was_full = work()
+                    may_grow = work()
                     if seats.leave():
                         return
-                    if not was_full:
+                    if may_grow:
                         time.sleep(LINGER_S)
                 self.app.hint(kind)
             except (sa.exc.OperationalError, sa.exc.InterfaceError, AfterglowError) as error:

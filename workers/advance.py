@@ -31,9 +31,13 @@ class Advance:
 
     app: App
     table: str = "enrollments"
-    batch: int = 500
+    batch: int = 0
     #: Filled by `do`: whether touchpoints were queued.
     queued: bool = field(default=False)
+
+    def __post_init__(self) -> None:
+        # On SQLite a batch is two commits that wait for the disk, and nobody waits for its locks.
+        self.batch = self.batch or (1000 if self.app.database.is_sqlite else 500)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         return enrollments.DUE.claim(connection, now, limit, alone=alone)
