@@ -156,7 +156,7 @@ def _postgresql(url: sa.URL, pool_size: int) -> Engine:
         "-c idle_in_transaction_session_timeout=60000 "
         # Every hot statement has an index and a constant text. A plan made while a table was still empty would scan
         # the table for as long as the connection lives, so plans are made once, and never by a scan.
-        "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+        "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_memoize=off -c jit=off"
     )
     return sa.create_engine(
         url,
