@@ -162,21 +162,30 @@ def _wait_for(app: App, count: int, seconds: float = 120) -> None:
 
 def latency(app: App, port: int, rate: float, seconds: float, first: int) -> dict[str, Any]:
     """Post at a steady rate; milliseconds from posting to the commit of the mail."""
-    before = sent(app)
     posted = asyncio.run(_steadily(port, rate, seconds, first))
-    _wait_for(app, before + len(posted))
+    ends = time.monotonic() + 60
+    took: list[float] = []
+    while len(took) < len(posted) and time.monotonic() < ends:
+        time.sleep(0.5)
+        took = _took(app, posted)
+    assert len(took) == len(posted), f"{len(took)} of {len(posted)} mails after a minute"
+    cuts = quantiles(took, n=100)
+    return {"mails": len(took), "p50_ms": round(cuts[49]), "p99_ms": round(cuts[98]), "max_ms": round(max(took))}
+
+
+def _took(app: App, posted: dict[str, datetime]) -> list[float]:
+    """Milliseconds from posting to commit of those mails that are sent."""
     with app.reading() as connection:
         rows = connection.execute(
             sa.text(
                 "SELECT v.payload #>> '{order,id}' AS number, pg_xact_commit_timestamp(t.xmin) AS at "
                 "FROM touchpoints t JOIN enrollments e ON e.id = t.enrollment_id JOIN events v ON v.id = e.event_id "
-                "WHERE t.state = 'sent' AND v.recorded_at > :before"
+                "WHERE t.state = 'sent' AND t.template = 'email/thank-you' AND v.recorded_at > :before "
+                "AND v.source = 'shopify'"
             ),
             {"before": min(posted.values()) - timedelta(seconds=1)},
         )
-        took = [(row.at - posted[row.number]).total_seconds() * 1000 for row in rows if row.number in posted]
-    cuts = quantiles(took, n=100)
-    return {"mails": len(took), "p50_ms": round(cuts[49]), "p99_ms": round(cuts[98]), "max_ms": round(max(took))}
+        return [(row.at - posted[row.number]).total_seconds() * 1000 for row in rows if row.number in posted]
 
 
 async def _steadily(port: int, rate: float, seconds: float, first: int) -> dict[str, datetime]:
@@ -195,6 +204,14 @@ async def _steadily(port: int, rate: float, seconds: float, first: int) -> dict[
     return posted
 
 
+def make_due(app: App, count: int, flow: str) -> None:
+    """Let so many runs fall due at one moment, as after a wait until ten o'clock."""
+    rig.seed(app.settings.database_url, count, flow=flow, due_at=datetime.now(UTC) + timedelta(hours=1))
+    with app.writing() as connection:
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.execute(sa.text("UPDATE enrollments SET lane = 1, due_at = now() WHERE lane = 0 AND due_at > now()"))
+
+
 def run() -> dict[str, Any]:
     """The figures."""
     figures: dict[str, Any] = {}
@@ -203,10 +220,7 @@ def run() -> dict[str, Any]:
         figures["end_to_end"] = throughput(app, port, THROUGHPUT)
     with installation(rig.shop_files()) as (app, port):
         figures["roastery_latency_at_50_per_s"] = latency(app, port, RATE, SECONDS, first=1_000_000)
-        rig.seed(app.settings.database_url, MILLION, flow="win-back")
-        with app.writing() as connection:
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.execute(sa.text("UPDATE enrollments SET lane = 1 WHERE due_at < now()"))
+        make_due(app, MILLION, "win-back")
         figures["beside_a_million_due"] = latency(app, port, 10, SECONDS, first=2_000_000)
     return figures
 
