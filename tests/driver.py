@@ -22,7 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from afterglow import ROOT
-from afterglow.language.catalog import Catalog, Document, compile_files, read_documents
+from afterglow.language.catalog import Document, compile_files
 from db import bulk, catalog
 from db.app import App, open_app
 from db.clock import JumpingClock
@@ -49,20 +49,6 @@ def shop_files() -> Mapping[str, str]:
 @cache
 def _compiled() -> tuple[Document, ...]:
     return compile_files(shop_files())
-
-
-_catalogs: dict[frozenset[tuple[tuple[str, str], str]], Catalog] = {}
-
-
-def _read_once(documents: Mapping[tuple[str, str], str]) -> Catalog:
-    """What `read_documents` makes of these texts, read once per test run: it is the most of a short test."""
-    texts = frozenset(documents.items())
-    if texts not in _catalogs:
-        _catalogs[texts] = read_documents(documents)
-    return _catalogs[texts]
-
-
-catalog.read_documents = _read_once
 
 
 @dataclass(kw_only=True)
