@@ -5,6 +5,7 @@ process of ours stands in a group of its own, is killed as a whole (SIGKILL), an
 service manager would.
 """
 
+import json
 import os
 import random
 import shutil
@@ -45,6 +46,8 @@ RUN = ("-m", "tests.faults.entry", "run")
 BOOT_S_MAX = 60.0
 #: How long the keeper waits before it starts what has ended, in seconds.
 KEEPER_S = 0.2
+#: How long the nemesis waits for a worker that has mails in its hands before it takes an idle one, in seconds.
+AIM_S_MAX = 15.0
 
 
 def until(true: Callable[[], object], seconds: float, what: str) -> None:
@@ -65,23 +68,25 @@ class Process:
     def __init__(self, name: str, words: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
+        self.notes = folder / f"{name}.notes"
         self.kills = 0
         self.starts = 0
         self.started_at = 0.0
         self.frozen = False
         self._words = [sys.executable, *words]
-        self._environment = environment
+        self._environment = {**environment, "FAULTS_NOTES": str(self.notes)}
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
 
     def start(self) -> None:
-        """Start it."""
+        """Start it, with nothing in its hands."""
+        self.notes.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._words,
                 cwd=self._folder,
-                env=dict(self._environment),
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -95,6 +100,18 @@ class Process:
     def lives(self) -> bool:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
+
+    def held(self) -> list[set[int]]:
+        """The batches of mails that it has in its hands, by what it wrote down."""
+        held: list[set[int]] = []
+        with suppress(FileNotFoundError):
+            for line in self.notes.read_text().splitlines():
+                note = json.loads(line)
+                if "holds" in note:
+                    held.append(set(note["holds"]))
+                else:
+                    held.remove(set(note["settled"]))
+        return held
 
     def send(self, how: signal.Signals) -> None:
         """Send a signal to the whole group."""
@@ -201,6 +218,10 @@ class Rig:
         self.postgres.stop_immediate()
         self.postgres.start()
         self.database.engine.dispose()
+
+    def living(self, kind: str) -> list[Process]:
+        """The processes of a kind that live."""
+        return [process for process in self.processes if process.name.startswith(kind) and process.lives]
 
     def kills(self, kind: str) -> int:
         """How often processes of a kind ("worker", "web", ...) were killed."""
@@ -398,6 +419,17 @@ def plan(
     )
 
 
+def _victim(rig: Rig, kind: str) -> Process | None:
+    """Whom to kill: a worker with mails in its hands, soon; else who has worked longest and has most to lose."""
+    deadline = time.monotonic() + AIM_S_MAX
+    while kind == "worker" and time.monotonic() < deadline:
+        for process in rig.living(kind):
+            if process.held():
+                return process
+        time.sleep(0.02)
+    return min(rig.living(kind), key=lambda process: process.started_at, default=None)
+
+
 def haunt(rig: Rig, faults: Sequence[Fault]) -> None:
     """Do all this to an installation whose keeper runs; `rig.faults` counts what really happened."""
     began = time.monotonic()
@@ -405,12 +437,11 @@ def haunt(rig: Rig, faults: Sequence[Fault]) -> None:
         time.sleep(max(0.0, began + fault.at - time.monotonic()))
         match fault.what.split():
             case ["kill", kind]:
-                living = [process for process in rig.processes if process.name.startswith(kind) and process.lives]
-                if not living:
+                if (victim := _victim(rig, kind)) is None:
                     continue
-                min(living, key=lambda process: process.started_at).kill()  # who has worked longest has most to lose
+                victim.kill()
             case ["behead", kind]:
-                next(process for process in rig.processes if process.name.startswith(kind) and process.lives).behead()
+                rig.living(kind)[0].behead()
             case ["flush"]:
                 assert rig.redis is not None
                 rig.redis.flushall()

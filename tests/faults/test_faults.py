@@ -115,23 +115,11 @@ class Sleeper:
 
     def __init__(self, rig: Rig, when: str) -> None:
         self.rig = rig
-        self.notes = rig.folder / f"notes-{when}"
-        self.process = rig.process(f"worker-{when}", WORKER, FAULTS_PAUSE=f"{when} 1", FAULTS_NOTES=str(self.notes))
-
-    def held(self) -> list[set[int]]:
-        """The batches that it has in its hands."""
-        held: list[set[int]] = []
-        for line in self.notes.read_text().splitlines() if self.notes.exists() else ():
-            note = json.loads(line)
-            if "holds" in note:
-                held.append(set(note["holds"]))
-            else:
-                held.remove(set(note["settled"]))
-        return held
+        self.process = rig.process(f"worker-{when}", WORKER, FAULTS_PAUSE=f"{when} 1")
 
     def has_settled(self, batches: list[set[int]]) -> bool:
         """Whether it believes to have settled all these batches."""
-        held = self.held()
+        held = self.process.held()
         return not any(batch in held for batch in batches)
 
     def falls_asleep(self) -> bool:
@@ -146,7 +134,7 @@ class Sleeper:
 
     def _has_marketing(self) -> bool:
         marketing = self.rig.mails("marketing")
-        return any(marketing & batch for batch in self.held())
+        return any(marketing & batch for batch in self.process.held())
 
 
 def test_a_worker_that_stood_still_changes_nothing_when_it_goes_on_and_a_restart_leaves_nothing_in_doubt(
@@ -168,7 +156,7 @@ def test_a_worker_that_stood_still_changes_nothing_when_it_goes_on_and_a_restart
                 until(sleeper.falls_asleep, REST_S_MAX, "a worker that hands marketing over")
             if not number:
                 rig.process("worker", WORKER)  # not before, or the sleepers might never get any marketing
-            held = [sleeper.held() for sleeper in sleepers]
+            held = [sleeper.process.held() for sleeper in sleepers]
             ids = {id_ for batches in held for batch in batches for id_ in batch}
             rig.restart_database()  # the living settle what they sent, and the zombies find their connections dead
             until(partial(rig.are_closed, ids), REST_S_MAX, "what others make of the mails that zombies hold")
@@ -177,7 +165,9 @@ def test_a_worker_that_stood_still_changes_nothing_when_it_goes_on_and_a_restart
                 sleeper.process.send(signal.SIGCONT)
             for sleeper, batches in zip(sleepers, held, strict=True):
                 until(
-                    lambda s=sleeper, b=batches: not any(one in s.held() for one in b), REST_S_MAX, "its own settling"
+                    lambda s=sleeper, b=batches: not any(one in s.process.held() for one in b),
+                    REST_S_MAX,
+                    "its own settling",
                 )
             assert rig.fates(ids) == fates
             asleep += len(sleepers)
