@@ -4,7 +4,8 @@ PostgreSQL gets one INSERT or UPDATE over `unnest` of arrays, a constant text th
 `executemany`. Both see the same call. Rows are tuples in the order of the named columns.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -56,7 +57,8 @@ class _ListOf(sa.types.TypeDecorator[list[Any]]):
 def _among_postgresql(element: among, compiler: SQLCompiler, **options: Any) -> str:
     items = "bigint" if element.values.type.integers else "text"  # type: ignore[attr-defined]
     values = compiler.process(element.values, **options)
-    return f"{compiler.process(element.column, **options)} = ANY(CAST({values} AS {items}[]))"
+    # As a subquery the text is read once. Without, where it is no index condition, it is read again for each row.
+    return f"{compiler.process(element.column, **options)} = ANY((SELECT CAST({values} AS {items}[]))::{items}[])"
 
 
 @compiles(among, "sqlite")
@@ -84,8 +86,10 @@ def insert(
         return []
     text = _insert_text(connection.dialect.name, table, tuple(columns), on_conflict, returning)
     if connection.dialect.name == "postgresql":
-        result = connection.exec_driver_sql(text, _arrays(table, columns, rows))
-        return [tuple(row) for row in result] if returning else []
+        if returning:
+            return [tuple(row) for row in connection.exec_driver_sql(text, _arrays(table, columns, rows))]
+        _write(connection, text, _arrays(table, columns, rows))
+        return []
     values = _bound(connection, table, columns, rows)
     if returning:
         return [tuple(row) for row_values in values for row in connection.exec_driver_sql(text, tuple(row_values))]
@@ -94,20 +98,64 @@ def insert(
 
 
 def update(
-    connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Row], *, where: str = ""
-) -> int:
-    """Update rows by their first column, which names the key; the other columns are set. How many were changed.
+    connection: Connection,
+    table: sa.Table,
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    where: str = "",
+    also: str = "",
+) -> None:
+    """Update rows by their first column, which names the key; the other columns are set.
 
     Args:
       where: a further condition on the stored row, such as "t.state = 'sending'" (the table is called t).
+      also: what else is set, the same for every row, such as "tries = 0".
     """
     if not rows:
-        return 0
-    text = _update_text(connection.dialect.name, table, tuple(columns), where)
+        return
+    text = _update_text(connection.dialect.name, table, tuple(columns), where, also)
     if connection.dialect.name == "postgresql":
-        return connection.exec_driver_sql(text, _arrays(table, columns, rows)).rowcount
+        _write(connection, text, _arrays(table, columns, rows))
+        return
     values = _bound(connection, table, columns, rows)
-    return connection.exec_driver_sql(text, [(*row[1:], row[0]) for row in values]).rowcount
+    connection.exec_driver_sql(text, [(*row[1:], row[0]) for row in values])
+
+
+@contextmanager
+def at_once(connection: Connection) -> Iterator[None]:
+    """Let PostgreSQL do all writes of this block as one statement when it ends: one way there and back.
+
+    For writes that do not build on each other: each sees the rows as they were before the block, and no row may be
+    written twice. What returns something is done at once as ever; on SQLite so is everything.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    gathered: list[tuple[str, Row]] = []
+    connection.info[_GATHERED] = gathered
+    try:
+        yield
+    finally:
+        del connection.info[_GATHERED]
+    if gathered:
+        texts = [text for text, _ in gathered]
+        *first, last = texts
+        heads = ", ".join(f"w{n} AS ({text})" for n, text in enumerate(first))
+        connection.exec_driver_sql(
+            f"WITH {heads} {last}" if heads else last, tuple(value for _, values in gathered for value in values)
+        )
+
+
+_GATHERED = "afterglow gathered"
+
+
+def _write(connection: Connection, text: str, values: Row) -> None:
+    gathered = connection.info.get(_GATHERED)
+    if gathered is None:
+        connection.exec_driver_sql(text, values)
+    else:
+        gathered.append((text, values))
 
 
 def next_ids(connection: Connection, table: sa.Table, count: int) -> list[int]:
@@ -135,16 +183,18 @@ def _insert_text(dialect: str, table: sa.Table, columns: tuple[str, ...], on_con
 
 
 @lru_cache(maxsize=256)
-def _update_text(dialect: str, table: sa.Table, columns: tuple[str, ...], where: str) -> str:
+def _update_text(dialect: str, table: sa.Table, columns: tuple[str, ...], where: str, also: str) -> str:
     key, *rest = columns
-    also = f" AND {where}" if where else ""
+    condition = f" AND {where}" if where else ""
+    further = [also] if also else []
     if dialect == "postgresql":
-        sets = ", ".join(f"{name} = v.{name}" + ("::jsonb" if _is_json(table.c[name]) else "") for name in rest)
+        sets = [f"{name} = v.{name}" + ("::jsonb" if _is_json(table.c[name]) else "") for name in rest]
         arrays = ", ".join(f"%s::{_array_type(table.c[name])}[]" for name in columns)
-        names = ", ".join(columns)
-        return f"UPDATE {table.name} AS t SET {sets} FROM unnest({arrays}) AS v({names}) WHERE t.{key} = v.{key}{also}"
-    sets = ", ".join(f"{name} = ?" for name in rest)
-    return f"UPDATE {table.name} AS t SET {sets} WHERE t.{key} = ?{also}"
+        values = f"unnest({arrays}) AS v({', '.join(columns)})"
+        changes = ", ".join(sets + further)
+        return f"UPDATE {table.name} AS t SET {changes} FROM {values} WHERE t.{key} = v.{key}{condition}"
+    changes = ", ".join([f"{name} = ?" for name in rest] + further)
+    return f"UPDATE {table.name} AS t SET {changes} WHERE t.{key} = ?{condition}"
 
 
 def _is_json(column: sa.Column[Any]) -> bool:

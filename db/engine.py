@@ -90,7 +90,11 @@ class Database:
             hasty = "NORMAL" if durable else "OFF"
             self._hasty = _sqlite(self.url, begin="BEGIN IMMEDIATE", pool_size=1, synchronous=hasty)
         else:
-            self.engine = self.reader = self._hasty = _postgresql(self.url, pool_size)
+            self.engine = self.reader = _postgresql(self.url, pool_size)
+            # One statement commits by itself, so the database is asked once.
+            self._hasty = _postgresql(self.url, pool_size, "-c synchronous_commit=off").execution_options(
+                isolation_level="AUTOCOMMIT"
+            )
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -100,13 +104,11 @@ class Database:
 
     @contextmanager
     def writing_hastily(self) -> Iterator[Connection]:
-        """A read-write transaction whose commit does not wait for the disk.
+        """For one statement whose commit does not wait for the disk.
 
         It outlives the death of any process, but not a crash of the machine.
         """
         with self._turn(), self._hasty.begin() as connection:
-            if not self.is_sqlite:
-                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
 
     @contextmanager
@@ -150,9 +152,9 @@ class Database:
         self._hasty.dispose()
 
 
-def _postgresql(url: sa.URL, pool_size: int) -> Engine:
+def _postgresql(url: sa.URL, pool_size: int, further: str = "") -> Engine:
     options = (
-        f"-c timezone=UTC -c statement_timeout={STATEMENT_MS_MAX} -c lock_timeout={LOCK_MS_MAX} "
+        f"{further} -c timezone=UTC -c statement_timeout={STATEMENT_MS_MAX} -c lock_timeout={LOCK_MS_MAX} "
         "-c idle_in_transaction_session_timeout=60000 "
         # Every hot statement has an index and a constant text. A plan made while a table was still empty would scan
         # the table for as long as the connection lives, so plans are made once, and never by a scan.

@@ -50,17 +50,56 @@ def test_only_rows_really_inserted_are_returned(database):
     assert taken == [(3,)]
 
 
-def test_an_update_changes_the_rows_it_names_and_says_how_many(database):
+def test_an_update_changes_the_rows_it_names_and_no_others(database):
     with database.writing() as connection:
         bulk.insert(connection, customers, CUSTOMER, [(n, "purchase", n, 0, NOW) for n in range(1, 5)])
         changes = [(1, None, 10), (2, "loyalty", 20), (9, "nobody", 90)]
-        assert bulk.update(connection, customers, ("id", "stage", "orders"), changes) == 2
-        assert bulk.update(connection, customers, ("id", "orders"), []) == 0
-        guarded = [(3, 30), (4, 40)]
-        assert bulk.update(connection, customers, ("id", "orders"), guarded, where="t.orders = 4") == 1
+        bulk.update(connection, customers, ("id", "stage", "orders"), changes)
+        bulk.update(connection, customers, ("id", "orders"), [])
+        bulk.update(connection, customers, ("id", "orders"), [(3, 30), (4, 40)], where="t.orders = 4")
 
     found = [(id_, stage, orders) for id_, stage, orders, _, _ in customers_of(database)]
     assert found == [(1, None, 10), (2, "loyalty", 20), (3, "purchase", 3), (4, "purchase", 40)]
+
+
+def test_an_update_can_set_the_same_for_every_row_besides(database):
+    with database.writing() as connection:
+        bulk.insert(connection, customers, CUSTOMER, [(n, "purchase", n, 0, NOW) for n in (1, 2)])
+        bulk.update(connection, customers, ("id", "stage"), [(1, "loyalty")], also="orders = t.orders + 10")
+
+    found = [(id_, stage, orders) for id_, stage, orders, _, _ in customers_of(database)]
+    assert found == [(1, "loyalty", 11), (2, "purchase", 2)]
+
+
+def test_writes_at_once_are_one_statement_on_postgresql_and_the_same_everywhere(database):
+    sent: list[str] = []
+    with database.writing() as connection:
+        bulk.insert(connection, customers, CUSTOMER, [(n, "purchase", n, 0, NOW) for n in (1, 2)])
+        sa.event.listen(connection, "before_cursor_execute", lambda *given: sent.append(given[2]))
+        with bulk.at_once(connection):
+            bulk.insert(connection, customers, CUSTOMER, [(3, None, 3, 0, NOW)])
+            bulk.update(connection, customers, ("id", "orders"), [(1, 10)])
+            bulk.update(connection, customers, ("id", "stage"), [])
+        with bulk.at_once(connection):
+            bulk.update(connection, customers, ("id", "orders"), [(2, 20)])
+        with bulk.at_once(connection):
+            pass
+
+    assert len(sent) == (3 if database.is_sqlite else 2)
+    assert [row[2] for row in customers_of(database)] == [10, 20, 3]
+
+
+def test_writes_at_once_that_fail_leave_nothing_behind(database):
+    def twice() -> None:
+        with database.writing() as connection, bulk.at_once(connection):
+            bulk.insert(connection, customers, CUSTOMER, [(1, "purchase", 1, 0, NOW)])
+            bulk.insert(connection, customers, CUSTOMER, [(1, "purchase", 2, 0, NOW)])
+
+    with pytest.raises(sa.exc.IntegrityError):
+        twice()
+    with database.writing() as connection:  # the connection gathers nothing any more
+        bulk.insert(connection, customers, CUSTOMER, [(5, "purchase", 5, 0, NOW)])
+    assert [row[0] for row in customers_of(database)] == [5]
 
 
 def test_amounts_bytes_and_nothing_survive(database):
