@@ -14,11 +14,11 @@ from typing import Any
 
 import dramatiq
 from dramatiq import Worker
+from dramatiq.brokers.redis import RedisBroker
 
 from benchmarks import intake, rig
 from db import bulk
 from db.app import App, settle_memory
-from db.broker import HintBroker
 from db.tables import inbox
 from tests.servers import redis_server
 from workers.advance import Advance
@@ -65,7 +65,7 @@ def one_by_one(url: str, redis_url: str, begin: Callable[[], Any]) -> int:
     """One Dramatiq message for each step: a worker of eight threads, the same statements for a single run."""
     app = rig.open_(url)
     _settle_memory(app)
-    broker = HintBroker(url=redis_url, middleware=[], namespace="naive")  # type: ignore[no-untyped-call]
+    broker = RedisBroker(url=redis_url, middleware=[], namespace="naive")  # type: ignore[no-untyped-call]
     done = []
 
     def step(run: int) -> None:
@@ -90,7 +90,7 @@ def one_by_one(url: str, redis_url: str, begin: Callable[[], Any]) -> int:
 
 
 def _enqueue(url: str, redis_url: str) -> None:
-    broker = HintBroker(url=redis_url, middleware=[], namespace="naive")  # type: ignore[no-untyped-call]
+    broker = RedisBroker(url=redis_url, middleware=[], namespace="naive")  # type: ignore[no-untyped-call]
     broker.declare_queue("steps")
     app = rig.open_(url)
     with app.reading() as connection:

@@ -11,11 +11,10 @@ from typing import Any
 
 import dramatiq
 import structlog
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import current_millis
 from dramatiq.message import Message
-from redis import ConnectionPool, Redis
+from redis import Redis
 from redis.exceptions import RedisError
 
 from afterglow.errors import AfterglowError
@@ -25,8 +24,8 @@ log = structlog.get_logger()
 #: The kinds of work there are; each is an actor and a queue of the same name.
 KINDS = ("ingest", "advance", "deliver", "tend")
 
-#: An idle consumer looks for a message at least this often, in milliseconds.
-POLL_MS_MAX = 20
+#: A consumer waits for a hint so long before it looks whether it should stop, in seconds.
+LISTEN_S = 1
 #: An unreachable broker may cost a hint at most this long, in seconds, in the hinting thread.
 BROKER_TIMEOUT_S = 0.1
 #: Letters kept by the in-process broker, for a look with a debugger; older ones are dropped.
@@ -46,15 +45,66 @@ class EmbeddedBroker(StubBroker):
             self.dead_letters_by_queue[queue_name] = deque(maxlen=DEAD_LETTERS_MAX)  # type: ignore[assignment]
 
 
-class HintBroker(RedisBroker):
-    """Dramatiq's Redis broker, looking for messages often: its default makes three hops take seconds."""
+class HintBroker(dramatiq.Broker):
+    """Hints in Redis: a plain list for each kind, which consumers wait at until something comes.
 
-    def get_declared_delay_queues(self) -> set[str]:
-        """None: no message of ours is ever delayed, and each would cost a thread and its looking."""
-        return set()
+    Dramatiq's own RedisBroker keeps what it hands out until it is acknowledged, finds dead consumers, and for that
+    looks again and again (a sixth of a core for two idle workers). A hint needs none of it: whoever takes one may die,
+    and the scheduler hints again. What stands in the list does not matter either; each entry is one hint.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        super().__init__(middleware=[])
+        self.client = client
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Know a kind of work."""
+        self.queues[queue_name] = None
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> dramatiq.Consumer:
-        return super().consume(queue_name, prefetch, min(timeout, POLL_MS_MAX))
+        """Wait for hints of a kind."""
+        return _Ear(self.client, queue_name, prefetch)
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Add a hint; there is none for later."""
+        self.client.lpush(key_of(message.queue_name), message.actor_name)
+        return message
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self.client.close()
+
+
+class _Ear(dramatiq.Consumer):
+    """Waits for the hints of one kind."""
+
+    def __init__(self, client: Redis, kind: str, most: int) -> None:
+        self._client, self._kind = client, kind
+        self._room = threading.Semaphore(most)  # hints that are taken and not yet worked on
+
+    def __next__(self) -> dramatiq.MessageProxy | None:
+        if not self._room.acquire(timeout=LISTEN_S):
+            return None
+        taken = None
+        try:
+            taken = self._client.brpop([key_of(self._kind)], timeout=LISTEN_S)
+        except RedisError as error:
+            raise dramatiq.ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        finally:
+            if taken is None:
+                self._room.release()
+        return None if taken is None else dramatiq.MessageProxy(_message(self._kind))
+
+    def ack(self, message: dramatiq.MessageProxy) -> None:
+        """Worked on."""
+        self._room.release()
+
+    nack = ack
+
+
+def key_of(kind: str) -> str:
+    """The list that holds the hints of a kind."""
+    return f"afterglow:{kind}"
 
 
 def make_broker(url: str) -> dramatiq.Broker:
@@ -65,15 +115,7 @@ def make_broker(url: str) -> dramatiq.Broker:
     """
     broker: dramatiq.Broker
     if url:
-        pool = ConnectionPool.from_url(url, socket_connect_timeout=2, socket_timeout=5)
-        # Defaults find a dead worker's messages after minutes; hints are cheap, so look often.
-        broker = HintBroker(  # type: ignore[no-untyped-call]
-            client=Redis(connection_pool=pool),
-            middleware=[],
-            namespace="afterglow",
-            maintenance_chance=10_000,
-            heartbeat_timeout=15_000,
-        )
+        broker = HintBroker(Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5))
     else:
         broker = EmbeddedBroker(middleware=[])
     for kind in KINDS:
@@ -87,7 +129,7 @@ def check_broker(broker: dramatiq.Broker) -> None:
     Raises:
       BrokerUnavailableError: saying what to do.
     """
-    if isinstance(broker, RedisBroker):
+    if isinstance(broker, HintBroker):
         try:
             broker.client.ping()
         except RedisError as error:
@@ -106,12 +148,13 @@ class Hints:
     def __init__(self, broker: dramatiq.Broker, *, threads: int, url: str = "") -> None:
         self.broker = broker
         self._queued_max = 2 * threads
-        self._counter = (
+        # Connections of its own, with short timeouts.
+        self._redis = (
             Redis.from_url(url, socket_connect_timeout=BROKER_TIMEOUT_S, socket_timeout=BROKER_TIMEOUT_S)
             if url
             else None
         )
-        self._sender = _sender(url) if url else broker
+        self._sender = HintBroker(self._redis) if self._redis is not None else broker
         self._wanted: dict[str, None] = {}
         self._wake = threading.Condition()
         self._closed = False
@@ -119,7 +162,7 @@ class Hints:
 
     def hint(self, *kinds: str) -> None:
         """Say that there may be due work of these kinds. Returns at once and never raises."""
-        if self._counter is None:  # in process: nothing can block
+        if self._redis is None:  # in process: nothing can block
             for kind in kinds:
                 self._send(kind)
             return
@@ -138,8 +181,8 @@ class Hints:
             self._wake.notify()
         if self._thread is not None:
             self._thread.join(timeout=2)
-        if self._counter is not None:
-            self._counter.close()
+        if self._redis is not None:
+            self._redis.close()
 
     def _run(self) -> None:
         while True:
@@ -160,21 +203,10 @@ class Hints:
             log.warning("hint dropped", kind=kind, error=type(error).__name__)
 
     def _waiting(self, kind: str) -> int:
-        if self._counter is not None:
-            return int(self._counter.llen(f"afterglow:{kind}"))
+        if self._redis is not None:
+            return int(self._redis.llen(key_of(kind)))
         queue: Any = self.broker.queues[kind]
         return int(queue.qsize())
-
-
-def _sender(url: str) -> dramatiq.Broker:
-    """A second broker on the same Redis with short timeouts, for sending only."""
-    client: Any = Redis.from_url(url, socket_connect_timeout=BROKER_TIMEOUT_S, socket_timeout=BROKER_TIMEOUT_S)
-    broker = RedisBroker(  # type: ignore[no-untyped-call]
-        client=client, middleware=[], namespace="afterglow"
-    )
-    for kind in KINDS:
-        broker.declare_queue(kind)
-    return broker
 
 
 def _message(kind: str) -> Message[None]:

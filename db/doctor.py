@@ -11,12 +11,11 @@ from typing import Any
 
 import dramatiq
 import sqlalchemy as sa
-from dramatiq.brokers.redis import RedisBroker
 from sqlalchemy.engine import Connection
 
 from afterglow.language.flow import Flow, Wait, WaitFor
 from db import checks
-from db.broker import KINDS, BrokerUnavailableError, check_broker
+from db.broker import KINDS, BrokerUnavailableError, HintBroker, check_broker, key_of
 from db.catalog import CatalogCache, NothingAppliedError, Release
 from db.checks import REPORT, WORKERS, Check, Severity
 from db.events import FIRST
@@ -192,9 +191,9 @@ def examine_broker(broker: dramatiq.Broker) -> list[Finding]:
             what_to_do="Nothing is lost meanwhile; work goes on when it is back.",
         )
         return [finding]
-    if not isinstance(broker, RedisBroker):
+    if not isinstance(broker, HintBroker):
         return []
-    waiting = {kind: int(broker.client.llen(f"{broker.namespace}:{kind}")) for kind in KINDS}
+    waiting = {kind: int(broker.client.llen(key_of(kind))) for kind in KINDS}
     return [
         Finding(
             check="hints pile up",
