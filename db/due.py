@@ -19,6 +19,7 @@ FAST_SHARE = 0.9
 
 _now = sa.bindparam("now", type_=Moment)
 _limit = sa.bindparam("limit", type_=sa.Integer)
+_fast_limit = sa.bindparam("fast_limit", type_=sa.Integer)
 
 
 class Due:
@@ -33,9 +34,13 @@ class Due:
         self.table = table
         common = (table.c.state == state, table.c.due_at <= _now, *further)
         never_died = table.c.tries == sa.literal_column("0")
-        self.fast = self._claim(*common, never_died, table.c.lane == sa.literal_column("0"), by=table.c.due_at)
-        self.slow = self._claim(*common, never_died, table.c.lane == sa.literal_column("1"), by=table.c.due_at)
-        self.alone = self._claim(*common, table.c.tries > sa.literal_column("0"), by=table.c.id)
+        fast = self._claim(*common, never_died, table.c.lane == sa.literal_column("0"), by=table.c.due_at)
+        fast_lane = fast.limit(_fast_limit).cte("fast_lane")
+        slow = self._claim(*common, never_died, table.c.lane == sa.literal_column("1"), by=table.c.due_at)
+        room = _limit - sa.select(sa.func.count()).select_from(fast_lane).scalar_subquery()
+        slow_lane = slow.limit(room).cte("slow_lane")
+        self.both = sa.union_all(sa.select(fast_lane.c.id), sa.select(slow_lane.c.id))
+        self.alone = self._claim(*common, table.c.tries > sa.literal_column("0"), by=table.c.id).limit(_limit)
 
     def _claim(self, *where: sa.ColumnElement[bool], by: sa.Column[Any]) -> sa.Select[Any]:
         return (
@@ -43,17 +48,14 @@ class Due:
             .join(customers, customers.c.id == self.table.c.customer_id)
             .where(*where)
             .order_by(by)
-            .limit(_limit)
             .with_for_update(of=customers, key_share=True, skip_locked=True)
         )
 
     def claim(self, connection: Connection, now: datetime, limit: int, *, alone: bool, **given: object) -> list[int]:
         """Lock the customers of up to `limit` due rows (only those that must run alone, or only others); their ids."""
-        if alone:
-            return [row.id for row in connection.execute(self.alone, {"now": now, "limit": limit, **given})]
-        fast = connection.execute(self.fast, {"now": now, "limit": full(limit), **given}).all()
-        slow = connection.execute(self.slow, {"now": now, "limit": limit - len(fast), **given}).all()
-        return [row.id for row in (*fast, *slow)]
+        query = self.alone if alone else self.both
+        limits = {"limit": limit} if alone else {"limit": limit, "fast_limit": full(limit)}
+        return [row.id for row in connection.execute(query, {"now": now, **limits, **given})]
 
     def lock(self, connection: Connection, ids: Sequence[int]) -> None:
         """Lock the customers of these rows, waiting for others."""

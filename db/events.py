@@ -115,8 +115,8 @@ def find_accounts(connection: Connection, wanted: Mapping[tuple[str, str], str])
     return {(row.source, row.external_id): row.id for row in rows}
 
 
-def start(connection: Connection, wanted: Sequence[NewRun]) -> int:
-    """Start those runs whose key has not run before. How many were started."""
+def claim_keys(connection: Connection, wanted: Sequence[NewRun]) -> list[NewRun]:
+    """The runs whose key has not run before; from now on it has."""
     fresh = {
         row[0]
         for row in bulk.insert(
@@ -128,43 +128,17 @@ def start(connection: Connection, wanted: Sequence[NewRun]) -> int:
             returning="enrollment_id",
         )
     }
-    return insert_enrollments(connection, [run for run in wanted if run.id in fresh])
+    return [run for run in wanted if run.id in fresh]
 
 
-def insert_enrollments(connection: Connection, wanted: Sequence[NewRun]) -> int:
-    """Insert enrollments that stand before their first step, in the fast lane. How many."""
-    bulk.insert(
-        connection,
-        enrollments,
-        (
-            "id",
-            "customer_id",
-            "flow_id",
-            "event_id",
-            "entered_at",
-            "due_at",
-            "state",
-            "lane",
-            "tries",
-            "step",
-        ),
-        [
-            (
-                run.id,
-                run.customer_id,
-                run.flow_id,
-                run.event_id,
-                run.entered_at,
-                run.due_at,
-                "waiting",
-                0,
-                0,
-                FIRST,
-            )
-            for run in wanted
-        ],
-    )
-    return len(wanted)
+def insert_enrollments(connection: Connection, wanted: Sequence[NewRun]) -> None:
+    """Insert enrollments that stand before their first step, in the fast lane."""
+    columns = ("id", "customer_id", "flow_id", "event_id", "entered_at", "due_at", "state", "lane", "tries", "step")
+    rows = [
+        (run.id, run.customer_id, run.flow_id, run.event_id, run.entered_at, run.due_at, "waiting", 0, 0, FIRST)
+        for run in wanted
+    ]
+    bulk.insert(connection, enrollments, columns, rows)
 
 
 #: Where an enrollment stands before its flow was ever looked at; no step can have this name.

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from db import bulk
-from db.tables import customers, identities, profiles
+from db.tables import customers, identities
 
 #: (source, external id)
 Identity = tuple[str, str]
@@ -49,7 +49,7 @@ def known(connection: Connection, wanted: Iterable[Identity]) -> dict[Identity, 
 def settle(
     connection: Connection, claimed: Mapping[Identity, int], created: Mapping[int, datetime]
 ) -> dict[Identity, int]:
-    """Write new customers and identities; the customer that each identity really belongs to.
+    """Write new customers (their profiles follow) and identities; the customer that each identity really belongs to.
 
     Two transactions may meet the same new person at once: the second waits at the UNIQUE constraint, and then takes
     the customer that the first made instead of its own.
@@ -84,12 +84,6 @@ def settle(
     orphans = [customer for customer in created if customer not in kept]
     if orphans:
         connection.execute(customers.delete().where(bulk.among(customers.c.id, orphans)))
-    bulk.insert(
-        connection,
-        profiles,
-        ("customer_id", "attributes", "updated_at"),
-        [(customer, {}, since) for customer, since in created.items() if customer in kept],
-    )
     return settled
 
 

@@ -1,6 +1,6 @@
 """Customers as flows know them: the row that is locked and the personal data beside it, read and written together."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -99,8 +99,18 @@ def lock(connection: Connection, ids: Iterable[int]) -> None:
     )
 
 
-def save(connection: Connection, people: Mapping[int, Person]) -> None:
-    """Write customers back."""
+def new(customer_id: int, since: datetime) -> Person:
+    """A customer of whom nothing is known yet, as the row was just made."""
+    blank = dict.fromkeys((*_CUSTOMER, *_PROFILE))
+    blank |= {"id": customer_id, "orders": 0, "spent": 0, "since": since, "attributes": {}, "updated_at": since}
+    return Person(**blank)  # type: ignore[arg-type]
+
+
+def save(connection: Connection, people: Mapping[int, Person], fresh: Collection[int]) -> None:
+    """Write customers back; those who are `fresh` have no profile yet."""
     for table, key, names in ((customers, "id", _CUSTOMER[1:]), (profiles, "customer_id", _PROFILE)):
         rows = [(person.id, *(getattr(person, name) for name in names)) for person in people.values()]
+        if table is profiles:
+            bulk.insert(connection, table, (key, *names), [row for row in rows if row[0] in fresh])
+            rows = [row for row in rows if row[0] not in fresh]
         bulk.update(connection, table, (key, *names), rows)

@@ -399,6 +399,8 @@ touchpoints = sa.Table(
     sa.CheckConstraint("state <> 'sending' OR leased_until IS NOT NULL", name="sending_has_a_lease"),
     sa.UniqueConstraint("enrollment_id", "step"),
     sa.Index("ix_touchpoints_due", "channel", "lane", "due_at", postgresql_where=_queued, sqlite_where=_queued),
+    # What one customer has queued, ranked together by `prepare`.
+    sa.Index("ix_touchpoints_queued", "customer_id", postgresql_where=_queued, sqlite_where=_queued),
     sa.Index(
         "ix_touchpoints_unsettled",
         "state",

@@ -168,17 +168,9 @@ def hand_over(connection: Connection, rows: Sequence[bulk.Row]) -> None:
     bulk.update(
         connection,
         touchpoints,
-        ("id", "template_id", "prepared_at", "leased_until", "state"),
-        [(*row, "sending") for row in rows],
-    )
-    _again(connection, [row[0] for row in rows])
-
-
-def _again(connection: Connection, ids: Sequence[int]) -> None:
-    connection.execute(
-        touchpoints.update()
-        .where(bulk.among(touchpoints.c.id, ids))
-        .values(attempts=touchpoints.c.attempts + 1, epoch=touchpoints.c.epoch + 1, tries=0)
+        ("id", "template_id", "prepared_at", "leased_until"),
+        rows,
+        also="state = 'sending', attempts = t.attempts + 1, epoch = t.epoch + 1, tries = 0",
     )
 
 

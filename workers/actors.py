@@ -25,8 +25,10 @@ from workers.ingest import Ingest
 
 log = structlog.get_logger()
 
-#: Items that one actor tries alone before it lets others have its thread.
+#: Items that one actor tries alone before it lets others have its thread, and how often a busy process looks for
+#: them, in seconds: they are few, and a look costs as much as half a small batch.
 SUSPECTS_MAX = 100
+SUSPECTS_S = 1.0
 #: Batches that one thread does before it lets others have its seat, so that a busy process can still be stopped.
 ROUNDS_MAX = 50
 #: Where work comes in fast but does not fill batches (from so many items on), a thread waits for the next one to
@@ -72,6 +74,16 @@ class Seats:
             self._again = False
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a batch went."""
+
+    #: Whether the next one is worth waiting for.
+    may_grow: bool = False
+    #: The kind of work that it made due.
+    onward: str | None = None
+
+
 @dataclass(kw_only=True)
 class Actors:
     """The kinds of work of one process."""
@@ -79,6 +91,8 @@ class Actors:
     app: App
     email: Channel
     _seats: dict[str, Seats] = field(init=False)
+    #: When it last looked for suspects of each kind (time.monotonic).
+    _looked: dict[str, float] = field(default_factory=dict, init=False)
     #: Touchpoints in one batch. What all threads of a process have in their hands is what its death leaves in doubt,
     #: so they share the provider's number.
     _handed: int = field(init=False)
@@ -89,54 +103,50 @@ class Actors:
         sending = max(1, self.app.settings.threads // 2) if self.email.leaves_the_machine else 1
         self._seats = {kind: Seats(sending if kind == "deliver" else 1) for kind in KINDS}
         self._handed = self.email.batch // sending or 1
+        self._works: dict[str, Callable[[], Done]] = {
+            "ingest": self.ingest,
+            "advance": self.advance,
+            "deliver": self.deliver,
+            "tend": self.tend,
+        }
 
     def register(self) -> None:
         """Declare the actors on the app's broker."""
-        for kind, work in (
-            ("ingest", self.ingest),
-            ("advance", self.advance),
-            ("deliver", self.deliver),
-            ("tend", self.tend),
-        ):
+        for kind in KINDS:
             declare = dramatiq.actor(broker=self.app.broker, actor_name=kind, queue_name=kind)
-            declare(self._guarded(kind, work))
+            declare(self._actor(kind))
 
-    def ingest(self) -> bool:
-        """Inbox rows become events. Whether the next batch is worth waiting for; so for the others."""
+    def ingest(self) -> Done:
+        """Inbox rows become events."""
         work = Ingest(self.app)
         done = run_batch(self.app, work)
         may_grow = self._more("ingest", done, work.batch)
-        if work.woke:
-            self.app.hint("advance")
-        self._suspects("ingest", work)
-        return may_grow
+        self._suspects("ingest", work, done)
+        return Done(may_grow, onward="advance" if work.woke else None)
 
-    def advance(self) -> bool:
+    def advance(self) -> Done:
         """Due runs take their next steps."""
         work = Advance(self.app)
         done = run_batch(self.app, work)
         may_grow = self._more("advance", done, work.batch)
-        if work.queued:
-            self.app.hint("deliver")
-        self._suspects("advance", work)
-        return may_grow
+        self._suspects("advance", work, done)
+        return Done(may_grow, onward="deliver" if work.queued else None)
 
-    def deliver(self) -> bool:
+    def deliver(self) -> Done:
         """Due touchpoints go out, or do not."""
         work = deliver.Deliver(self.app, self.email, batch=self._handed)
         try:
-            may_grow = self._more("deliver", run_batch(self.app, work), work.batch)
+            done = run_batch(self.app, work)
+            may_grow = self._more("deliver", done, work.batch)
         finally:
             work.send()
-        if work.moved:
-            self.app.hint("advance")
-        self._suspects("deliver", work, work.send)
-        return may_grow
+        self._suspects("deliver", work, done, work.send)
+        return Done(may_grow, onward="advance" if work.moved else None)
 
-    def tend(self) -> bool:
+    def tend(self) -> Done:
         """What died, stands still or has become too old is looked after."""
         tend.tend(self.app)
-        return False
+        return Done()
 
     def _more(self, kind: str, done: int, batch: int) -> bool:
         """Whether the next batch is worth waiting for. A full one means more: ask for two, so that others join in.
@@ -147,8 +157,11 @@ class Actors:
             self.app.hint(kind, kind)
         return LINGER_FROM <= done < full(batch)
 
-    def _suspects(self, kind: str, work: Work, then: Callable[[], None] = lambda: None) -> None:
-        """Try alone, one after the other, the items whose process died before."""
+    def _suspects(self, kind: str, work: Work, done: int, then: Callable[[], None] = lambda: None) -> None:
+        """Try alone, one after the other, the items whose process died before; now and then, or with time to spare."""
+        if done and time.monotonic() - self._looked.get(kind, 0.0) < SUSPECTS_S:
+            return
+        self._looked[kind] = time.monotonic()
         for _ in range(SUSPECTS_MAX):
             try:
                 if not run_suspect(self.app, work):
@@ -157,27 +170,39 @@ class Actors:
                 then()
         self.app.hint(kind)
 
-    def _guarded(self, kind: str, work: Callable[[], bool]) -> Callable[[], None]:
+    def _actor(self, kind: str) -> Callable[[], None]:
         def run() -> None:
-            seats = self._seats[kind]
-            if not seats.take():
-                return
-            try:
-                for _ in range(ROUNDS_MAX):
-                    may_grow = work()
-                    if seats.leave():
-                        return
-                    if may_grow:
-                        time.sleep(LINGER_S)
-                self.app.hint(kind)
-            except (sa.exc.OperationalError, sa.exc.InterfaceError, AfterglowError) as error:
-                log.error("work failed; it stays due", kind=kind, error=type(error).__name__, told=_told(error))
-            except Exception:
-                log.exception("work failed; it stays due", kind=kind)
-            seats.give_up()
+            """Do one kind of work, then go along with what it made due: a fresh event's mail waits for no message."""
+            due: str | None = kind
+            for _ in range(ROUNDS_MAX):
+                if due is None or not self._seats[due].take():
+                    return
+                due = self._sit(due)
+            if due is not None:
+                self.app.hint(due)
 
         run.__name__ = kind
         return run
+
+    def _sit(self, kind: str) -> str | None:
+        """Work on one kind for as long as somebody asks for it; the kind that this made due."""
+        seats, work = self._seats[kind], self._works[kind]
+        try:
+            for _ in range(ROUNDS_MAX):
+                done = work()
+                if seats.leave():
+                    return done.onward
+                if done.onward is not None:
+                    self.app.hint(done.onward)
+                if done.may_grow:
+                    time.sleep(LINGER_S)
+            self.app.hint(kind)
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, AfterglowError) as error:
+            log.error("work failed; it stays due", kind=kind, error=type(error).__name__, told=_told(error))
+        except Exception:
+            log.exception("work failed; it stays due", kind=kind)
+        seats.give_up()
+        return None
 
 
 def _told(error: Exception) -> str:

@@ -83,10 +83,11 @@ class Advance:
             taken.extend((row.id, step, event) for step, event in outcome.answers)
             if outcome.queued is not None:
                 queued.append(_touchpoint(release, flow, row.id, row.customer_id, outcome, lane, at))
-        enrollments.move(connection, moves)
-        touchpoints.queue(connection, queued)
-        enrollments.answer(connection, taken)
-        enrollments.note(connection, notes)
+        with bulk.at_once(connection):
+            enrollments.move(connection, moves)
+            touchpoints.queue(connection, queued)
+            enrollments.answer(connection, taken)
+            enrollments.note(connection, notes)
         self.queued |= bool(queued)
 
     def committed(self) -> None:

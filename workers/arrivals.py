@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy.engine import Connection
 
 from afterglow.mapping import Mapped
-from db import bulk, identity
+from db import bulk, identity, people
 from db.identity import Identity
 from db.people import Person
 from db.tables import InboxState, inbox
@@ -45,8 +45,11 @@ class Fate:
 
 def identified(
     connection: Connection, secret: bytes, arrivals: Sequence[Arrival], fates: dict[int, Fate]
-) -> list[Arrival]:
-    """Give every arrival its customer: a known one, one made now, or (for an unknown order) none yet."""
+) -> tuple[list[Arrival], dict[int, Person]]:
+    """Give every arrival its customer: a known one, one made now, or (for an unknown order) none yet.
+
+    The arrivals that have one, and the customers made now.
+    """
     arrivals = _of_known_numbers(connection, arrivals, fates)
     wanted = [_identities(secret, arrival) for arrival in arrivals]
     customers = identity.known(connection, (one for ones in wanted for one in ones))
@@ -55,7 +58,7 @@ def identified(
         for arrival, ones in zip(arrivals, wanted, strict=True)
         if not any(one in customers for one in ones) and _can_be_made(arrival)
     )
-    fresh = iter(bulk.next_ids(connection, customers_table, unknown))
+    numbers = iter(bulk.next_ids(connection, customers_table, unknown))
     created: dict[int, datetime] = {}
     claimed: dict[Identity, int] = {}
     identified = []
@@ -70,7 +73,7 @@ def identified(
             )
             continue
         if customer is None:
-            customer = next(fresh)
+            customer = next(numbers)
             created[customer] = arrival.mapped.occurred_at
         for one in ones:
             if one not in customers:
@@ -83,7 +86,8 @@ def identified(
         if arrival.customer_id in created and mine is not None:
             arrival.customer_id = mine
         fates.setdefault(arrival.inbox_id, Fate(state=InboxState.MAPPED, customer_id=arrival.customer_id or None))
-    return identified
+    fresh = {id_: people.new(id_, created[id_]) for arrival in identified if (id_ := arrival.customer_id) in created}
+    return identified, fresh
 
 
 def _of_known_numbers(connection: Connection, arrivals: Sequence[Arrival], fates: dict[int, Fate]) -> list[Arrival]:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.engine import Connection
 
-from db import enrollments, touchpoints
+from db import bulk, enrollments, touchpoints
 from db.app import App
 from db.tables import TouchpointState
 from workers.batches import is_passing
@@ -74,8 +74,8 @@ class Deliver:
         rows = touchpoints.queued(connection, ids, now)
         if self._ranks_others:
             more = touchpoints.also_queued(connection, [row.customer_id for row in rows], self.channel, now)
-            known = {row.id for row in rows}
-            rows = [*rows, *touchpoints.queued(connection, [id_ for id_ in more if id_ not in known], now)]
+            if further := [*{*more} - {row.id for row in rows}]:
+                rows = [*rows, *touchpoints.queued(connection, further, now)]
         if not rows:
             return
         preparation = Preparation(self.app, self.provider, connection, rows, self.channel, now, now + LEASE)
@@ -131,12 +131,13 @@ class Deliver:
             time.sleep(SETTLE_AGAIN_S)
 
     def _write(self, connection: Connection, batch: Batch) -> None:
-        touchpoints.hand_over(connection, batch.handed)
-        touchpoints.close(connection, batch.closed)
-        touchpoints.defer(connection, batch.deferred)
-        touchpoints.hold(connection, batch.held)
-        touchpoints.keep_contexts(connection, batch.contexts)
-        enrollments.go_on(connection, batch.go_on)
-        enrollments.stop(connection, batch.stopped)
-        enrollments.note(connection, batch.notes)
+        with bulk.at_once(connection):
+            touchpoints.hand_over(connection, batch.handed)
+            touchpoints.close(connection, batch.closed)
+            touchpoints.defer(connection, batch.deferred)
+            touchpoints.hold(connection, batch.held)
+            touchpoints.keep_contexts(connection, batch.contexts)
+            enrollments.go_on(connection, batch.go_on)
+            enrollments.stop(connection, batch.stopped)
+            enrollments.note(connection, batch.notes)
         self.moved |= bool(batch.go_on)

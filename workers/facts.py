@@ -18,7 +18,7 @@ def load_facts(
     persons: Mapping[int, Person],
     shop: Shop,
 ) -> dict[int, Facts]:
-    """Facts of runs given as (id, customer, trigger, entered_at, flow), in four queries whatever their number."""
+    """Facts of runs given as (id, customer, trigger, entered_at, flow), in a few queries whatever their number."""
     answered = enrollments.answered(connection, [run for run, *_ in runs])
     payloads = events.payloads(
         connection,

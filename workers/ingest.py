@@ -64,20 +64,28 @@ class Ingest:
         fates: dict[int, Fate] = {}
         arrivals = _without_repeats(connection, self._mapped(connection, ids, now, release, fates), fates)
         secret = self.app.settings.secrets[0]
-        arrivals = identified(connection, secret, arrivals, fates)
-        people.lock(connection, [arrival.customer_id for arrival in arrivals])
-        persons = people.load(connection, [arrival.customer_id for arrival in arrivals])
+        arrivals, fresh = identified(connection, secret, arrivals, fates)
+        known = {arrival.customer_id for arrival in arrivals} - fresh.keys()
+        people.lock(connection, known)
+        persons = people.load(connection, known) | fresh
         arrivals = of_those_not_forgotten(connection, arrivals, persons, fates)
         arrivals = _recorded(connection, arrivals, fates, now)
         starting = self._take_in(connection, release, arrivals, persons, fates)
-        self.woke |= bool(events.start(connection, starting))
-        self.woke |= self._wake(connection, arrivals)
-        bulk.update(
-            connection,
-            inbox,
-            ("id", "state", "reason", "customer_id", "awaits", "tries"),
-            [(row, fate.state.value, fate.reason, fate.customer_id, fate.awaits, 0) for row, fate in fates.items()],
-        )
+        starting = events.claim_keys(connection, starting)
+        waiting, sending = self._woken(connection, arrivals)
+        with bulk.at_once(connection):
+            people.save(connection, persons, fresh)
+            _write_words(connection, arrivals)
+            events.insert_enrollments(connection, starting)
+            events.wake(connection, waiting, sending)
+            bulk.update(
+                connection,
+                inbox,
+                ("id", "state", "reason", "customer_id", "awaits"),
+                [(row, fate.state.value, fate.reason, fate.customer_id, fate.awaits) for row, fate in fates.items()],
+                also="tries = 0",
+            )
+        self.woke |= bool(starting or waiting or sending)
         if events.free_awaiting(connection, new_orders(arrivals)):
             self.app.hint("ingest")
 
@@ -129,7 +137,7 @@ class Ingest:
         persons: dict[int, Person],
         fates: dict[int, Fate],
     ) -> list[NewRun]:
-        """Write what the events say about their customers; the runs that they start."""
+        """Learn what the events say about their customers; the runs that they would start."""
         catalog = release.catalog
         companies = {
             (arrival.source, arrival.mapped.account.id): arrival.mapped.account.name or arrival.mapped.account.id
@@ -154,8 +162,6 @@ class Ingest:
                 key = run_key(flow.once_per, names, arrival.event_id)
                 if key is not None:
                     starting.append((flow, arrival, key))
-        people.save(connection, persons)
-        _write_words(connection, arrivals)
         ids = bulk.next_ids(connection, enrollments, len(starting))
         return [
             NewRun(
@@ -171,8 +177,13 @@ class Ingest:
             for id_, (flow, arrival, key) in zip(ids, starting, strict=True)
         ]
 
-    def _wake(self, connection: Connection, arrivals: Sequence[Arrival]) -> bool:
-        """Bring forward every open run that listens to one of these events; only `decide` says what it means."""
+    def _woken(
+        self, connection: Connection, arrivals: Sequence[Arrival]
+    ) -> tuple[dict[int, datetime], dict[int, datetime]]:
+        """The open runs that listen to one of these events, waiting or held by a touchpoint, and when to look.
+
+        Only `decide` says what an event means to them.
+        """
         by_customer: dict[int, list[Arrival]] = {}
         for arrival in arrivals:
             by_customer.setdefault(arrival.customer_id, []).append(arrival)
@@ -188,8 +199,7 @@ class Ingest:
                     and arrival.mapped.occurred_at >= run.entered_at
                 ):
                     (sending if run.state == "sending" else waiting).setdefault(run.id, arrival.at)
-        events.wake(connection, waiting, sending)
-        return bool(waiting or sending)
+        return waiting, sending
 
 
 def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored:

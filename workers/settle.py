@@ -51,29 +51,28 @@ def settle(connection: Connection, ends: Sequence[tuple[Handed, Fate]], channel:
             dead.append((channel, handed.digest, "bounced", "everything", now))
     ended = touchpoints.settle(connection, closed)
     requeued = touchpoints.requeue(connection, again)
-    bulk.insert(
-        connection,
-        suppressions,
-        ("channel", "digest", "reason", "covers", "at"),
-        dead,
-        on_conflict="(channel, digest) DO UPDATE SET covers = 'everything'",
-    )
     by_id = {handed.id: handed for handed, _ in ends}
-    enrollments.go_on(connection, [(by_id[id_].enrollment_id, now) for id_ in sorted(ended)])
     reasons = {
         settled.id: (settled.state.value.replace("_", " "), settled.reason)
         for settled, _ in closed
         if settled.id in ended
     }
     reasons |= {id_: ("tried again", reason) for id_, _, _, reason in again if id_ in requeued}
-    enrollments.note(
-        connection,
-        [
-            (one.customer_id, one.enrollment_id, now, verb, one.step, {"because": reason} if reason else None)
-            for id_, (verb, reason) in reasons.items()
-            if (one := by_id[id_])
-        ],
-    )
+    notes = [
+        (one.customer_id, one.enrollment_id, now, verb, one.step, {"because": reason} if reason else None)
+        for id_, (verb, reason) in reasons.items()
+        if (one := by_id[id_])
+    ]
+    with bulk.at_once(connection):
+        bulk.insert(
+            connection,
+            suppressions,
+            ("channel", "digest", "reason", "covers", "at"),
+            list(dict.fromkeys(dead)),  # one statement changes no row twice
+            on_conflict="(channel, digest) DO UPDATE SET covers = 'everything'",
+        )
+        enrollments.go_on(connection, [(by_id[id_].enrollment_id, now) for id_ in sorted(ended)])
+        enrollments.note(connection, notes)
 
 
 def _verdict(handed: Handed, fate: Fate) -> tuple[TouchpointState, str | None]:
