@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql
 from benchmarks import rig
 from db import enrollments
 from db.app import App
+from db.due import full
 
 CUSTOMERS = 200_000
 FEW, MANY = 10_000, 10_000_000
@@ -87,13 +88,14 @@ def claim_ms(app: App, now: datetime, expected: int) -> float:
 
 
 def plan(app: App, now: datetime) -> dict[str, Any]:
-    """The plan of the slow lane's claim as a prepared statement has it: its nodes, and the index that it walks."""
-    text = str(enrollments.DUE.slow.compile(dialect=postgresql.dialect()))
+    """The plan of a claim as a prepared statement has it: its nodes, and the index that it walks."""
+    text = str(enrollments.DUE.both.compile(dialect=postgresql.dialect()))
     text = re.sub(r"%\(now\)s::[A-Z ]*TIME ZONE", "$1", text)
     text = re.sub(r"%\(limit\)s::INTEGER", "$2", text)
+    text = re.sub(r"%\(fast_limit\)s::INTEGER", "$3", text)
     with app.reading() as connection:
-        connection.exec_driver_sql(f"PREPARE claim (timestamptz, int) AS {text}")
-        explain = f"EXPLAIN (FORMAT JSON) EXECUTE claim ('{now.isoformat()}', {DUE})"
+        connection.exec_driver_sql(f"PREPARE claim (timestamptz, int, int) AS {text}")
+        explain = f"EXPLAIN (FORMAT JSON) EXECUTE claim ('{now.isoformat()}', {DUE}, {full(DUE)})"
         found = connection.exec_driver_sql(explain).scalar_one()
         connection.exec_driver_sql("DEALLOCATE claim")
     tree = found if isinstance(found, list) else json.loads(found)

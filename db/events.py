@@ -213,6 +213,25 @@ def since(connection: Connection, starts: Mapping[int, datetime], names: Iterabl
     return found
 
 
+def of_orders(
+    connection: Connection, customer_ids: Iterable[int], names: Iterable[str]
+) -> dict[tuple[str, str, str], Event]:
+    """These customers' events with these names that carry an order, by (source, name, the order's id)."""
+    theirs = bulk.among(events.c.customer_id, sorted(set(customer_ids)))
+    rows = connection.execute(
+        sa.select(events.c.id, events.c.source, events.c.name, events.c.occurred_at, events.c.payload)
+        .where(theirs, bulk.among(events.c.name, sorted(set(names))))
+        .order_by(events.c.id.desc())  # the first of several stays
+    )
+    return {
+        (row.source, row.name, str(order["id"])): Event(
+            id=row.id, name=row.name, occurred_at=row.occurred_at, payload=row.payload
+        )
+        for row in rows
+        if isinstance(order := row.payload.get("order"), dict) and "id" in order
+    }
+
+
 def payloads(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
     """Payloads of events by id."""
     rows = connection.execute(sa.select(events.c.id, events.c.payload).where(bulk.among(events.c.id, list(set(ids)))))

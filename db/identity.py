@@ -87,6 +87,22 @@ def settle(
     return settled
 
 
+def event_identity(source: str, event: str, order_id: str) -> Identity:
+    """The identity of an order's event at the source that owns it: what others tell of it waits for this."""
+    return (f"{source}:{event}", order_id)
+
+
+def claim(connection: Connection, wanted: Mapping[Identity, int]) -> None:
+    """Give identities to known customers; those that belong to somebody already stay with them."""
+    bulk.insert(
+        connection,
+        identities,
+        ("source", "external_id", "customer_id"),
+        [(*one, wanted[one]) for one in sorted(wanted)],
+        on_conflict="DO NOTHING",
+    )
+
+
 def existing(connection: Connection, ids: Iterable[int]) -> set[int]:
     """Which of these numbers are customers of ours."""
     wanted = sorted(set(ids))

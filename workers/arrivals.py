@@ -31,6 +31,10 @@ class Arrival:
     digest: bytes
     event_id: int = 0
     customer_id: int = 0
+    #: The source that owns this event, where it is another one; then this only adds to what the owner says.
+    owner: str | None = None
+    #: Whether others may add to it.
+    is_joined: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -51,7 +55,7 @@ def identified(
     The arrivals that have one, and the customers made now.
     """
     arrivals = _of_known_numbers(connection, arrivals, fates)
-    wanted = [_identities(secret, arrival) for arrival in arrivals]
+    wanted = [identities_of(secret, arrival) for arrival in arrivals]
     customers = identity.known(connection, (one for ones in wanted for one in ones))
     unknown = sum(
         1
@@ -101,7 +105,7 @@ def _of_known_numbers(connection: Connection, arrivals: Sequence[Arrival], fates
     return [arrival for arrival in arrivals if arrival.mapped.customer.customer_id in known]
 
 
-def _identities(secret: bytes, arrival: Arrival) -> list[Identity]:
+def identities_of(secret: bytes, arrival: Arrival) -> list[Identity]:
     """What names the customer, strongest first."""
     who = arrival.mapped.customer
     ones: list[Identity] = []
@@ -112,6 +116,8 @@ def _identities(secret: bytes, arrival: Arrival) -> list[Identity]:
     order_id = who.order_id or _order_id(arrival)
     if order_id is not None:
         ones.append(identity.order_identity(arrival.source, order_id))
+        if arrival.is_joined:
+            ones.append(identity.event_identity(arrival.source, arrival.mapped.event, order_id))
     return ones
 
 
@@ -128,12 +134,14 @@ def _order_id(arrival: Arrival) -> str | None:
 
 
 def new_orders(arrivals: Sequence[Arrival]) -> list[str]:
-    """The orders that became known, as `awaits` writes them."""
-    return [
-        "/".join(identity.order_identity(arrival.source, order_id))
-        for arrival in arrivals
-        if (order_id := _order_id(arrival)) is not None
-    ]
+    """The orders, and the events of orders, that became known, as `awaits` writes them."""
+    found = []
+    for arrival in arrivals:
+        if (order_id := _order_id(arrival)) is not None:
+            found.append("/".join(identity.order_identity(arrival.source, order_id)))
+            if arrival.is_joined:
+                found.append("/".join(identity.event_identity(arrival.source, arrival.mapped.event, order_id)))
+    return found
 
 
 def of_those_not_forgotten(

@@ -26,6 +26,7 @@ from db.events import NewRun
 from db.people import Person
 from db.tables import InboxState, enrollments, inbox
 from db.tables import events as events_table
+from workers import joining
 from workers.arrivals import Arrival, Fate, identified, new_orders, of_those_not_forgotten
 from workers.learn import learn
 
@@ -62,20 +63,26 @@ class Ingest:
     def do(self, connection: Connection, ids: Sequence[int], now: datetime) -> None:
         release = self.app.catalog.current(connection)
         fates: dict[int, Fate] = {}
-        arrivals = _without_repeats(connection, self._mapped(connection, ids, now, release, fates), fates)
+        mapped = self._mapped(connection, ids, now, release, fates)
+        arrivals, joins = joining.parted(release.catalog, mapped, fates)
+        arrivals = _without_repeats(connection, arrivals, fates)
         secret = self.app.settings.secrets[0]
         arrivals, fresh = identified(connection, secret, arrivals, fates)
-        known = {arrival.customer_id for arrival in arrivals} - fresh.keys()
+        joins = joining.whose(connection, secret, joins, fates)
+        known = {arrival.customer_id for arrival in (*arrivals, *joins)} - fresh.keys()
         people.lock(connection, known)
         persons = people.load(connection, known) | fresh
-        arrivals = of_those_not_forgotten(connection, arrivals, persons, fates)
-        arrivals = _recorded(connection, arrivals, fates, now)
+        allowed = of_those_not_forgotten(connection, [*arrivals, *joins], persons, fates)
+        arrivals = _recorded(connection, [arrival for arrival in allowed if arrival.owner is None], fates, now)
+        joins = [arrival for arrival in allowed if arrival.owner is not None]
+        joins = joining.add(connection, joins, persons, release.catalog.shop, fates)
+        _find_companies(connection, [*arrivals, *joins], persons)
         starting = self._take_in(connection, release, arrivals, persons, fates)
         starting = events.claim_keys(connection, starting)
         waiting, sending = self._woken(connection, arrivals)
         with bulk.at_once(connection):
             people.save(connection, persons, fresh)
-            _write_words(connection, arrivals)
+            _write_words(connection, arrivals, joins)
             events.insert_enrollments(connection, starting)
             events.wake(connection, waiting, sending)
             bulk.update(
@@ -139,19 +146,11 @@ class Ingest:
     ) -> list[NewRun]:
         """Learn what the events say about their customers; the runs that they would start."""
         catalog = release.catalog
-        companies = {
-            (arrival.source, arrival.mapped.account.id): arrival.mapped.account.name or arrival.mapped.account.id
-            for arrival in arrivals
-            if arrival.mapped.account is not None
-        }
-        account_ids = events.find_accounts(connection, companies) if companies else {}
         starting: list[tuple[Flow, Arrival, str]] = []
         for arrival in arrivals:
             mapped, person = arrival.mapped, persons[arrival.customer_id]
             fate = fates[arrival.inbox_id]
             fate.reason = learn(person, mapped, catalog.shop)
-            if mapped.account is not None:
-                person.account_id = account_ids[arrival.source, mapped.account.id]
             names = {**mapped.payload, "customer": person.facts(catalog.shop), "shop": catalog.shop.facts}
             for flow in (
                 *catalog.started_by_event.get(mapped.event, ()),
@@ -279,8 +278,19 @@ def _recorded(
     return [arrival for arrival in arrivals if arrival.event_id in new]
 
 
-def _write_words(connection: Connection, arrivals: Sequence[Arrival]) -> None:
-    """Stage entries and consents."""
+def _find_companies(connection: Connection, arrivals: Sequence[Arrival], persons: dict[int, Person]) -> None:
+    """Find or make the accounts that are named, and say whose customers buy for them."""
+    buying = [(arrival, account) for arrival in arrivals if (account := arrival.mapped.account) is not None]
+    if not buying:
+        return
+    companies = {(arrival.source, account.id): account.name or account.id for arrival, account in buying}
+    account_ids = events.find_accounts(connection, companies)
+    for arrival, account in buying:
+        persons[arrival.customer_id].account_id = account_ids[arrival.source, account.id]
+
+
+def _write_words(connection: Connection, arrivals: Sequence[Arrival], joins: Sequence[Arrival]) -> None:
+    """Stage entries of events, and consents, also of what was added to events."""
     events.enter_stages(
         connection,
         [
@@ -301,7 +311,7 @@ def _write_words(connection: Connection, arrivals: Sequence[Arrival]) -> None:
                 {"source": arrival.source, "event": arrival.event_id},
                 consent.at or arrival.mapped.occurred_at,
             )
-            for arrival in arrivals
+            for arrival in (*arrivals, *joins)
             if (consent := arrival.mapped.consent) is not None
         ],
     )

@@ -10,10 +10,22 @@ from db.people import Person
 def learn(person: Person, mapped: Mapped, shop: Shop) -> str | None:
     """Change a person by what an event says; a remark where something of it could not be used.
 
-    News that is older than what we know only fills gaps. A stage is older when it was entered earlier, never because
-    of its place in the list: the journey is a loop.
+    A stage is older when it was entered earlier, never because of its place in the list: the journey is a loop.
     """
-    newer = person.updated_at is None or mapped.occurred_at >= person.updated_at
+    remarks = learn_about(person, mapped, shop)
+    if mapped.stage is not None and (person.stage_at is None or mapped.occurred_at >= person.stage_at):
+        person.stage, person.stage_at = mapped.stage, mapped.occurred_at
+    if mapped.event == shop.model.order_event:
+        person.orders += 1
+        person.spent += shop.to_minor(_amount(mapped, "order", "total"))
+        person.last_order_at = max(person.last_order_at or mapped.occurred_at, mapped.occurred_at)
+    person.spent -= shop.to_minor(_amount(mapped, "refund", "amount"))
+    return remarks
+
+
+def learn_about(person: Person, mapped: Mapped, shop: Shop, *, only_gaps: bool = False) -> str | None:
+    """Learn who somebody is, and nothing of what happened. News that is older than what we know only fills gaps."""
+    newer = not only_gaps and (person.updated_at is None or mapped.occurred_at >= person.updated_at)
     who = mapped.customer
     for name in ("email", "phone", "first_name", "last_name", "locale", "timezone"):
         said = getattr(who, name)
@@ -30,13 +42,6 @@ def learn(person: Person, mapped: Mapped, shop: Shop) -> str | None:
             person.attributes[name] = said
     if newer:
         person.updated_at = mapped.occurred_at
-    if mapped.stage is not None and (person.stage_at is None or mapped.occurred_at >= person.stage_at):
-        person.stage, person.stage_at = mapped.stage, mapped.occurred_at
-    if mapped.event == shop.model.order_event:
-        person.orders += 1
-        person.spent += shop.to_minor(_amount(mapped, "order", "total"))
-        person.last_order_at = max(person.last_order_at or mapped.occurred_at, mapped.occurred_at)
-    person.spent -= shop.to_minor(_amount(mapped, "refund", "amount"))
     return "; ".join(remarks) or None
 
 

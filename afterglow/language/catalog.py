@@ -60,6 +60,18 @@ class Catalog:
         return known_events(self.shop, self.sources.values())
 
     @cached_property
+    def joined_events(self) -> frozenset[str]:
+        """The events of which one source's word counts and to which another may add."""
+        return frozenset(
+            rule.event
+            for source in self.sources.values()
+            for rule in source.events
+            if rule.joins is not None
+            and isinstance(rule.event, str)
+            and self.shop.owner(rule.event) not in (None, source.name)
+        )
+
+    @cached_property
     def stage_names(self) -> frozenset[str]:
         """The names of the stages."""
         return frozenset(stage.stage for stage in self.stages)

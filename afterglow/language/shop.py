@@ -122,6 +122,11 @@ class ShopModel(_Model):
     keep_for: str = Field(default="3 days", description="How long a marketing mail may wait for its turn.")
     priority: list[str] = Field(default_factory=list, description="Flows, first wins; the others come after.")
     attributes: dict[str, Kind] = Field(default_factory=dict, description="Further facts about customers.")
+    owners: dict[str, str] = Field(
+        default_factory=dict,
+        description="Which source an event is taken from, where several tell of it: an event or a family, such as "
+        "`order`, and the source.",
+    )
     events: dict[str, dict[str, str]] = Field(
         default_factory=dict, description="Events that come by the API: name, then each field and its kind."
     )
@@ -144,6 +149,11 @@ class Shop:
         """The flow's place in the order of priority; flows that are not listed come last."""
         order = self.model.priority
         return order.index(flow) if flow in order else len(order)
+
+    def owner(self, event: str) -> str | None:
+        """The source whose word counts for an event; None where any source's does."""
+        owners = self.model.owners
+        return owners.get(event) or owners.get(event.partition(".")[0])
 
     def to_minor(self, amount: Decimal) -> int:
         """Major units of the shop's currency as whole minor units."""

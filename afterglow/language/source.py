@@ -196,6 +196,10 @@ class Rule(_Model):
     event: EventOrFrom | None = Field(default=None, description="The event's name.")
     occurred_at: Expr | None = Field(default=None, description="When it happened; when it came unless given.")
     stage: NameOrFrom | None = Field(default=None, description="The stage the customer enters.")
+    joins: Expr | None = Field(
+        default=None,
+        description="Where another source owns the event: the id of its order. What this rule says is added to it.",
+    )
     customer: CustomerRule | None = None
     consent: ConsentRule | None = None
     account: AccountRule | None = None

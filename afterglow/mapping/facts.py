@@ -77,6 +77,8 @@ class Mapped:
     payload: Mapping[str, object]
     consent: Consent | None
     account: Account | None
+    #: The order of the source that owns this event, where another source tells of it.
+    joins: str | None = None
 
     def digest(self) -> str:
         """SHA-256, in hex, of what the provider said happened.

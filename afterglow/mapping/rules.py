@@ -85,6 +85,7 @@ def _mapped(
         payload=payload,
         consent=_consent(rule.consent, facts, received_at),
         account=_account(rule, facts),
+        joins=text(rule.joins, facts, "joins"),
     )
 
 

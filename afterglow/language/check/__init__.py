@@ -13,7 +13,7 @@ from afterglow.language.catalog import compile_files
 from afterglow.language.check.flows import Surroundings, check_flow
 from afterglow.language.check.mails import check_mails
 from afterglow.language.check.reviews import gated_in_flow
-from afterglow.language.check.sources import check_shop, check_source
+from afterglow.language.check.sources import check_owners, check_shop, check_source
 from afterglow.language.check.supply import world
 from afterglow.language.flow import FlowModel, read_flow, sketch_flow
 from afterglow.language.shop import read_shop, read_stages
@@ -55,6 +55,8 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     )
     if shop is not None:
         problems.update(check_shop(shop, [_name(file) for file in flow_files], around.world))
+        if not broken_sources:
+            problems.update(check_owners(shop, sources))
     for file, source in sources.items():
         problems.update(check_source(source, files[file], file, shop, stage_names))
     for flow in flows.values():

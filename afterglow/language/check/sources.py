@@ -30,6 +30,38 @@ def check_shop(shop: Shop, flows: Collection[str], world: World) -> Iterator[Pro
                 yield shop.document.key_problem(("events", event, path), message)
 
 
+def check_owners(shop: Shop, sources: Mapping[str, Source]) -> Iterator[Problem]:
+    """One source owns each event; another one may only add to it.
+
+    Args:
+      sources: by file. Events named `customer.*` are news about a person, and every source may bring them.
+    """
+    names = {source.name for source in sources.values()}
+    bring: dict[str, list[str]] = {}
+    for source in sources.values():
+        for event in source.event_names:
+            bring.setdefault(event, []).append(source.name)
+    for named, owner in shop.model.owners.items():
+        meant = [event for event in bring if named in (event, event.partition(".")[0])]
+        if not meant:
+            message = f"No source brings '{named}' or any '{named}.…'.{did_you_mean(named, bring)}"
+            yield shop.document.key_problem(("owners", named), message)
+        elif owner not in names:
+            message = f"There is no source '{owner}' in flows/sources/.{did_you_mean(owner, names)}"
+            yield shop.document.problem(("owners", named), message)
+        elif not any(owner in bring[event] for event in meant):
+            yield shop.document.problem(("owners", named), f"The source '{owner}' brings no '{named}'.")
+    for file, source in sources.items():
+        for event in sorted(source.event_names):
+            first, *others = sorted(bring[event])
+            if source.name in others and shop.owner(event) is None and not event.startswith("customer."):
+                message = (
+                    f"{first} brings {event} too, and what happened once would count twice; say in shop.yaml whose "
+                    f"word counts, such as `owners: {{{event}: {first}}}`."
+                )
+                yield Problem(file, 1, 1, message)
+
+
 def check_source(
     source: Source, text: str, file: str, shop: Shop | None, stages: Collection[str] | None
 ) -> Iterator[Problem]:

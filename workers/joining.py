@@ -1,0 +1,116 @@
+"""One sale, one event: the owner's word is the event, and what other sources tell of it is added to that.
+
+A shop, its payment provider and its CRM all tell of one sale, each with an id of its own. `owners` in shop.yaml says
+whose word counts; a rule of another source says with `joins` which of the owner's orders it speaks of. Such an arrival
+makes no event, enters no stage and starts no flow: it waits for the owner's event, teaches us about the customer,
+brings its own ids for them, and adds to the event what it lacked. So the order of arrival does not matter.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy.engine import Connection
+
+from afterglow.language.catalog import Catalog
+from afterglow.language.shop import Shop
+from afterglow.mapping.joining import joined
+from afterglow.native import NATIVE_SOURCES
+from db import bulk, events, identity
+from db.people import Person
+from db.tables import InboxState
+from db.tables import events as events_table
+from workers.arrivals import Arrival, Fate, identities_of
+from workers.learn import learn_about
+
+
+def parted(
+    catalog: Catalog, arrivals: Sequence[Arrival], fates: dict[int, Fate]
+) -> tuple[list[Arrival], list[Arrival]]:
+    """The arrivals that are events, and those that add to another source's event. The rest is let go.
+
+    What the shop's own code posts is always an event: nobody else tells of it.
+    """
+    own, joining = [], []
+    for arrival in arrivals:
+        owner = catalog.shop.owner(arrival.mapped.event)
+        if owner is None or owner == arrival.source or arrival.source in NATIVE_SOURCES:
+            arrival.is_joined = owner is not None and arrival.mapped.event in catalog.joined_events
+            own.append(arrival)
+        elif arrival.mapped.joins is not None:
+            arrival.owner = owner
+            joining.append(arrival)
+        else:
+            reason = f"{owner} owns {arrival.mapped.event} (owners in shop.yaml), and this names no order there"
+            fates[arrival.inbox_id] = Fate(state=InboxState.IGNORED, reason=reason)
+    return own, joining
+
+
+def whose(connection: Connection, secret: bytes, arrivals: Sequence[Arrival], fates: dict[int, Fate]) -> list[Arrival]:
+    """Give each its customer: whose the owner's order is. One whose order has not come yet waits for it."""
+    if not arrivals:
+        return []
+    customers = identity.known(connection, map(_order, arrivals))
+    found = []
+    for arrival in arrivals:
+        customer = customers.get(_order(arrival))
+        if customer is None:
+            fates[arrival.inbox_id] = _awaiting(arrival)
+        else:
+            arrival.customer_id = customer
+            found.append(arrival)
+    theirs = {one: arrival.customer_id for arrival in found for one in identities_of(secret, arrival)}
+    identity.claim(connection, theirs)
+    return found
+
+
+def add(
+    connection: Connection,
+    arrivals: Sequence[Arrival],
+    persons: Mapping[int, Person],
+    shop: Shop,
+    fates: dict[int, Fate],
+) -> list[Arrival]:
+    """Add what they say to the owners' events; those that found theirs. Their `event_id` is the owner's event's."""
+    if not arrivals:
+        return []
+    told = events.of_orders(
+        connection, {arrival.customer_id for arrival in arrivals}, {arrival.mapped.event for arrival in arrivals}
+    )
+    added, changed = [], dict[int, dict[str, object]]()
+    for arrival in arrivals:
+        event = told.get(_owned(arrival))
+        if event is None:  # the order is known by another event of its owner's
+            fates[arrival.inbox_id] = _awaiting(arrival)
+            continue
+        remarks = learn_about(persons[arrival.customer_id], arrival.mapped, shop, only_gaps=True)
+        if more := joined(changed.get(event.id, event.payload), arrival.mapped.payload):
+            changed[event.id] = more
+        arrival.event_id = event.id
+        said = f"added to the {arrival.mapped.event} that {arrival.owner} told of"
+        fates[arrival.inbox_id] = Fate(
+            state=InboxState.MAPPED,
+            customer_id=arrival.customer_id,
+            reason=f"{said}; {remarks}" if remarks else said,
+        )
+        added.append(arrival)
+    bulk.update(connection, events_table, ("id", "payload"), list(changed.items()))
+    return added
+
+
+def _owned(arrival: Arrival) -> tuple[str, str, str]:
+    """The event that this adds to: its source, its name and its order's id."""
+    assert arrival.owner is not None
+    assert arrival.mapped.joins is not None
+    return arrival.owner, arrival.mapped.event, arrival.mapped.joins
+
+
+def _order(arrival: Arrival) -> identity.Identity:
+    source, _, order_id = _owned(arrival)
+    return identity.order_identity(source, order_id)
+
+
+def _awaiting(arrival: Arrival) -> Fate:
+    return Fate(
+        state=InboxState.AWAITING,
+        reason=f"it adds to a {arrival.mapped.event} that {arrival.owner} has not told of yet",
+        awaits="/".join(identity.event_identity(*_owned(arrival))),
+    )
