@@ -41,8 +41,10 @@ class Ingest:
     app: App
     table: str = "inbox"
     batch: int = 250
-    #: Filled by `do`: whether there are new runs or newly due ones.
+    #: Filled by `do`: whether there are new runs or newly due ones, and whether elements may be mapped now that waited
+    #: for an order of this batch.
     woke: bool = field(default=False)
+    freed: bool = field(default=False)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         rows = connection.execute(
@@ -93,8 +95,7 @@ class Ingest:
                 also="tries = 0",
             )
         self.woke |= bool(starting or waiting or sending)
-        if events.free_awaiting(connection, new_orders(arrivals)):
-            self.app.hint("ingest")
+        self.freed |= bool(events.free_awaiting(connection, new_orders(arrivals)))
 
     def committed(self) -> None:
         """Nothing more to do: hints follow the batch."""

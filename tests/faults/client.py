@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
 from http.client import HTTPConnection, HTTPException
@@ -25,6 +25,7 @@ COPIES_MAX = 8
 #: How long the shop waits for an answer, and before it posts again, in seconds.
 ANSWER_S_MAX = 5.0
 AGAIN_S = (0.2, 1.5)
+JSON = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -34,6 +35,7 @@ class Post:
     at: float
     key: str
     body: bytes
+    source: str = "generic"
 
 
 def order_of(number: int) -> str:
@@ -132,13 +134,13 @@ class Client:
         with self._lock:
             self.refusals[refusal] = self.refusals.get(refusal, 0) + 1
             at = time.monotonic() - self._began + self._chance.uniform(*AGAIN_S)
-            heappush(self._left, Post(at=at, key=post.key, body=post.body))
+            heappush(self._left, replace(post, at=at))
 
     def _post(self, connection: HTTPConnection, post: Post) -> str | None:
         """None where it was answered 2xx, which is then in the log."""
         headers = sign("standard_webhooks", SECRET, post.body, datetime.now(UTC), post.key)
         try:
-            connection.request("POST", "/hooks/generic", post.body, {**headers, "content-type": "application/json"})
+            connection.request("POST", f"/hooks/{post.source}", post.body, headers | JSON)
             answer = connection.getresponse()
             answer.read()
         except (OSError, HTTPException) as error:

@@ -109,8 +109,8 @@ class Process:
                 note = json.loads(line)
                 if "holds" in note:
                     held.append(set(note["holds"]))
-                else:
-                    held.remove(set(note["settled"]))
+                elif (settled := set(note["settled"])) in held:  # else a child of its former life wrote this
+                    held.remove(settled)
         return held
 
     def send(self, how: signal.Signals) -> None:
@@ -310,8 +310,8 @@ class Rig:
 
 
 @contextmanager
-def distributed(folder: Path, **environment: str) -> Iterator[Rig]:
-    """PostgreSQL and Redis of our own, the shop in force; processes are declared by the test."""
+def distributed(folder: Path, shop: Mapping[str, str] | None = None, **environment: str) -> Iterator[Rig]:
+    """PostgreSQL and Redis of our own, a shop in force; processes are declared by the test."""
     with ExitStack() as stack:
         database_server = stack.enter_context(postgres(own=True, fsync=True))
         broker_server = stack.enter_context(redis_server(own=True))
@@ -320,7 +320,7 @@ def distributed(folder: Path, **environment: str) -> Iterator[Rig]:
         rig = stack.enter_context(_rig(folder, url, broker_server.url, environment))
         rig.postgres, rig.redis = database_server, broker_server
         with rig.database.writing() as connection:
-            catalog.apply(connection, compile_files(files()), now=datetime.now(UTC), by="the tests")
+            catalog.apply(connection, compile_files(shop or files()), now=datetime.now(UTC), by="the tests")
         yield rig
 
 
