@@ -286,7 +286,7 @@ def _hubspot_headers(key: bytes, body: bytes, seconds: int, id: str, uri: str) -
 
 # Segment: hex HMAC-SHA1 of the body; no moment is signed. Of a batch it signs the first event only, so that anybody
 # who has seen one signed event could add others to it: a batch matches nothing here, and needs a shared secret.
-# https://www.twilio.com/docs/segment/connections/destinations/catalog/actions-webhooks
+# https://www.twilio.com/docs/segment/connections/destinations/catalog/actions-webhook
 
 _SEGMENT: Final = "x-signature"
 
