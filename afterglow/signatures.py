@@ -1,19 +1,21 @@
 """Who posted this? The signature schemes of the sources, one row of one table each.
 
-Every scheme here is an HMAC-SHA256; they differ in what is signed, in where the signature stands and in
+Nearly every scheme here is an HMAC-SHA256; they differ in what is signed, in where the signature stands and in
 whether a moment is signed with it. A scheme states those three things and `verify` does the rest, so a new
-provider is a new row. Nothing but BadSignature leaves `verify`, whatever a stranger sends: a malformed header
-is an answer, not an accident.
+provider is a new row. Providers that sign nothing show a secret instead (`shared_secret`). Nothing but BadSignature
+leaves `verify`, whatever a stranger sends: a malformed header is an answer, not an accident.
 """
 
 import base64
 import binascii
+import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from afterglow.errors import AfterglowError
 from afterglow.problems import did_you_mean
@@ -24,7 +26,11 @@ TOLERANCE: Final = timedelta(minutes=5)
 MOST_SIGNATURES: Final = 16
 LONGEST_HEADER: Final = 4096
 
+#: Under this name a claim finds the address that was posted to; no header can be called so.
+URI: Final = ":uri"
+
 _SECONDS = re.compile(rb"[0-9]{1,12}")
+_MILLISECONDS = re.compile(rb"[0-9]{1,15}")
 _SYMMETRIC_PREFIX: Final = "whsec_"
 
 
@@ -34,12 +40,17 @@ class BadSignature(AfterglowError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What a request's headers claim: these signatures, over `prefix` + body, made at `signed_at`."""
+    """What a request's headers claim: these signatures, over `prefix` + body + `suffix`, made at `signed_at`."""
 
     signatures: tuple[bytes, ...]
     prefix: bytes = b""
+    suffix: bytes = b""
     #: Seconds since 1970; None where the provider signs no moment.
-    signed_at: int | None = None
+    signed_at: float | None = None
+
+
+def _sha256(key: bytes, signed: bytes) -> bytes:
+    return hmac.digest(key, signed, "sha256")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,15 +60,28 @@ class Scheme:
     about: str
     #: Reads the headers (lower-cased names); raises BadSignature.
     claim: Callable[[Mapping[str, str]], Claim]
-    #: The headers a provider would send, given (secret, body, moment in seconds, id of the message).
-    headers: Callable[[bytes, bytes, int, str], dict[str, str]]
-    #: How the 32 bytes of a signature are written.
+    #: The headers a provider would send, given (secret, body, moment in seconds, id of the message), and the
+    #: address as a fifth where it counts.
+    headers: Callable[..., dict[str, str]]
+    #: How the bytes of a signature are written.
     written: Callable[[bytes], bytes]
+    #: The bytes of a signature, given (key, what is signed).
+    digest: Callable[[bytes, bytes], bytes] = _sha256
+    #: Whether the public address that was posted to counts; the claim then finds it under URI.
+    reads_uri: bool = False
     #: The key inside the secret as it stands in the environment; ValueError says what is wrong with it.
     key: Callable[[bytes], bytes] = bytes
 
 
-def verify(scheme: str, secrets: Sequence[bytes | str], headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+def verify(
+    scheme: str,
+    secrets: Sequence[bytes | str],
+    headers: Mapping[str, str],
+    body: bytes,
+    now: datetime,
+    *,
+    uri: str = "",
+) -> None:
     """Return if one of the secrets signed this body, and recently where the scheme signs a moment.
 
     Args:
@@ -66,22 +90,23 @@ def verify(scheme: str, secrets: Sequence[bytes | str], headers: Mapping[str, st
       headers: by lower-cased name, each with one value.
       body: the bytes as they arrived; parsing and writing them again would change them.
       now: aware.
+      uri: the whole address, query included, as the provider knows it: a proxy between us may know another.
 
     Raises:
       BadSignature: for anything wrong with the request, in one sentence.
     """
     if (row := SCHEMES.get(scheme)) is None:
         raise BadSignature(f"There is no signature scheme '{scheme}'.{did_you_mean(scheme, SCHEMES)}")
-    claim = row.claim(headers)
+    claim = row.claim({**headers, URI: uri} if row.reads_uri else headers)
     if claim.signed_at is not None:
         _refuse_stale(claim.signed_at, now)
-    signed = claim.prefix + body
+    signed = claim.prefix + body + claim.suffix
     keys = [key for secret in secrets if (key := _usable_key(row, secret)) is not None]
     if not keys:
         raise BadSignature("This source has no usable secret; set one in the environment.")
     # Every pair is compared, and in constant time: how long it takes says nothing about how close it came.
     matches = [
-        hmac.compare_digest(row.written(hmac.digest(key, signed, "sha256")), signature)
+        hmac.compare_digest(row.written(row.digest(key, signed)), signature)
         for key in keys
         for signature in claim.signatures
     ]
@@ -89,8 +114,8 @@ def verify(scheme: str, secrets: Sequence[bytes | str], headers: Mapping[str, st
         raise BadSignature("The signature does not match: the secret differs, or the body was changed.")
 
 
-def sign(scheme: str, secret: bytes | str, body: bytes, now: datetime, id: str) -> dict[str, str]:
-    """The headers (lower-cased names) with which the provider would post this body at this moment.
+def sign(scheme: str, secret: bytes | str, body: bytes, now: datetime, id: str, *, uri: str = "") -> dict[str, str]:
+    """The headers (lower-cased names) with which the provider would post this body, at this moment, to this address.
 
     Raises:
       ValueError: an unknown scheme, or a secret that is none.
@@ -98,7 +123,8 @@ def sign(scheme: str, secret: bytes | str, body: bytes, now: datetime, id: str) 
     if scheme not in SCHEMES:
         raise ValueError(f"There is no signature scheme '{scheme}'.{did_you_mean(scheme, SCHEMES)}")
     row = SCHEMES[scheme]
-    return row.headers(row.key(_bytes(secret)), body, int(now.timestamp()), id)
+    address = (uri,) if row.reads_uri else ()
+    return row.headers(row.key(_bytes(secret)), body, int(now.timestamp()), id, *address)
 
 
 def secret_problem(scheme: str, secret: bytes | str) -> str | None:
@@ -121,7 +147,7 @@ def _usable_key(row: Scheme, secret: bytes | str) -> bytes | None:
         return None
 
 
-def _refuse_stale(signed_at: int, now: datetime) -> None:
+def _refuse_stale(signed_at: float, now: datetime) -> None:
     off_by = signed_at - now.timestamp()
     if abs(off_by) > TOLERANCE.total_seconds():
         side = "in the future" if off_by > 0 else "old"
@@ -226,6 +252,87 @@ def _standard_key(secret: bytes) -> bytes:
         raise ValueError(f"A secret of this scheme is '{_SYMMETRIC_PREFIX}' followed by base64.") from None
 
 
+# HubSpot, third version: POST + address + body + moment in milliseconds, all in one. The address is the public one that
+# the app's settings name; a few of its escapes are decoded before it is signed, either case of their digits, and no
+# others. https://developers.hubspot.com/docs/apps/developer-platform/build-apps/authentication/request-validation
+
+_HUBSPOT, _HUBSPOT_MOMENT = "x-hubspot-signature-v3", "x-hubspot-request-timestamp"
+_HUBSPOT_DECODES: Final = {f"%{ord(sign):02X}": sign for sign in ":/?@!$'()*,;"}
+_HUBSPOT_ESCAPE: Final = re.compile("|".join(_HUBSPOT_DECODES), re.IGNORECASE)
+
+
+def _hubspot_prefix(uri: str) -> bytes:
+    decoded = _HUBSPOT_ESCAPE.sub(lambda escape: _HUBSPOT_DECODES[escape.group().upper()], uri)
+    return b"POST" + decoded.encode("utf-8", "surrogatepass")
+
+
+def _hubspot_claim(headers: Mapping[str, str]) -> Claim:
+    moment = _header(headers, _HUBSPOT_MOMENT)
+    if not _MILLISECONDS.fullmatch(moment):
+        raise BadSignature(f"The header {_HUBSPOT_MOMENT} holds no moment in milliseconds since 1970.")
+    return Claim(
+        signatures=(_header(headers, _HUBSPOT),),
+        prefix=_hubspot_prefix(headers[URI]),
+        suffix=moment,
+        signed_at=int(moment) / 1000,
+    )
+
+
+def _hubspot_headers(key: bytes, body: bytes, seconds: int, id: str, uri: str) -> dict[str, str]:
+    moment = f"{seconds}000"
+    digest = hmac.digest(key, _hubspot_prefix(uri) + body + moment.encode(), "sha256")
+    return {_HUBSPOT: base64.b64encode(digest).decode(), _HUBSPOT_MOMENT: moment}
+
+
+# Segment: hex HMAC-SHA1 of the body; no moment is signed. Of a batch it signs the first event only, so that anybody
+# who has seen one signed event could add others to it: a batch matches nothing here, and needs a shared secret.
+# https://www.twilio.com/docs/segment/connections/destinations/catalog/actions-webhook
+
+_SEGMENT: Final = "x-signature"
+
+
+def _segment_claim(headers: Mapping[str, str]) -> Claim:
+    return Claim(signatures=(_header(headers, _SEGMENT),))
+
+
+def _segment_headers(key: bytes, body: bytes, seconds: int, id: str) -> dict[str, str]:
+    return {_SEGMENT: hmac.digest(key, body, "sha1").hex()}
+
+
+# Nothing signed at all: whoever posts shows the secret itself, in a header or, where a provider lets nobody choose
+# headers, as `?key=` of the address. It proves who posts, not what; compared are digests, so that no length is told.
+
+_SHAREABLE: Final = re.compile(rb"[!-~]{16,}")
+_SHARED, _AUTHORIZATION, _BEARER = "x-afterglow-secret", "authorization", b"bearer "
+
+
+def _shared_claim(headers: Mapping[str, str]) -> Claim:
+    if _SHARED in headers:
+        shown = _header(headers, _SHARED)
+    elif (token := headers.get(_AUTHORIZATION, "").encode("latin-1", "replace"))[:7].lower() == _BEARER:
+        shown = token[7:].strip()
+    else:
+        shown = _shown_in(headers[URI])
+    return Claim(signatures=(hashlib.sha256(shown).digest(),))
+
+
+def _shown_in(uri: str) -> bytes:
+    keys = [part[4:] for part in uri[:LONGEST_HEADER].partition("?")[2].split("&") if part.startswith("key=")]
+    if len(keys) != 1:
+        raise BadSignature(f"The secret is missing: show it in the header {_SHARED}, or once as ?key= in the address.")
+    return unquote_to_bytes(keys[0].encode("utf-8", "surrogatepass"))
+
+
+def _shared_key(secret: bytes) -> bytes:
+    if secret and not _SHAREABLE.fullmatch(secret):
+        raise ValueError("A shared secret is at least 16 characters, of those that may stand in a header.")
+    return secret
+
+
+def _shared_headers(key: bytes, body: bytes, seconds: int, id: str, uri: str) -> dict[str, str]:
+    return {_SHARED: key.decode("latin-1")}
+
+
 SCHEMES: Final[dict[str, Scheme]] = {
     "shopify": Scheme(
         about="Base64 HMAC-SHA256 of the body in X-Shopify-Hmac-Sha256; no moment is signed.",
@@ -245,5 +352,28 @@ SCHEMES: Final[dict[str, Scheme]] = {
         headers=_standard_headers,
         written=base64.b64encode,
         key=_standard_key,
+    ),
+    "hubspot_v3": Scheme(
+        about="Base64 HMAC-SHA256 of POST, public address, body and moment in X-HubSpot-Signature-v3; five minutes.",
+        claim=_hubspot_claim,
+        headers=_hubspot_headers,
+        written=base64.b64encode,
+        reads_uri=True,
+    ),
+    "segment": Scheme(
+        about="Hex HMAC-SHA1 of the body in X-Signature; no moment is signed, and of a batch nothing.",
+        claim=_segment_claim,
+        headers=_segment_headers,
+        written=_hex,
+        digest=lambda key, signed: hmac.digest(key, signed, "sha1"),
+    ),
+    "shared_secret": Scheme(
+        about="The secret itself, in X-Afterglow-Secret, as a bearer token or as ?key= of the address.",
+        claim=_shared_claim,
+        headers=_shared_headers,
+        written=bytes,
+        key=_shared_key,
+        digest=lambda key, signed: hashlib.sha256(key).digest(),
+        reads_uri=True,
     ),
 }

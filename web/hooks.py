@@ -1,6 +1,7 @@
 """`POST /hooks/{source}`: the way in for providers.
 
-What happens while the provider waits: read the bytes, verify the signature, divide, find the key, commit, 202. No
+What happens while the provider waits: read the bytes, verify the signature, divide, find the key, commit, 202 (or
+what the source's format has for it: Salesforce wants 200 and an acknowledgement in SOAP). No
 mapping and no rules: what cannot be mapped is accepted and parked later, because several providers switch a hook
 off after a few refusals. Refused are only a bad signature (401), a source without a secret (403), an unknown source
 (404), another method (405), a body that does not come (408) or is too large (413), and everything while the inbox
@@ -13,6 +14,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -20,7 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from afterglow.errors import AfterglowError
 from afterglow.language.source import Source
-from afterglow.mapping import Unmappable, elements
+from afterglow.mapping import FORMATS, Answer, Unmappable, elements
 from afterglow.signatures import BadSignature, verify
 from db.app import App
 from db.intake import Received
@@ -37,7 +39,16 @@ HEADER_MAX: Final = 2_000
 
 #: Never stored: they open doors, or say where the sender is.
 _NEVER_KEPT: Final = frozenset(
-    ("authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token", "x-csrf-token", "x-real-ip")
+    (
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "x-afterglow-secret",
+        "x-api-key",
+        "x-auth-token",
+        "x-csrf-token",
+        "x-real-ip",
+    )
 )
 #: Names of sources as counted; a stranger must not be able to make up new ones.
 UNKNOWN: Final = "(unknown)"
@@ -71,14 +82,16 @@ class Hooks:
             counted = guard.source.name
             if not guard.is_open:
                 raise Refused(403, "This source has no secret set, so it accepts nothing; the server's log says which.")
-            accepted = await self._accept(guard, scope["headers"], receive)
+            accepted = await self._accept(guard, scope, receive)
         except Refused as refused:
             self.counts[counted, refused.status] += 1
             await _refuse(send, refused)
         else:
-            self.counts[counted, 202] += 1
-            await send(_START_ACCEPTED if accepted == 1 else _start(202, _told(accepted)))
-            await send(_BODY_ACCEPTED if accepted == 1 else _body(_told(accepted)))
+            answer = FORMATS[guard.source.format].answer
+            self.counts[counted, answer.status] += 1
+            start, content = _accepted(answer, accepted)
+            await send(start)
+            await send(content)
 
     async def _guard(self, scope: Scope, name: str) -> Guard:
         if scope["method"] != "POST":
@@ -91,14 +104,15 @@ class Hooks:
             raise Refused(404, "There is no source of this name; each file in flows/sources/ is one.")
         return guard
 
-    async def _accept(self, guard: Guard, raw_headers: Headers, receive: Receive) -> int:
+    async def _accept(self, guard: Guard, scope: Scope, receive: Receive) -> int:
         """Store what a request holds. How many elements there were."""
-        headers = joined(raw_headers)
+        headers = joined(scope["headers"])
         with self._patience:
             body = await read_body(headers.get("content-length"), receive)
         if guard.scheme is not None:
             try:
-                verify(guard.scheme, guard.secrets, headers, body, self._app.clock.now())
+                uri = public_uri(self._app.settings.public_url, scope)
+                verify(guard.scheme, guard.secrets, headers, body, self._app.clock.now(), uri=uri)
             except BadSignature as error:
                 raise Refused(401, str(error)) from None
         rows = received(guard.source, headers, body)
@@ -155,6 +169,13 @@ class Patience:
             if task not in self._lost:
                 self._lost.add(task)
                 task.cancel()
+
+
+def public_uri(public_url: str, scope: Scope) -> str:
+    """The address as the provider knows it: our configured one, whatever a proxy or a stranger says of the host."""
+    raw_path, query = scope.get("raw_path") or scope["path"].encode(), scope.get("query_string", b"")
+    path: str = raw_path.decode("latin-1")
+    return f"{public_url}{path}?{query.decode('latin-1')}" if query else public_url + path
 
 
 def joined(raw_headers: Headers) -> dict[str, str]:
@@ -230,13 +251,17 @@ async def _refuse(send: Send, refused: Refused) -> None:
     await send(_body(content))
 
 
-def _told(accepted: int) -> bytes:
-    return orjson.dumps({"accepted": accepted})
+@lru_cache(maxsize=64)
+def _accepted(answer: Answer, accepted: int) -> tuple[Message, Message]:
+    content = answer.content(accepted)
+    return _start(answer.status, content, media_type=answer.media_type), _body(content)
 
 
-def _start(status: int, content: bytes, extra: Iterable[tuple[bytes, bytes]] = ()) -> Message:
+def _start(
+    status: int, content: bytes, extra: Iterable[tuple[bytes, bytes]] = (), *, media_type: bytes = b"application/json"
+) -> Message:
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", media_type),
         (b"content-length", str(len(content)).encode()),
         (b"x-content-type-options", b"nosniff"),
         (b"cache-control", b"no-store"),
@@ -247,7 +272,3 @@ def _start(status: int, content: bytes, extra: Iterable[tuple[bytes, bytes]] = (
 
 def _body(content: bytes) -> Message:
     return {"type": "http.response.body", "body": content}
-
-
-_START_ACCEPTED: Final = _start(202, _told(1))
-_BODY_ACCEPTED: Final = _body(_told(1))

@@ -230,6 +230,9 @@ class Source(_Model):
         Discriminator(_auth_kind),
         BeforeValidator(_known_auth),
     ] = Field(description="How requests are signed; `none` in so many words where they are not.")
+    format: Literal["json", "soap"] = Field(
+        default="json", description="The form in which bodies come; soap is how Salesforce posts and wants its answer."
+    )
     each: Expr | None = Field(default=None, description="The list whose elements are events of their own.")
     key: Expr = Field(description="The same for the same event sent again, different for any other.")
     events: list[Rule] = Field(min_length=1, description="The first whose `when` holds counts.")

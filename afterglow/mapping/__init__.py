@@ -8,11 +8,13 @@ out, with a reason for whoever looks after the inbox; reasons name fields, never
 
 from afterglow.mapping.conforming import conforming
 from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, Unmappable
-from afterglow.mapping.intake import Element, elements
+from afterglow.mapping.intake import FORMATS, Answer, Element, elements
 from afterglow.mapping.rules import map_element
 
 __all__ = [
+    "FORMATS",
     "Account",
+    "Answer",
     "Consent",
     "CustomerFacts",
     "Element",

@@ -1,13 +1,14 @@
 """What happens while the provider waits: read the body once, divide it, and give each part its key."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from afterglow.language.source import Source
+from afterglow.mapping import soap
 from afterglow.mapping.facts import Unmappable
 
 #: How deep a body may nest; a real payload of the providers known here stays below 12.
@@ -41,11 +42,12 @@ def elements(source: Source, headers: Mapping[str, str], body: bytes) -> list[El
     Raises:
       Unmappable: when the body cannot be read or divided; the caller keeps it whole, by its digest.
     """
-    whole = parsed(body)
+    form = FORMATS[source.format]
+    whole = form.read(body)
     facts: Facts = {"headers": dict(headers), "body": whole, "item": whole}
     if source.each is None:
         return [_element(source, facts, body)]
-    parts = source.each.expression.value(facts)
+    parts = form.divided(whole, source.each.expression.value(facts))
     if not isinstance(parts, list):
         raise Unmappable(f"There is no list at `{source.each.expression.text}` to divide the body by.")
     if len(parts) > MAX_ELEMENTS:
@@ -81,6 +83,25 @@ def parsed(body: bytes) -> Any:
     return _without_nul(whole) if b"\\u0000" in body else whole
 
 
+def read_element(source: Source, headers: Mapping[str, str], body: bytes) -> Any:
+    """What one element holds, from the bytes that the inbox kept of it.
+
+    A part is kept as JSON in whatever form its request came, and is known by its `message`. A request that could not
+    be divided was kept whole, and is divided again, which tells the reason again.
+
+    Raises:
+      Unmappable: when the bytes cannot be read.
+    """
+    if source.format == "json" or source.each is None:
+        return FORMATS[source.format].read(body)
+    if body.startswith(b"{") and soap.MESSAGE in (part := parsed(body)):
+        return part
+    parts = elements(source, headers, body)
+    if len(parts) != 1:
+        raise Unmappable(f"It was kept whole when it came, and holds {len(parts)} elements; have it sent again.")
+    return parsed(parts[0].body)
+
+
 def _is_deeper_than(whole: object, levels: int) -> bool:
     """Level by level rather than by recursion: nesting is exactly what must not be followed."""
     level = [whole] if type(whole) in (dict, list) else []
@@ -106,3 +127,42 @@ def _without_nul(value: Any) -> Any:
             return [_without_nul(inner) for inner in value]
         case _:
             return value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """How a provider is told that its request is on the disk."""
+
+    status: int
+    media_type: bytes
+    #: The body, given how many elements were taken.
+    content: Callable[[int], bytes]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Format:
+    """A form in which bodies come. Whatever it is, rules read the same plain values."""
+
+    #: From bytes to plain values; raises Unmappable.
+    read: Callable[[bytes], Any]
+    answer: Answer
+    #: From the whole and what stands at `each` to the parts.
+    divided: Callable[[Any, Any], Any] = lambda whole, parts: parts
+
+
+#: As source files name them under `format`.
+FORMATS: Final[dict[str, Format]] = {
+    "json": Format(
+        read=parsed,
+        answer=Answer(
+            status=202,
+            media_type=b"application/json",
+            content=lambda accepted: orjson.dumps({"accepted": accepted}),
+        ),
+    ),
+    "soap": Format(
+        read=soap.read_soap,
+        answer=Answer(status=200, media_type=b"text/xml; charset=utf-8", content=lambda accepted: soap.ACKNOWLEDGEMENT),
+        divided=soap.divided,
+    ),
+}

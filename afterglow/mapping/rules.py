@@ -21,7 +21,7 @@ from afterglow.local_time import known_zone
 from afterglow.mapping.addresses import normalised_email, normalised_phone
 from afterglow.mapping.conforming import conforming
 from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, Unmappable
-from afterglow.mapping.intake import parsed
+from afterglow.mapping.intake import read_element
 from afterglow.mapping.values import Facts, moment, stored, text, value_of
 from afterglow.problems import did_you_mean
 
@@ -52,7 +52,7 @@ def map_element(
     Raises:
       Unmappable: with the reason for which it is parked.
     """
-    whole = parsed(body)
+    whole = read_element(source, headers, body)
     if type(whole) is not dict:
         raise Unmappable("What came is not a JSON object, so that no rule can read it.")
     facts: Facts = {"headers": dict(headers), "body": whole, "item": whole}

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from afterglow.signatures import SCHEMES, TOLERANCE, BadSignature, secret_problem, sign, verify
+from tests.bad_signatures import BODY, OTHERS, SECRETS, UNSIGNED_BODY, UNTIMED, WHSEC, forged
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-BODY = json.dumps({"id": 1, "name": "Élodie \u2615"}).encode()
-WHSEC = "whsec_" + base64.b64encode(b"k" * 32).decode()
-OTHER_WHSEC = "whsec_" + base64.b64encode(b"o" * 32).decode()
-SECRETS = {"shopify": "shpss_0123456789abcdef", "stripe": WHSEC, "standard_webhooks": WHSEC}
-OTHERS = {"shopify": "shpss_fedcba9876543210", "stripe": OTHER_WHSEC, "standard_webhooks": OTHER_WHSEC}
-TIMED = sorted(set(SCHEMES) - {"shopify"})
+#: The address that was posted to, as the provider knows it.
+HOOK = "https://shop.example/hooks/one"
+TIMED = sorted(SCHEMES.keys() - UNTIMED)
+SIGNING = sorted(SCHEMES.keys() - UNSIGNED_BODY)
 
 
 @pytest.fixture(params=sorted(SCHEMES))
@@ -27,7 +26,7 @@ def scheme(request):
 
 
 def signed(scheme, body=BODY, now=NOW, secret=None):
-    return sign(scheme, secret or SECRETS[scheme], body, now, "msg_1")
+    return sign(scheme, secret or SECRETS[scheme], body, now, "msg_1", uri=HOOK)
 
 
 def test_every_scheme_of_the_table_is_tried_here():
@@ -35,33 +34,34 @@ def test_every_scheme_of_the_table_is_tried_here():
 
 
 def test_what_a_source_signs_is_accepted(scheme):
-    verify(scheme, [SECRETS[scheme]], signed(scheme), BODY, NOW)
-    verify(scheme, [SECRETS[scheme].encode()], signed(scheme), BODY, NOW)
+    verify(scheme, [SECRETS[scheme]], signed(scheme), BODY, NOW, uri=HOOK)
+    verify(scheme, [SECRETS[scheme].encode()], signed(scheme), BODY, NOW, uri=HOOK)
 
 
 def test_both_secrets_count_while_one_replaces_the_other(scheme):
     both = [OTHERS[scheme], SECRETS[scheme]]
 
-    verify(scheme, both, signed(scheme), BODY, NOW)
-    verify(scheme, both, signed(scheme, secret=OTHERS[scheme]), BODY, NOW)
+    verify(scheme, both, signed(scheme), BODY, NOW, uri=HOOK)
+    verify(scheme, both, signed(scheme, secret=OTHERS[scheme]), BODY, NOW, uri=HOOK)
 
 
 def test_another_secret_is_refused(scheme):
     with pytest.raises(BadSignature, match="does not match"):
-        verify(scheme, [OTHERS[scheme]], signed(scheme), BODY, NOW)
+        verify(scheme, [OTHERS[scheme]], signed(scheme), BODY, NOW, uri=HOOK)
 
 
+@pytest.mark.parametrize("scheme", SIGNING)
 def test_a_changed_body_is_refused(scheme):
     headers = signed(scheme)
     for changed in (BODY + b" ", BODY[:-1], b"", BODY.replace(b"1", b"2")):
         with pytest.raises(BadSignature):
-            verify(scheme, [SECRETS[scheme]], headers, changed, NOW)
+            verify(scheme, [SECRETS[scheme]], headers, changed, NOW, uri=HOOK)
 
 
 @pytest.mark.parametrize("secrets", [[], [""], [b""]])
 def test_without_a_secret_nothing_is_accepted(scheme, secrets):
     with pytest.raises(BadSignature, match="no usable secret"):
-        verify(scheme, secrets, signed(scheme), BODY, NOW)
+        verify(scheme, secrets, signed(scheme), BODY, NOW, uri=HOOK)
 
 
 def test_an_unknown_scheme_is_refused_with_a_suggestion():
@@ -74,14 +74,14 @@ def test_an_unknown_scheme_is_refused_with_a_suggestion():
 @pytest.mark.parametrize("scheme", TIMED)
 @pytest.mark.parametrize("off_by", [-TOLERANCE, -timedelta(minutes=1), TOLERANCE])
 def test_a_signature_of_the_last_and_next_five_minutes_is_accepted(scheme, off_by):
-    verify(scheme, [SECRETS[scheme]], signed(scheme, now=NOW + off_by), BODY, NOW)
+    verify(scheme, [SECRETS[scheme]], signed(scheme, now=NOW + off_by), BODY, NOW, uri=HOOK)
 
 
 @pytest.mark.parametrize("scheme", TIMED)
 @pytest.mark.parametrize("off_by", [-TOLERANCE - timedelta(seconds=1), TOLERANCE + timedelta(seconds=1)])
 def test_an_older_or_later_signature_is_refused_and_says_by_how_much(scheme, off_by):
     with pytest.raises(BadSignature, match="301 seconds"):
-        verify(scheme, [SECRETS[scheme]], signed(scheme, now=NOW + off_by), BODY, NOW)
+        verify(scheme, [SECRETS[scheme]], signed(scheme, now=NOW + off_by), BODY, NOW, uri=HOOK)
 
 
 def test_shopify_signs_no_moment_so_an_old_body_is_accepted():
@@ -167,11 +167,11 @@ def test_a_malformed_header_is_a_bad_signature(scheme, value):
     named = [name for name in good if "event-id" not in name and name != "x-shopify-webhook-id"]
     for name in named:
         with pytest.raises(BadSignature) as caught:
-            verify(scheme, [SECRETS[scheme]], good | {name: value}, BODY, NOW)
+            verify(scheme, [SECRETS[scheme]], good | {name: value}, BODY, NOW, uri=HOOK)
         assert str(caught.value).endswith(".")
         missing = {other: text for other, text in good.items() if other != name}
         with pytest.raises(BadSignature, match="missing"):
-            verify(scheme, [SECRETS[scheme]], missing, BODY, NOW)
+            verify(scheme, [SECRETS[scheme]], missing, BODY, NOW, uri=HOOK)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,12 @@ def test_a_malformed_header_is_a_bad_signature(scheme, value):
 @pytest.mark.parametrize("scheme", TIMED)
 def test_a_malformed_moment_is_a_bad_signature(scheme, moment):
     good = signed(scheme)
-    name = "webhook-timestamp" if scheme == "standard_webhooks" else "stripe-signature"
-    value = moment if scheme == "standard_webhooks" else f"t={moment},v1={'0' * 64}"
+    name = {"standard_webhooks": "webhook-timestamp", "hubspot_v3": "x-hubspot-request-timestamp"}.get(
+        scheme, "stripe-signature"
+    )
+    value = f"t={moment},v1={'0' * 64}" if scheme == "stripe" else moment
     with pytest.raises(BadSignature):
-        verify(scheme, [SECRETS[scheme]], good | {name: value}, BODY, NOW)
+        verify(scheme, [SECRETS[scheme]], good | {name: value}, BODY, NOW, uri=HOOK)
 
 
 @given(st.data())
@@ -194,17 +196,17 @@ def test_no_header_and_no_body_raises_anything_else(data):
     headers = {name: data.draw(texts) for name in names if data.draw(st.booleans())}
     secrets = data.draw(st.lists(st.text(st.characters(codec="utf-8")) | st.binary(), max_size=3))
     with pytest.raises(BadSignature):
-        verify(scheme, secrets, headers, data.draw(st.binary()), NOW)
+        verify(scheme, secrets, headers, data.draw(st.binary()), NOW, uri=HOOK)
 
 
 @given(st.data())
 def test_one_flipped_bit_anywhere_is_refused(data):
-    scheme = data.draw(st.sampled_from(sorted(SCHEMES)))
+    scheme = data.draw(st.sampled_from(SIGNING))
     place = data.draw(st.integers(0, len(BODY) * 8 - 1))
     flipped = bytearray(BODY)
     flipped[place // 8] ^= 1 << place % 8
     with pytest.raises(BadSignature):
-        verify(scheme, [SECRETS[scheme]], signed(scheme), bytes(flipped), NOW)
+        verify(scheme, [SECRETS[scheme]], signed(scheme), bytes(flipped), NOW, uri=HOOK)
 
 
 def test_a_secret_that_is_none_is_named_before_the_first_webhook():
@@ -219,10 +221,106 @@ def test_a_broken_secret_does_not_shadow_a_good_one():
 
 
 def test_no_reason_tells_the_secret_or_the_right_signature():
-    for scheme, secret in SECRETS.items():
-        good = signed(scheme)
+    for scheme in SIGNING:
+        secret, good = SECRETS[scheme], signed(scheme)
         with pytest.raises(BadSignature) as caught:
-            verify(scheme, [secret], good, BODY + b"x", NOW)
-        expected = sign(scheme, secret, BODY + b"x", NOW, "msg_1")
+            verify(scheme, [secret], good, BODY + b"x", NOW, uri=HOOK)
+        expected = sign(scheme, secret, BODY + b"x", NOW, "msg_1", uri=HOOK)
         assert secret not in str(caught.value)
         assert not any(value in str(caught.value) for value in expected.values())
+
+
+# Every way in which a request can be forged
+
+
+def refusal(scheme, one):
+    """What is said to a forged request; None if it was let through."""
+    uri = f"{HOOK}?{one.query}" if one.query else HOOK
+    try:
+        verify(scheme, [SECRETS[scheme]], one.headers, one.body, NOW, uri=uri)
+    except BadSignature as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_whatever_was_forged_is_refused_in_one_sentence(scheme):
+    tried = list(forged(scheme, NOW, HOOK))
+
+    assert len({(*sorted(one.headers.items()), one.body, one.query) for one in tried}) >= 40
+    assert [one.why for one in tried if not (refusal(scheme, one) or "").endswith(".")] == []
+
+
+# HubSpot
+
+
+def test_hubspot_signs_as_the_example_in_its_documentation():
+    body = (
+        b'[{"eventId":531833541,"subscriptionId":3923621,"portalId":48807704,"appId":16111050,'
+        b'"occurredAt":1752613920733,"subscriptionType":"contact.creation","attemptNumber":0,'
+        b'"objectId":138017612137,"changeFlag":"CREATED","changeSource":"CRM_UI","sourceId":"userId:76023669"}]'
+    )
+    headers = {
+        "x-hubspot-signature-v3": "gbj1XPRvUt0noT7i7fXfTzOD4sLzQmf0VT28ZYq0EYg=",
+        "x-hubspot-request-timestamp": "1752613922216",
+    }
+    uri = "https://webhook.site/335453f5-94b3-49d9-b684-a55354d4b8df"
+    then = datetime.fromtimestamp(1752613922.216, UTC)
+
+    verify("hubspot_v3", ["cfc68c0b-4b4e-4ef8-b764-95350e4ea479"], headers, body, then, uri=uri)
+
+
+def test_hubspot_decodes_a_few_escapes_of_the_address_and_no_others():
+    secret = SECRETS["hubspot_v3"]
+    for posted, as_signed in (
+        ("?q=%3A%2F%3F%40%21%24%27%28%29%2A%2C%3B", "?q=:/?@!$'()*,;"),
+        ("?q=%3a%2f", "?q=:/"),
+        ("?a=1&q=%20%26%3D%25", "?a=1&q=%20%26%3D%25"),
+        ("?q=%253A", "?q=%253A"),
+    ):
+        text = f"POST{HOOK}{as_signed}".encode() + BODY + b"1772442000000"
+        by_hand = base64.b64encode(hmac.digest(secret.encode(), text, "sha256")).decode()
+        headers = {"x-hubspot-signature-v3": by_hand, "x-hubspot-request-timestamp": "1772442000000"}
+        verify("hubspot_v3", [secret], headers, BODY, NOW, uri=HOOK + posted)
+
+
+# Segment
+
+
+def test_segment_signs_as_its_documentation_says():
+    by_hand = hmac.new(b"sharedsecretvalue", BODY, "sha1").hexdigest()
+    verify("segment", ["sharedsecretvalue"], {"x-signature": by_hand}, BODY, NOW)
+
+
+# A secret that is shown
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ({"x-afterglow-secret": "{}"}, ""),
+        ({"authorization": "Bearer {}"}, ""),
+        ({"authorization": "bearer  {} "}, ""),
+        ({}, "?key={}"),
+        ({}, "?a=1&key={}&b=2"),
+        ({"authorization": "Basic eDp5"}, "?key={}"),
+    ],
+)
+def test_a_shared_secret_is_shown_in_a_header_or_in_the_address(headers, query):
+    secret = SECRETS["shared_secret"]
+    shown = {name: value.format(secret) for name, value in headers.items()}
+    verify("shared_secret", [secret], shown, b"anything", NOW, uri=HOOK + query.format(secret))
+
+
+def test_a_shared_secret_may_stand_in_the_address_with_escapes():
+    secret = "ab+/=&%0123456789"
+    verify("shared_secret", [secret], {}, BODY, NOW, uri=HOOK + "?key=ab%2B%2F%3D%26%250123456789")
+    verify("shared_secret", ["ab+/=0123456789ab"], {}, BODY, NOW, uri=HOOK + "?key=ab+/=0123456789ab")
+
+
+def test_a_shared_secret_that_can_be_guessed_is_none():
+    assert "16 characters" in (secret_problem("shared_secret", "short") or "")
+    assert "16 characters" in (secret_problem("shared_secret", "é" * 20) or "")
+    assert secret_problem("shared_secret", SECRETS["shared_secret"]) is None
+    with pytest.raises(BadSignature, match="no usable secret"):
+        verify("shared_secret", ["short"], {"x-afterglow-secret": "short"}, BODY, NOW, uri=HOOK)

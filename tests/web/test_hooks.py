@@ -4,19 +4,24 @@ import asyncio
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from xml.etree import ElementTree
 
 import httpx
 import pytest
 
+from afterglow import ROOT
 from afterglow.language.catalog import Document
-from afterglow.signatures import sign
+from afterglow.signatures import SCHEMES, sign
 from db.tables import inbox
+from tests.bad_signatures import SECRETS, forged
 from tests.web.conftest import BOTH, SHOPIFY_SECRET, client, faces_of, put_into_force, rows
 from web import hooks
 
 ORDER = {"id": 820982911946154508, "email": "jon@example.com", "total_price": "40.00", "currency": "EUR"}
 STANDARD_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 STRIPE_SECRET = "whsec_stripe"
+PAYLOADS = Path(__file__).parents[1] / "payloads"
 
 
 def signed(body: bytes, *, event: str = "e-1", secret: str = SHOPIFY_SECRET, **more: str) -> dict[str, str]:
@@ -127,6 +132,99 @@ def test_a_bad_signature_is_refused_and_nothing_is_stored(app, faces, case):
     assert set(answer.json()) == {"error"}
     assert answer.json()["error"].endswith(".")
     assert rows(app, inbox) == []
+
+
+#: A source of the sample shop for each scheme, and the variable of its secret.
+OF_SCHEME = {
+    "shopify": ("shopify", "SHOPIFY_WEBHOOK_SECRET"),
+    "stripe": ("stripe", "STRIPE_WEBHOOK_SECRET"),
+    "standard_webhooks": ("generic", "GENERIC_WEBHOOK_SECRET"),
+    "hubspot_v3": ("hubspot", "HUBSPOT_CLIENT_SECRET"),
+    "segment": ("segment", "SEGMENT_SHARED_SECRET"),
+    "shared_secret": ("salesforce", "SALESFORCE_WEBHOOK_SECRET"),
+}
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_whatever_was_forged_is_401_and_nothing_is_stored(app, monkeypatch, scheme):
+    source, variable = OF_SCHEME[scheme]
+    monkeypatch.setenv(variable, SECRETS[scheme])
+    uri = f"{app.settings.public_url}/hooks/{source}"
+
+    async def all_of_them(face):
+        answers = {}
+        for one in forged(scheme, datetime.now(UTC), uri):
+            raw = [(name.encode(), value.encode("utf-8")) for name, value in one.headers.items()]
+            place = f"{source}?{one.query}" if one.query else source
+            answers[one.why] = (await post(face, one.body, raw, place)).status_code
+        return answers
+
+    with faces_of(app) as faces:
+        answers = asyncio.run(all_of_them(faces.public))
+
+    assert len(answers) >= 40
+    assert {why: status for why, status in answers.items() if status != 401} == {}
+    assert rows(app, inbox) == []
+
+
+@pytest.mark.parametrize("query", ["", "?a=1&b=%2F%41"])
+def test_hubspot_signs_the_public_address_whatever_a_proxy_says_of_the_host(opened, monkeypatch, query):
+    secret, body = SECRETS["hubspot_v3"], b'[{"eventId": 1, "objectId": 2}, {"eventId": 3, "objectId": 2}]'
+    monkeypatch.setenv("HUBSPOT_CLIENT_SECRET", secret)
+    app = opened(public_url="https://crm.example/afterglow/")
+    proxy = {"x-forwarded-host": "evil.example", "x-forwarded-proto": "http", "host": "10.0.0.7:8000"}
+
+    async def both(face):
+        answers = []
+        for base in ("https://crm.example/afterglow", "http://evil.example"):
+            signed_uri = f"{base}/hooks/hubspot{query}"
+            headers = sign("hubspot_v3", secret, body, datetime.now(UTC), "", uri=signed_uri)
+            answers.append(await post(face, body, {**headers, **proxy}, f"hubspot{query}"))
+        return answers
+
+    with faces_of(app) as faces:
+        right, wrong = asyncio.run(both(faces.public))
+
+    assert (right.status_code, right.json()) == (202, {"accepted": 2})
+    assert wrong.status_code == 401
+
+
+SOAP = (PAYLOADS / "salesforce/two-contacts.xml").read_bytes()
+
+
+@pytest.mark.parametrize("body", [SOAP, b"", b"{}", b"<no", b"<a/>", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'])
+def test_salesforce_is_answered_in_soap_and_its_secret_is_kept_nowhere(app, monkeypatch, body):
+    secret = SECRETS["shared_secret"]
+    monkeypatch.setenv("SALESFORCE_WEBHOOK_SECRET", secret)
+    headers = {"content-type": "text/xml; charset=UTF-8", "soapaction": '""'}
+
+    with faces_of(app) as faces:
+        answer = asyncio.run(post(faces.public, body, headers, f"salesforce?key={secret}"))
+        asyncio.run(post(faces.public, body + b" ", {**headers, "x-afterglow-secret": secret}, "salesforce"))
+        assert faces.hooks.counts == {("salesforce", 200): 2}
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/xml; charset=utf-8"
+    envelope = ElementTree.fromstring(answer.content)
+    name = "{http://schemas.xmlsoap.org/soap/envelope/}Body/{http://soap.sforce.com/2005/09/outbound}"
+    assert envelope.findtext(f"{name}notificationsResponse/{{http://soap.sforce.com/2005/09/outbound}}Ack") == "true"
+    kept = rows(app, inbox)
+    assert len(kept) == 2  # two notifications, and the same two again; or what cannot be read, whole
+    assert secret not in repr(kept)
+
+
+def test_a_batch_of_segment_needs_a_shared_secret(app, monkeypatch):
+    secret = SECRETS["shared_secret"]
+    monkeypatch.setenv("SEGMENT_SHARED_SECRET", secret)
+    text = (ROOT / "flows/sources/segment.yaml").read_text().replace("scheme: segment", "scheme: shared_secret")
+    put_into_force(app, Document(kind="source", name="segment", body=text))
+    body = b'[{"messageId": "a"}, {"messageId": "b"}]'
+
+    with faces_of(app) as faces:
+        answer = asyncio.run(post(faces.public, body, {"x-afterglow-secret": secret}, "segment"))
+
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 2})
+    assert [row.key for row in rows(app, inbox)] == ["a", "b"]
 
 
 def test_a_signature_given_twice_is_refused(faces):
