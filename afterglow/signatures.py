@@ -1,8 +1,9 @@
 """Who posted this? The signature schemes of the sources, one row of one table each.
 
-Every scheme here is an HMAC-SHA256; they differ in what is signed, in where the signature stands and in
+Most schemes are an HMAC-SHA256; they differ in what is signed, in where the signature stands and in
 whether a moment is signed with it. A scheme states those three things and `verify` does the rest, so a new
-provider is a new row. Nothing but BadSignature leaves `verify`, whatever a stranger sends: a malformed header
+provider is a new row. A provider that signs nothing sends a password: its proof is the password itself, and says
+nothing about the body. Nothing but BadSignature leaves `verify`, whatever a stranger sends: a malformed header
 is an answer, not an accident.
 """
 
@@ -42,6 +43,18 @@ class Claim:
     signed_at: int | None = None
 
 
+def _hmac_sha256(key: bytes, signed: bytes) -> bytes:
+    return hmac.digest(key, signed, "sha256")
+
+
+def _the_key_itself(key: bytes, signed: bytes) -> bytes:
+    return key
+
+
+def _never(body: bytes) -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scheme:
     """How one family of providers signs."""
@@ -51,8 +64,12 @@ class Scheme:
     claim: Callable[[Mapping[str, str]], Claim]
     #: The headers a provider would send, given (secret, body, moment in seconds, id of the message).
     headers: Callable[[bytes, bytes, int, str], dict[str, str]]
-    #: How the 32 bytes of a signature are written.
+    #: How the bytes of a proof are written.
     written: Callable[[bytes], bytes]
+    #: What (key, signed bytes) make: a signature, or the key itself where the provider sends a password.
+    proof: Callable[[bytes, bytes], bytes] = _hmac_sha256
+    #: Whether a body only asks if somebody is there. Such a question is unsigned, answered 200 and kept nowhere.
+    ping: Callable[[bytes], bool] = _never
     #: The key inside the secret as it stands in the environment; ValueError says what is wrong with it.
     key: Callable[[bytes], bytes] = bytes
 
@@ -81,7 +98,7 @@ def verify(scheme: str, secrets: Sequence[bytes | str], headers: Mapping[str, st
         raise BadSignature("This source has no usable secret; set one in the environment.")
     # Every pair is compared, and in constant time: how long it takes says nothing about how close it came.
     matches = [
-        hmac.compare_digest(row.written(hmac.digest(key, signed, "sha256")), signature)
+        hmac.compare_digest(row.written(row.proof(key, signed)), signature)
         for key in keys
         for signature in claim.signatures
     ]
@@ -99,6 +116,11 @@ def sign(scheme: str, secret: bytes | str, body: bytes, now: datetime, id: str) 
         raise ValueError(f"There is no signature scheme '{scheme}'.{did_you_mean(scheme, SCHEMES)}")
     row = SCHEMES[scheme]
     return row.headers(row.key(_bytes(secret)), body, int(now.timestamp()), id)
+
+
+def is_ping(scheme: str, body: bytes) -> bool:
+    """Whether a provider of this scheme only asks, unsigned, if somebody is there."""
+    return SCHEMES[scheme].ping(body)
 
 
 def secret_problem(scheme: str, secret: bytes | str) -> str | None:
@@ -226,6 +248,58 @@ def _standard_key(secret: bytes) -> bytes:
         raise ValueError(f"A secret of this scheme is '{_SYMMETRIC_PREFIX}' followed by base64.") from None
 
 
+# WooCommerce: the raw body alone, as Shopify. When a hook is switched on in its settings it posts `webhook_id=1` as a
+# form, unsigned, and reports an error unless the answer is 200 (deliver_ping in WooCommerce's class-wc-webhook.php).
+
+_WOOCOMMERCE: Final = "x-wc-webhook-signature"
+_WOOCOMMERCE_PING: Final = re.compile(rb"webhook_id=[0-9]{1,12}")
+
+
+def _woocommerce_claim(headers: Mapping[str, str]) -> Claim:
+    return Claim(signatures=(_header(headers, _WOOCOMMERCE),))
+
+
+def _woocommerce_headers(key: bytes, body: bytes, seconds: int, id: str) -> dict[str, str]:
+    signature = base64.b64encode(_hmac_sha256(key, body)).decode()
+    return {_WOOCOMMERCE: signature, "x-wc-webhook-delivery-id": id}
+
+
+# Judge.me: the raw body alone, in hex. https://judge.me/help/en/articles/8299679-verifying-webhooks-from-judge-me
+
+_JUDGEME: Final = "judgeme-hmac-sha256"
+
+
+def _judgeme_claim(headers: Mapping[str, str]) -> Claim:
+    return Claim(signatures=(_header(headers, _JUDGEME),))
+
+
+def _judgeme_headers(key: bytes, body: bytes, seconds: int, id: str) -> dict[str, str]:
+    return {_JUDGEME: _hex(_hmac_sha256(key, body)).decode()}
+
+
+# HTTP Basic (RFC 7617): the secret is `user:password`, and nothing is signed. https://pipedrive.readme.io/docs/guide-for-webhooks-v2
+
+_AUTHORIZATION: Final = "authorization"
+
+
+def _basic_claim(headers: Mapping[str, str]) -> Claim:
+    kind, _, credentials = _header(headers, _AUTHORIZATION).partition(b" ")
+    if kind.lower() != b"basic" or not credentials:
+        raise BadSignature(f"The header {_AUTHORIZATION} must hold a user and a password, written as Basic and base64.")
+    return Claim(signatures=(credentials,))
+
+
+def _basic_headers(key: bytes, body: bytes, seconds: int, id: str) -> dict[str, str]:
+    return {_AUTHORIZATION: f"Basic {base64.b64encode(key).decode()}"}
+
+
+def _basic_key(secret: bytes) -> bytes:
+    user, colon, password = secret.partition(b":")
+    if not (user and colon and password):
+        raise ValueError("A secret of this scheme is a user and a password with a colon between them: user:password.")
+    return secret
+
+
 SCHEMES: Final[dict[str, Scheme]] = {
     "shopify": Scheme(
         about="Base64 HMAC-SHA256 of the body in X-Shopify-Hmac-Sha256; no moment is signed.",
@@ -245,5 +319,26 @@ SCHEMES: Final[dict[str, Scheme]] = {
         headers=_standard_headers,
         written=base64.b64encode,
         key=_standard_key,
+    ),
+    "woocommerce": Scheme(
+        about="Base64 HMAC-SHA256 of the body in X-WC-Webhook-Signature; no moment is signed.",
+        claim=_woocommerce_claim,
+        headers=_woocommerce_headers,
+        written=base64.b64encode,
+        ping=lambda body: _WOOCOMMERCE_PING.fullmatch(body) is not None,
+    ),
+    "judgeme": Scheme(
+        about="Hex HMAC-SHA256 of the body in JUDGEME-HMAC-SHA256; no moment is signed.",
+        claim=_judgeme_claim,
+        headers=_judgeme_headers,
+        written=_hex,
+    ),
+    "basic": Scheme(
+        about="User and password in Authorization (HTTP Basic); nothing is signed.",
+        claim=_basic_claim,
+        headers=_basic_headers,
+        written=base64.b64encode,
+        proof=_the_key_itself,
+        key=_basic_key,
     ),
 }

@@ -2,9 +2,10 @@
 
 What happens while the provider waits: read the bytes, verify the signature, divide, find the key, commit, 202. No
 mapping and no rules: what cannot be mapped is accepted and parked later, because several providers switch a hook
-off after a few refusals. Refused are only a bad signature (401), a source without a secret (403), an unknown source
-(404), another method (405), a body that does not come (408) or is too large (413), and everything while the inbox
-cannot be written (503, with Retry-After).
+off after a few refusals. Their unsigned question whether somebody is there gets 200, and nothing of it is kept. Refused
+are only a bad signature (401), a source without a secret (403), an unknown source (404), another method (405), a body
+that does not come (408) or is too large (413), and everything while the inbox cannot be written (503, with
+Retry-After).
 
 A plain ASGI application: at thousands of requests a second a framework's layers cost more than the work.
 """
@@ -21,7 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from afterglow.errors import AfterglowError
 from afterglow.language.source import Source
 from afterglow.mapping import Unmappable, elements
-from afterglow.signatures import BadSignature, verify
+from afterglow.signatures import BadSignature, is_ping, verify
 from db.app import App
 from db.intake import Received
 from web.intake import RETRY_AFTER_S, Intake, IntakeUnavailable, NotStorable
@@ -76,6 +77,11 @@ class Hooks:
             self.counts[counted, refused.status] += 1
             await _refuse(send, refused)
         else:
+            if accepted is None:
+                self.counts[counted, 200] += 1
+                await send(_START_HERE)
+                await send(_BODY_HERE)
+                return
             self.counts[counted, 202] += 1
             await send(_START_ACCEPTED if accepted == 1 else _start(202, _told(accepted)))
             await send(_BODY_ACCEPTED if accepted == 1 else _body(_told(accepted)))
@@ -91,12 +97,14 @@ class Hooks:
             raise Refused(404, "There is no source of this name; each file in flows/sources/ is one.")
         return guard
 
-    async def _accept(self, guard: Guard, raw_headers: Headers, receive: Receive) -> int:
-        """Store what a request holds. How many elements there were."""
+    async def _accept(self, guard: Guard, raw_headers: Headers, receive: Receive) -> int | None:
+        """Store what a request holds. How many elements there were; None where it only asked if we are here."""
         headers = joined(raw_headers)
         with self._patience:
             body = await read_body(headers.get("content-length"), receive)
         if guard.scheme is not None:
+            if is_ping(guard.scheme, body):
+                return None
             try:
                 verify(guard.scheme, guard.secrets, headers, body, self._app.clock.now())
             except BadSignature as error:
@@ -251,3 +259,5 @@ def _body(content: bytes) -> Message:
 
 _START_ACCEPTED: Final = _start(202, _told(1))
 _BODY_ACCEPTED: Final = _body(_told(1))
+_START_HERE: Final = _start(200, _told(0))
+_BODY_HERE: Final = _body(_told(0))
