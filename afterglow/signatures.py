@@ -53,6 +53,14 @@ def _sha256(key: bytes, signed: bytes) -> bytes:
     return hmac.digest(key, signed, "sha256")
 
 
+def _the_key_itself(key: bytes, signed: bytes) -> bytes:
+    return key
+
+
+def _never(body: bytes) -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scheme:
     """How one family of providers signs."""
@@ -69,6 +77,8 @@ class Scheme:
     digest: Callable[[bytes, bytes], bytes] = _sha256
     #: Whether the public address that was posted to counts; the claim then finds it under URI.
     reads_uri: bool = False
+    #: Whether a body only asks if somebody is there. Such a question is unsigned, answered 200 and kept nowhere.
+    ping: Callable[[bytes], bool] = _never
     #: The key inside the secret as it stands in the environment; ValueError says what is wrong with it.
     key: Callable[[bytes], bytes] = bytes
 
@@ -125,6 +135,11 @@ def sign(scheme: str, secret: bytes | str, body: bytes, now: datetime, id: str, 
     row = SCHEMES[scheme]
     address = (uri,) if row.reads_uri else ()
     return row.headers(row.key(_bytes(secret)), body, int(now.timestamp()), id, *address)
+
+
+def is_ping(scheme: str, body: bytes) -> bool:
+    """Whether a provider of this scheme only asks, unsigned, if somebody is there."""
+    return SCHEMES[scheme].ping(body)
 
 
 def secret_problem(scheme: str, secret: bytes | str) -> str | None:
@@ -333,6 +348,56 @@ def _shared_headers(key: bytes, body: bytes, seconds: int, id: str, uri: str) ->
     return {_SHARED: key.decode("latin-1")}
 
 
+# WooCommerce: the raw body alone, as Shopify. When a hook is switched on in its settings it posts `webhook_id=1` as a
+# form, unsigned, and reports an error unless the answer is 200 (deliver_ping in WooCommerce's class-wc-webhook.php).
+
+_WOOCOMMERCE: Final = "x-wc-webhook-signature"
+_WOOCOMMERCE_PING: Final = re.compile(rb"webhook_id=[0-9]{1,12}")
+
+
+def _woocommerce_claim(headers: Mapping[str, str]) -> Claim:
+    return Claim(signatures=(_header(headers, _WOOCOMMERCE),))
+
+
+def _woocommerce_headers(key: bytes, body: bytes, seconds: int, id: str) -> dict[str, str]:
+    signature = base64.b64encode(_sha256(key, body)).decode()
+    return {_WOOCOMMERCE: signature, "x-wc-webhook-delivery-id": id}
+
+
+# Judge.me: the raw body alone, in hex. https://judge.me/help/en/articles/8299679-verifying-webhooks-from-judge-me
+
+_JUDGEME: Final = "judgeme-hmac-sha256"
+
+
+def _judgeme_claim(headers: Mapping[str, str]) -> Claim:
+    return Claim(signatures=(_header(headers, _JUDGEME),))
+
+
+def _judgeme_headers(key: bytes, body: bytes, seconds: int, id: str) -> dict[str, str]:
+    return {_JUDGEME: _hex(_sha256(key, body)).decode()}
+
+
+# HTTP Basic (RFC 7617): the secret is `user:password`, and nothing is signed. https://pipedrive.readme.io/docs/guide-for-webhooks-v2
+
+
+def _basic_claim(headers: Mapping[str, str]) -> Claim:
+    kind, _, credentials = _header(headers, _AUTHORIZATION).partition(b" ")
+    if kind.lower() != b"basic" or not credentials:
+        raise BadSignature(f"The header {_AUTHORIZATION} must hold a user and a password, written as Basic and base64.")
+    return Claim(signatures=(credentials,))
+
+
+def _basic_headers(key: bytes, body: bytes, seconds: int, id: str) -> dict[str, str]:
+    return {_AUTHORIZATION: f"Basic {base64.b64encode(key).decode()}"}
+
+
+def _basic_key(secret: bytes) -> bytes:
+    user, colon, password = secret.partition(b":")
+    if not (user and colon and password):
+        raise ValueError("A secret of this scheme is a user and a password with a colon between them: user:password.")
+    return secret
+
+
 SCHEMES: Final[dict[str, Scheme]] = {
     "shopify": Scheme(
         about="Base64 HMAC-SHA256 of the body in X-Shopify-Hmac-Sha256; no moment is signed.",
@@ -375,5 +440,26 @@ SCHEMES: Final[dict[str, Scheme]] = {
         key=_shared_key,
         digest=lambda key, signed: hashlib.sha256(key).digest(),
         reads_uri=True,
+    ),
+    "woocommerce": Scheme(
+        about="Base64 HMAC-SHA256 of the body in X-WC-Webhook-Signature; no moment is signed.",
+        claim=_woocommerce_claim,
+        headers=_woocommerce_headers,
+        written=base64.b64encode,
+        ping=lambda body: _WOOCOMMERCE_PING.fullmatch(body) is not None,
+    ),
+    "judgeme": Scheme(
+        about="Hex HMAC-SHA256 of the body in JUDGEME-HMAC-SHA256; no moment is signed.",
+        claim=_judgeme_claim,
+        headers=_judgeme_headers,
+        written=_hex,
+    ),
+    "basic": Scheme(
+        about="User and password in Authorization (HTTP Basic); nothing is signed.",
+        claim=_basic_claim,
+        headers=_basic_headers,
+        written=base64.b64encode,
+        digest=_the_key_itself,
+        key=_basic_key,
     ),
 }

@@ -22,6 +22,9 @@ SECRETS = {
     "hubspot_v3": "01234567-89ab-cdef-0123-456789abcdef",
     "segment": "segment-0123456789abcdef",
     "shared_secret": "Shown-0123456789abcdef",
+    "woocommerce": "typed-into-each-webhook",
+    "judgeme": "token-0123456789abcdef",
+    "basic": "afterglow:caf\u00e9-au-lait",
 }
 OTHERS = {
     "shopify": "shpss_fedcba9876543210",
@@ -30,13 +33,16 @@ OTHERS = {
     "hubspot_v3": "fedcba98-7654-3210-fedc-ba9876543210",
     "segment": "segment-fedcba9876543210",
     "shared_secret": "Shown-fedcba9876543210",
+    "woocommerce": "typed-into-another-webhook",
+    "judgeme": "token-fedcba9876543210",
+    "basic": "afterglow:espresso",
 }
 #: Without a signed moment, a request is as good tomorrow.
-UNTIMED = frozenset({"shopify", "segment", "shared_secret"})
+UNTIMED = frozenset({"shopify", "segment", "shared_secret", "woocommerce", "judgeme", "basic"})
 #: What is shown is the secret, whatever the body.
-UNSIGNED_BODY = frozenset({"shared_secret"})
+UNSIGNED_BODY = frozenset({"shared_secret", "basic"})
 #: Sent along, and signed by nobody.
-_UNSIGNED_HEADERS = frozenset({"x-shopify-event-id", "x-shopify-webhook-id"})
+_UNSIGNED_HEADERS = frozenset({"x-shopify-event-id", "x-shopify-webhook-id", "x-wc-webhook-delivery-id"})
 
 _MALFORMED = (
     " ", ",", "=", "é", "ÿ" * 10, "t=", "t=1,v1=", "\x00", "v1,", "v1=", "null", "None", "0", "true", "[]", "{}",

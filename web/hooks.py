@@ -3,9 +3,10 @@
 What happens while the provider waits: read the bytes, verify the signature, divide, find the key, commit, 202 (or
 what the source's format has for it: Salesforce wants 200 and an acknowledgement in SOAP). No
 mapping and no rules: what cannot be mapped is accepted and parked later, because several providers switch a hook
-off after a few refusals. Refused are only a bad signature (401), a source without a secret (403), an unknown source
-(404), another method (405), a body that does not come (408) or is too large (413), and everything while the inbox
-cannot be written (503, with Retry-After).
+off after a few refusals. Their unsigned question whether somebody is there gets 200, and nothing of it is kept. Refused
+are only a bad signature (401), a source without a secret (403), an unknown source (404), another method (405), a body
+that does not come (408) or is too large (413), and everything while the inbox cannot be written (503, with
+Retry-After).
 
 A plain ASGI application: at thousands of requests a second a framework's layers cost more than the work.
 """
@@ -14,6 +15,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -23,7 +25,7 @@ from starlette.types import Message, Receive, Scope, Send
 from afterglow.errors import AfterglowError
 from afterglow.language.source import Source
 from afterglow.mapping import FORMATS, Answer, Unmappable, elements
-from afterglow.signatures import BadSignature, verify
+from afterglow.signatures import BadSignature, is_ping, verify
 from db.app import App
 from db.intake import Received
 from web.intake import RETRY_AFTER_S, Intake, IntakeUnavailable, NotStorable
@@ -52,6 +54,9 @@ _NEVER_KEPT: Final = frozenset(
 )
 #: Names of sources as counted; a stranger must not be able to make up new ones.
 UNKNOWN: Final = "(unknown)"
+
+#: What a question is answered whether somebody is there.
+_HERE: Final = replace(FORMATS["json"].answer, status=200)
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -87,9 +92,9 @@ class Hooks:
             self.counts[counted, refused.status] += 1
             await _refuse(send, refused)
         else:
-            answer = FORMATS[guard.source.format].answer
+            answer = FORMATS[guard.source.format].answer if accepted is not None else _HERE
             self.counts[counted, answer.status] += 1
-            start, content = _accepted(answer, accepted)
+            start, content = _accepted(answer, accepted or 0)
             await send(start)
             await send(content)
 
@@ -104,12 +109,14 @@ class Hooks:
             raise Refused(404, "There is no source of this name; each file in flows/sources/ is one.")
         return guard
 
-    async def _accept(self, guard: Guard, scope: Scope, receive: Receive) -> int:
-        """Store what a request holds. How many elements there were."""
+    async def _accept(self, guard: Guard, scope: Scope, receive: Receive) -> int | None:
+        """Store what a request holds. How many elements there were; None where it only asked if we are here."""
         headers = joined(scope["headers"])
         with self._patience:
             body = await read_body(headers.get("content-length"), receive)
         if guard.scheme is not None:
+            if is_ping(guard.scheme, body):
+                return None
             try:
                 uri = public_uri(self._app.settings.public_url, scope)
                 verify(guard.scheme, guard.secrets, headers, body, self._app.clock.now(), uri=uri)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 import orjson
@@ -53,9 +54,16 @@ def elements(source: Source, headers: Mapping[str, str], body: bytes) -> list[El
     if len(parts) > MAX_ELEMENTS:
         raise Unmappable(f"The request holds {len(parts)} elements, more than the {MAX_ELEMENTS} allowed.")
     return [
-        _element(source, {"headers": facts["headers"], "body": part, "item": part}, orjson.dumps(part))
+        _element(
+            source, {"headers": facts["headers"], "body": part, "item": part}, orjson.dumps(part, default=_as_it_came)
+        )
         for part in parts
     ]
+
+
+def _as_it_came(value: object) -> object:
+    """A number that an `each` has read from the body: exact inside expressions, in the body it was a float."""
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _element(source: Source, facts: Facts, body: bytes) -> Element:

@@ -142,6 +142,9 @@ OF_SCHEME = {
     "hubspot_v3": ("hubspot", "HUBSPOT_CLIENT_SECRET"),
     "segment": ("segment", "SEGMENT_SHARED_SECRET"),
     "shared_secret": ("salesforce", "SALESFORCE_WEBHOOK_SECRET"),
+    "woocommerce": ("woocommerce", "WOOCOMMERCE_WEBHOOK_SECRET"),
+    "judgeme": ("judgeme", "JUDGEME_WEBHOOK_SECRET"),
+    "basic": ("pipedrive", "PIPEDRIVE_WEBHOOK_LOGIN"),
 }
 
 
