@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -203,7 +204,7 @@ def _cluster(averages: list[float], times: list[int], empty: int) -> float:
 
 def _longest_gap(seen: Mapping[datetime, int]) -> timedelta:
     hours = sorted(seen)
-    return max((b - a for a, b in zip(hours, hours[1:], strict=False)), default=HOUR)
+    return max((b - a for a, b in pairwise(hours)), default=HOUR)
 
 
 def _length(gap: timedelta) -> str:

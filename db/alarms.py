@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow import silence
+from afterglow import drift, silence
 from db import bulk
 from db.tables import alarms
 
@@ -37,6 +37,9 @@ class Alarm:
 
     def sentence(self, now: datetime, zone: ZoneInfo) -> str:
         """It in plain words, and what to do; `zone` is the shop's."""
+        if self.kind == "drift":
+            event, _, path = self.subject.partition(" ")
+            return drift.told(self.source, event, path, self.detail["usual"], self.detail["now"])
         return silence.told(self.source, self.since, now, zone, self.detail.get("usual_per_hour"))
 
 
@@ -56,7 +59,8 @@ def settle(connection: Connection, kind: Kind, on: Sequence[Alarm], cleared: Seq
         columns,
         [(alarm.source, kind, alarm.subject, alarm.since, dict(alarm.detail)) for alarm in on],
         on_conflict="(source, kind, subject) DO UPDATE SET since = excluded.since, detail = excluded.detail, "
-        "told_at = CASE WHEN alarms.cleared_at IS NULL AND alarms.since = excluded.since THEN alarms.told_at END, cleared_at = NULL",
+        "told_at = CASE WHEN alarms.cleared_at IS NULL AND alarms.since = excluded.since "
+        "THEN alarms.told_at END, cleared_at = NULL",
     )
     if cleared:
         connection.execute(

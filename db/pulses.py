@@ -56,7 +56,7 @@ def last_heard(connection: Connection, now: datetime) -> dict[str, datetime]:
     """When each source was heard last, within the weeks that are learned from."""
     p = pulses.c
     query = sa.select(p.source, sa.func.max(p.last_at)).where(p.hour >= now - LEARNED).group_by(p.source)
-    return {source: last_at for source, last_at in connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def past(connection: Connection, sources: Collection[str], now: datetime) -> dict[str, Past]:

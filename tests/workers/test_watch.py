@@ -1,18 +1,20 @@
 """Sources are watched: counted by the hour, and told of when they fall silent."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from db import alarms, doctor, pulses, rounds
+from afterglow.language.catalog import Document
+from db import alarms, catalog, doctor, pulses, rounds
 from db.gauges import gauges
 from db.tables import inbox
 from db.tables import pulses as pulses_table
-from tests.driver import START, Driver
-from tests.small_shop import put_into_force, small
+from tests.driver import START, Driver, shop_files
+from tests.small_shop import documents, put_into_force, small
 from tests.web.conftest import client
 from web.app import Faces
 from workers.watch import watch
@@ -174,3 +176,55 @@ def test_an_alarm_outlasts_the_weeks_that_are_learned_from_and_ends_with_the_sou
     driver.clock.jump(driver.clock.now() + HOUR)
     watch(driver.app)
     assert on(driver) == []
+
+
+def paid(driver: Driver, numbers: range, *, email: bool = True, **order: object) -> None:
+    """Orders by Shopify's rules, each of a customer of its own, and the round that looks at them."""
+    headers = {"x-shopify-topic": "orders/paid", "content-type": "application/json"}
+    for number in numbers:
+        body = {
+            "id": number, "currency": "EUR", "financial_status": "paid", "total_price": "40.00",
+            "created_at": START.isoformat(), "processed_at": START.isoformat(),
+            "email": f"c{number}@example.com" if email else None,
+            "customer": {"id": number, "first_name": "Sam", "email": f"c{number}@example.com" if email else None},
+            "line_items": [{"id": 1, "title": "Beans", "quantity": 1, "price": "40.00", "product_id": 7}],
+            **order,
+        }  # fmt: skip
+        event = {**headers, "x-shopify-event-id": f"e{number}"}
+        driver.receive("shopify", f"orders/paid/e{number}", json.dumps(body).encode(), headers=event, drained=False)
+    driver.drain()
+    driver.clock.jump(driver.clock.now() + timedelta(minutes=11))
+    watch(driver.app)
+
+
+def drifts(driver: Driver) -> set[str]:
+    with driver.app.reading() as connection:
+        return {alarm.subject for alarm in alarms.raised(connection) if alarm.kind == "drift"}
+
+
+def test_a_path_that_turns_null_is_told_of_and_over_when_it_is_filled_again(driver):
+    paid(driver, range(1, 131))
+    assert drifts(driver) == set()
+
+    paid(driver, range(200, 250), email=False)
+    assert drifts(driver) == {"order.paid customer.email"}
+    paid(driver, range(300, 320), email=False)
+    assert drifts(driver) == {"order.paid customer.email"}
+
+    paid(driver, range(400, 450))
+    assert drifts(driver) == set()
+
+
+def test_another_file_of_the_source_ends_a_drift(driver):
+    paid(driver, range(1, 131))
+    paid(driver, range(200, 250), total_price=None)
+    assert "order.paid order.total" in drifts(driver)
+
+    text = shop_files()["flows/sources/shopify.yaml"]
+    files = [one for one in documents(sources=("generic",)) if one.kind != "source" or one.name != "shopify"]
+    shopify = Document(kind="source", name="shopify", body=text + "# read again\n")
+    with driver.app.writing() as connection:
+        catalog.apply(connection, (*files, shopify), now=driver.clock.now(), by="the tests")
+    paid(driver, range(300, 302), total_price=None)
+
+    assert drifts(driver) == set()
