@@ -106,8 +106,9 @@ class Hooks:
                 verify(guard.scheme, guard.secrets, headers, body, self._app.clock.now())
             except BadSignature as error:
                 raise Refused(401, str(error)) from None
-        rows = received(guard.source, headers, body)
         try:
+            self._intake.check_room(guard.source.name)
+            rows = received(guard.source, headers, body)
             await self._intake.accept(rows)
         except IntakeUnavailable as error:
             raise Refused(503, str(error)) from None

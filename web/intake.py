@@ -31,6 +31,7 @@ BATCH_MAX: Final = 1_000
 BATCH_BYTES: Final = 4 * 1024 * 1024
 #: When a refused sender may try again, in seconds.
 RETRY_AFTER_S: Final = 5
+_TOO_MUCH: Final = "Too much is waiting to be written; post it again in a moment."
 
 
 class IntakeUnavailable(AfterglowError):
@@ -87,6 +88,15 @@ class Intake:
         if (refusal := await waiting.answer) is not None:
             raise refusal
 
+    def check_room(self, source: str) -> None:
+        """Refuse a source that has all it may have waiting, before its request is divided.
+
+        Raises:
+          IntakeUnavailable: as `accept` would.
+        """
+        if self._rows.is_full_for(source) or self._bytes.is_full_for(source):
+            raise IntakeUnavailable(_TOO_MUCH)
+
     def close(self) -> None:
         """Write what still waits and stop."""
         with self._lock:
@@ -106,10 +116,10 @@ class Intake:
 
     def _take_room(self, source: str, rows: int, size: int) -> None:
         if not self._rows.take(source, rows):
-            raise IntakeUnavailable("Too much is waiting to be written; post it again in a moment.")
+            raise IntakeUnavailable(_TOO_MUCH)
         if not self._bytes.take(source, size):
             self._rows.leave(source, rows)
-            raise IntakeUnavailable("Too much is waiting to be written; post it again in a moment.")
+            raise IntakeUnavailable(_TOO_MUCH)
 
     def _take(self) -> list[_Waiting]:
         """The next batch: one request of each source in turn, until it is full."""

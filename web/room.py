@@ -30,6 +30,11 @@ class Room:
         self._taken += amount
         return True
 
+    def is_full_for(self, source: str) -> bool:
+        """Whether this source gets nothing more just now, however little."""
+        held, free = self._by_source.get(source, 0), self._size - self._taken
+        return self._taken > 0 and (free < 1 or (held > 0 and held + 1 > free - 1))
+
     def leave(self, source: str, amount: int) -> None:
         """Give back what was taken."""
         self._taken -= amount

@@ -18,6 +18,7 @@ def test_one_source_gets_half_the_next_half_of_the_rest_and_so_on():
     room = Room(1000)
 
     assert [filled(room, name) for name in "abc"] == [500, 250, 125]
+    assert [room.is_full_for(name) for name in "abcd"] == [True, True, True, False]
     assert room.take("d", 100)
 
 
