@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.language.flow import Flow, Wait, WaitFor
-from db import checks
+from db import alarms, checks
 from db.broker import KINDS, BrokerUnavailableError, HintBroker, check_broker, key_of
 from db.catalog import CatalogCache, NothingAppliedError, Release
 from db.checks import REPORT, WORKERS, Check, Severity
@@ -73,6 +73,8 @@ def examine(
     ]
     found += _steps(connection, catalog)
     found += _promises(connection)
+    if release is not None:
+        found += _alarms(connection, release, now)
     return sorted(found, key=lambda finding: finding.severity != "error")
 
 
@@ -132,6 +134,17 @@ def _steps(connection: Connection, catalog: CatalogCache) -> list[Finding]:
         )
         if rows
     ]
+
+
+def _alarms(connection: Connection, release: Release, now: datetime) -> list[Finding]:
+    """Sources that fell silent, and paths that are no longer filled."""
+    zone = release.catalog.shop.zone
+    found = []
+    for alarm in alarms.raised(connection):
+        what, _, what_to_do = alarm.sentence(now, zone).partition(". ")
+        check = f"{alarm.kind} of {alarm.source}"
+        found.append(Finding(check=check, severity="warning", what=what, count=1, examples=(), what_to_do=what_to_do))
+    return found
 
 
 #: What must never be there twice, as columns by table: the primary keys and UNIQUE constraints that we promise.

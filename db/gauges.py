@@ -1,5 +1,6 @@
 """How much work waits, and for how long: what `/metrics` shows. Every query walks a partial index of open rows."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -7,15 +8,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from db import alarms
 from db.tables import enrollments, inbox, touchpoints
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gauges:
-    """Counts of open rows by table and state, and the age in seconds of the oldest due row by table."""
+    """Counts of open rows by table and state, the age in seconds of the oldest due row by table, and alarms by (source,
+    kind) that are on.
+    """
 
     counts: dict[tuple[str, str], int]
     lag_s: dict[str, float]
+    alarms: dict[tuple[str, str], int]
 
 
 def gauges(connection: Connection, now: datetime) -> Gauges:
@@ -38,7 +43,8 @@ def gauges(connection: Connection, now: datetime) -> Gauges:
         "enrollments": max(_age(_due(connection, enrollments, "waiting", lane), now) for lane in (0, 1)),
         "touchpoints": max(_age(_due(connection, touchpoints, "queued", lane), now) for lane in (0, 1)),
     }
-    return Gauges(counts=counts, lag_s=lag)
+    on = Counter((alarm.source, str(alarm.kind)) for alarm in alarms.raised(connection))
+    return Gauges(counts=counts, lag_s=lag, alarms=dict(on))
 
 
 def _is(table: sa.Table, state: str) -> sa.ColumnElement[bool]:

@@ -11,7 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import bulk
+from db import alarms, bulk
+from db.alarms import Alarm
 from db.tables import documents, enrollments, events, halts, inbox, profiles, touchpoints
 
 #: The highest figure that is counted exactly.
@@ -53,6 +54,7 @@ class Needs:
     """What waits for a person."""
 
     halts: Sequence[Any]  # flow, at, by
+    alarms: Sequence[Alarm]
     held: Figure
     parked: Pile  # inbox rows
     runs: Pile  # parked runs
@@ -64,7 +66,7 @@ class Needs:
     def nothing(self) -> bool:
         """Whether nobody is needed."""
         piles = (self.parked, self.runs, self.in_doubt, self.failed)
-        return not self.halts and not self.overdue and not any(pile.count for pile in piles)
+        return not self.halts and not self.alarms and not self.overdue and not any(pile.count for pile in piles)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +121,7 @@ def needs(connection: Connection, now: datetime) -> Needs:
     """What waits for a person, newest first."""
     return Needs(
         halts=connection.execute(sa.select(halts).order_by(halts.c.at)).all(),
+        alarms=alarms.raised(connection),
         held=counted(connection, sa.select(touchpoints.c.id).where(state_is(touchpoints, "held", UNSETTLED))),
         parked=_parked_webhooks(connection),
         runs=_parked_runs(connection),

@@ -464,3 +464,56 @@ claims = sa.Table(
     sa.Column("members", Json, nullable=False),
     sa.Column("claimed_at", Moment, nullable=False),
 )
+
+#: How many elements of webhooks came in each hour, and what became of them by the end of it: what is usual is learned
+#: from these. Kept for 13 weeks.
+pulses = sa.Table(
+    "pulses",
+    metadata,
+    # The hour leads, because all sources of a stretch of time are read and deleted together.
+    sa.Column("hour", Moment, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("received", sa.Integer, nullable=False),
+    sa.Column("mapped", sa.Integer, nullable=False),
+    sa.Column("ignored", sa.Integer, nullable=False),
+    sa.Column("parked", sa.Integer, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),  # when the newest of them came
+)
+
+#: How often a path of a source's events is filled: what is usual, and in the latest ones.
+fillings = sa.Table(
+    "fillings",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("event", sa.Text, primary_key=True),
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("seen", sa.Integer, nullable=False),  # events before the latest, the old ones counting less and less
+    sa.Column("present", sa.Integer, nullable=False),  # of these, those in which it was filled
+    sa.Column("latest", sa.BigInteger, nullable=False),  # a bit for each of the latest events, the newest lowest
+    sa.Column("latest_seen", sa.SmallInteger, nullable=False),  # how many of the bits are in use
+    sa.Column("digest", sa.Text, nullable=False),  # of the source's file: another file learns anew
+    sa.Column("at", Moment, nullable=False),
+)
+
+#: What somebody must be told about a source. A row stays when it is over, and is taken again by the next alarm.
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),  # silence | drift
+    sa.Column("subject", sa.Text, primary_key=True),  # of a drift its event and path; of silence nothing
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("cleared_at", Moment),
+    sa.Column("told_at", Moment),  # when the team was written to
+    sa.Column("detail", Json, nullable=False),  # the figures of its sentence
+    sa.CheckConstraint("kind IN ('silence', 'drift')", name="kind_is_known"),
+)
+
+#: What one of all processes does now and then: when it was done last, and how far it came.
+rounds = sa.Table(
+    "rounds",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("upto", Id),
+)

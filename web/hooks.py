@@ -29,6 +29,7 @@ from afterglow.signatures import BadSignature, is_ping, verify
 from db.app import App
 from db.intake import Received
 from web.intake import RETRY_AFTER_S, Intake, IntakeUnavailable, NotStorable
+from web.room import Room
 from web.sources import Guard, Sources
 
 PREFIX: Final = "/hooks/"
@@ -36,6 +37,8 @@ PREFIX: Final = "/hooks/"
 BODY_MAX: Final = 256 * 1024
 #: How long a body may take to come, in seconds.
 BODY_S_MAX: Final = 20.0
+#: Bytes of bodies that come in pieces and are not complete: what does not come in one is not to be trusted with memory.
+READING_MAX: Final = 32 * 1024 * 1024
 #: Longer header values are not kept.
 HEADER_MAX: Final = 2_000
 
@@ -62,11 +65,12 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Refused(AfterglowError):
-    """The request is refused with a status."""
+    """The request is refused with a status; `closes` where the rest of its body is not wanted."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, *, closes: bool = False) -> None:
         super().__init__(sentence)
         self.status = status
+        self.closes = closes or status in (408, 413)
 
 
 class Hooks:
@@ -77,6 +81,7 @@ class Hooks:
         self._intake = intake
         self._sources = Sources(app)
         self._patience = Patience(BODY_S_MAX)
+        self._reading = Room(READING_MAX)
         self.counts: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,7 +118,7 @@ class Hooks:
         """Store what a request holds. How many elements there were; None where it only asked if we are here."""
         headers = joined(scope["headers"])
         with self._patience:
-            body = await read_body(headers.get("content-length"), receive)
+            body = await read_body(headers.get("content-length"), receive, self._reading, guard.source.name)
         if guard.scheme is not None:
             if is_ping(guard.scheme, body):
                 return None
@@ -122,8 +127,9 @@ class Hooks:
                 verify(guard.scheme, guard.secrets, headers, body, self._app.clock.now(), uri=uri)
             except BadSignature as error:
                 raise Refused(401, str(error)) from None
-        rows = received(guard.source, headers, body)
         try:
+            self._intake.check_room(guard.source.name)
+            rows = received(guard.source, headers, body)
             await self._intake.accept(rows)
         except IntakeUnavailable as error:
             raise Refused(503, str(error)) from None
@@ -194,18 +200,39 @@ def joined(raw_headers: Headers) -> dict[str, str]:
     return headers
 
 
-async def read_body(declared: str | None, receive: Receive, limit: int = BODY_MAX) -> bytes:
+async def read_body(declared: str | None, receive: Receive, room: Room, source: str, limit: int = BODY_MAX) -> bytes:
     """The bytes of a request.
 
+    Args:
+      declared: its Content-Length, where it has one.
+      room: where bodies that come in pieces take room until they are complete.
+
     Raises:
-      Refused: 413 as soon as it is clear that they are too many, 408 where they do not come.
+      Refused: 413 as soon as it is clear that they are too many, 408 where they do not come, 503 where too many
+        bodies of this source are under way.
     """
-    if declared is not None and declared.isdecimal() and int(declared[:20]) > limit:
+    is_declared = declared is not None and declared.isdecimal()
+    size = int(declared[:20]) if declared is not None and is_declared else limit
+    if is_declared and size > limit:
         raise Refused(413, f"The body is larger than {limit // 1024} KB.")
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        if len(body) > limit:
+            raise Refused(413, f"The body is larger than {limit // 1024} KB.")
+        return body
+    if not room.take(source, size):
+        raise Refused(503, "Too many bodies are under way; post it again in a moment.", closes=True)
+    try:
+        return await _read_pieces(message, receive, limit)
+    finally:
+        room.leave(source, size)
+
+
+async def _read_pieces(message: Message, receive: Receive, limit: int) -> bytes:
     parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
+    size = 0
+    while True:
         if message["type"] == "http.disconnect":
             raise Refused(408, "The connection was closed before the body was complete.")
         part = message.get("body", b"")
@@ -213,8 +240,9 @@ async def read_body(declared: str | None, receive: Receive, limit: int = BODY_MA
         size += len(part)
         if size > limit:
             raise Refused(413, f"The body is larger than {limit // 1024} KB.")
-        more = message.get("more_body", False)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
 
 
 def received(source: Source, headers: Mapping[str, str], body: bytes) -> list[Received]:
@@ -250,10 +278,10 @@ async def _refuse(send: Send, refused: Refused) -> None:
     match refused.status:
         case 405:
             extra = [(b"allow", b"POST")]
-        case 408 | 413:  # the rest of the body is not wanted
-            extra = [(b"connection", b"close")]
         case 503:
             extra = [(b"retry-after", str(RETRY_AFTER_S).encode())]
+    if refused.closes:
+        extra.append((b"connection", b"close"))
     await send(_start(refused.status, content, extra))
     await send(_body(content))
 

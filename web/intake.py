@@ -2,6 +2,9 @@
 
 A commit waits for the disk; what arrives meanwhile costs nothing more. One thread of this process takes whatever
 waits, writes it in one transaction and then lets the requests answer, so a 2xx means that the row is on the disk.
+
+What waits is bounded in rows and in bytes, and shared by the sources fairly: one that floods is asked to come again
+while the others are accepted, and their rows do not stand in line behind its own.
 """
 
 import asyncio
@@ -16,15 +19,19 @@ import structlog
 from afterglow.errors import AfterglowError
 from db.app import App
 from db.intake import Received, receive_at_once
+from web.room import Room
 
 log = structlog.get_logger()
 
-#: More rows than this never wait: whoever comes then is asked to come again.
+#: More rows than this never wait, nor more bytes: whoever comes then is asked to come again.
 PENDING_MAX: Final = 5_000
-#: The most rows of one transaction.
+PENDING_BYTES_MAX: Final = 48 * 1024 * 1024
+#: The most rows of one transaction, and the bytes at which no more are added.
 BATCH_MAX: Final = 1_000
+BATCH_BYTES: Final = 4 * 1024 * 1024
 #: When a refused sender may try again, in seconds.
 RETRY_AFTER_S: Final = 5
+_TOO_MUCH: Final = "Too much is waiting to be written; post it again in a moment."
 
 
 class IntakeUnavailable(AfterglowError):
@@ -37,6 +44,7 @@ class NotStorable(AfterglowError):
 
 class _Waiting(NamedTuple):
     rows: Sequence[Received]
+    size: int  # bytes
     answer: asyncio.Future[AfterglowError | None]
 
 
@@ -45,32 +53,33 @@ class Intake:
 
     def __init__(self, app: App, *, pending_max: int = PENDING_MAX, batch_max: int = BATCH_MAX) -> None:
         self._app = app
-        self._pending_max = pending_max
+        self._rows = Room(pending_max)
+        self._bytes = Room(PENDING_BYTES_MAX)
         self._batch_max = batch_max
         self._lock = threading.Lock()
-        self._pending: deque[_Waiting] = deque()
-        self._pending_rows = 0
+        #: A line for each source of which something waits.
+        self._lines: dict[str, deque[_Waiting]] = {}
         self._awake = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
 
     async def accept(self, rows: Sequence[Received]) -> None:
-        """Return when the rows are committed.
+        """Return when the rows, all of one source, are committed.
 
         Raises:
-          IntakeUnavailable: when the database cannot be reached or too many rows wait; nothing was promised.
+          IntakeUnavailable: when the database cannot be reached or too much waits; nothing was promised.
           NotStorable: when the database will never take one of the rows.
         """
         if not rows:
             return
-        waiting = _Waiting(rows, asyncio.get_running_loop().create_future())
+        source = rows[0].source
+        size = len(rows[0].body) if len(rows) == 1 else sum([len(row.body) for row in rows])
+        waiting = _Waiting(rows, size, asyncio.get_running_loop().create_future())
         with self._lock:
             if self._closed:
                 raise IntakeUnavailable("This process is stopping; post it again.")
-            if self._pending_rows and self._pending_rows + len(rows) > self._pending_max:
-                raise IntakeUnavailable("Too much is waiting to be written; post it again in a moment.")
-            self._pending_rows += len(rows)
-            self._pending.append(waiting)
+            self._take_room(source, len(rows), size)
+            self._lines.setdefault(source, deque()).append(waiting)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
                 self._thread.start()
@@ -78,6 +87,15 @@ class Intake:
             self._awake.set()
         if (refusal := await waiting.answer) is not None:
             raise refusal
+
+    def check_room(self, source: str) -> None:
+        """Refuse a source that has all it may have waiting, before its request is divided.
+
+        Raises:
+          IntakeUnavailable: as `accept` would.
+        """
+        if self._rows.is_full_for(source) or self._bytes.is_full_for(source):
+            raise IntakeUnavailable(_TOO_MUCH)
 
     def close(self) -> None:
         """Write what still waits and stop."""
@@ -96,15 +114,33 @@ class Intake:
             if self._closed:
                 return
 
+    def _take_room(self, source: str, rows: int, size: int) -> None:
+        if not self._rows.take(source, rows):
+            raise IntakeUnavailable(_TOO_MUCH)
+        if not self._bytes.take(source, size):
+            self._rows.leave(source, rows)
+            raise IntakeUnavailable(_TOO_MUCH)
+
     def _take(self) -> list[_Waiting]:
+        """The next batch: one request of each source in turn, until it is full."""
         with self._lock:
             batch: list[_Waiting] = []
-            rows = 0
-            while self._pending and (not batch or rows + len(self._pending[0].rows) <= self._batch_max):
-                waiting = self._pending.popleft()
-                rows += len(waiting.rows)
-                batch.append(waiting)
-            self._pending_rows -= rows
+            rows = size = 0
+            while self._lines:
+                for source, line in list(self._lines.items()):
+                    waiting = line[0]
+                    if batch and (rows + len(waiting.rows) > self._batch_max or size > BATCH_BYTES):
+                        # Whose turn it is stands first next time.
+                        self._lines = {source: self._lines.pop(source), **self._lines}
+                        return batch
+                    line.popleft()
+                    if not line:
+                        del self._lines[source]
+                    rows += len(waiting.rows)
+                    size += waiting.size
+                    batch.append(waiting)
+                    self._rows.leave(source, len(waiting.rows))
+                    self._bytes.leave(source, waiting.size)
             return batch
 
     def _commit(self, batch: Sequence[_Waiting]) -> None:

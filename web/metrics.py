@@ -46,6 +46,12 @@ class _Waiting(Collector):
         for table, seconds in found.lag_s.items():
             lag.add_metric([table], seconds)
         yield lag
+        alarms = GaugeMetricFamily(
+            "afterglow_alarms", "Alarms that are on, by source and kind: silence, drift.", labels=["source", "kind"]
+        )
+        for (source, kind), count in sorted(found.alarms.items()):
+            alarms.add_metric([source, kind], count)
+        yield alarms
 
 
 def metrics(app: App, webhooks: Counter[tuple[str, int]]) -> bytes:

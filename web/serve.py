@@ -5,11 +5,12 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from afterglow.errors import AfterglowError
 from db.app import App
@@ -20,6 +21,9 @@ log = structlog.get_logger()
 
 #: How long requests may take to end after a stop, in seconds.
 GRACE_S: Final = 10
+#: The longest request line and headers, in bytes; and how long they may take to come, in seconds, at most twice.
+HEAD_MAX: Final = 64 * 1024
+HEAD_S: Final = 10.0
 
 
 class AddressTakenError(AfterglowError):
@@ -32,6 +36,62 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """Closes a connection whose request line and headers are longer than anybody's need to be.
+
+    The server itself keeps whatever comes until they are complete.
+    """
+
+    #: Whether a head has begun and is not complete, and its bytes so far.
+    in_head = False
+    _head = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.in_head:
+            self._head += len(data)
+            if self._head > HEAD_MAX:
+                self.transport.close()
+        elif self._head:
+            self._head = 0
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.in_head = True
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        super().on_headers_complete()
+
+
+class _Heads:
+    """Closes connections whose head does not come: looked for now and then, so that no request pays for it."""
+
+    def __init__(self, connections: Callable[[], Iterable[object]]) -> None:
+        self._connections = connections
+        #: The heads that were incomplete at the last look, by connection.
+        self._before: dict[object, object] = {}
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(HEAD_S)
+            self.look()
+
+    def look(self) -> None:
+        """Close whoever still lacks the head that it lacked at the last look."""
+        lacking: dict[object, object] = {
+            connection: connection.scope
+            for connection in list(self._connections())
+            # One that waits for its next request has the server's own limit for staying open.
+            if isinstance(connection, _Protocol) and (connection.in_head or connection.scope is None)
+        }
+        for connection, head in lacking.items():
+            if connection in self._before and self._before[connection] is head:
+                connection.transport.close()  # type: ignore[attr-defined]
+        self._before = lacking
 
 
 class WebServer:
@@ -82,6 +142,10 @@ class WebServer:
         for listener in self._sockets:
             listener.close()
 
+    def _connections(self) -> Iterator[object]:
+        for server in self._servers:
+            yield from server.server_state.connections
+
     async def _serve(self, ready: threading.Event | None) -> None:
         loop = asyncio.get_running_loop()
         signals = (signal.SIGINT, signal.SIGTERM)
@@ -93,6 +157,7 @@ class WebServer:
             asyncio.create_task(server.serve([listener]))
             for server, listener in zip(self._servers, self._sockets, strict=True)
         ]
+        heads = asyncio.create_task(_Heads(self._connections).run())
         while not all(server.started for server in self._servers) and not any(task.done() for task in serving):
             await asyncio.sleep(0.01)
         if ready is not None:
@@ -100,6 +165,7 @@ class WebServer:
         try:
             await asyncio.gather(*serving)
         finally:
+            heads.cancel()
             self.stop()
             if in_main_thread:
                 for each in signals:
@@ -124,7 +190,7 @@ def _stop_when(stop: threading.Event, server: WebServer) -> None:
 def _config(face: object) -> uvicorn.Config:
     return uvicorn.Config(
         face,  # type: ignore[arg-type]
-        http="httptools",
+        http=_Protocol,
         loop="uvloop",
         ws="none",
         lifespan="off",

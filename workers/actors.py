@@ -17,7 +17,7 @@ from afterglow.errors import AfterglowError
 from db.app import App
 from db.broker import KINDS
 from db.due import full
-from workers import deliver, tend
+from workers import deliver, tend, watch
 from workers.advance import Advance
 from workers.batches import Work, run_batch, run_suspect
 from workers.channels import Channel, make_channel
@@ -149,6 +149,7 @@ class Actors:
     def tend(self) -> Done:
         """What died, stands still or has become too old is looked after."""
         tend.tend(self.app)
+        watch.watch(self.app)
         return Done()
 
     def _more(self, kind: str, done: int, batch: int) -> bool:

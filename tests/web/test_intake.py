@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 
 import pytest
 import sqlalchemy as sa
@@ -133,3 +134,49 @@ def test_postgresql_may_stop_and_start_again_under_a_running_process(opened, mon
         database.close()
         app.close()
         gc.collect()  # while their warnings are expected
+
+
+def from_source(source: str, key: str, size: int = 2) -> Received:
+    return Received(source, key, b"d", {}, b"x" * size)
+
+
+def test_one_source_that_floods_leaves_room_for_the_others_and_its_rows_are_not_written_first(app):
+    taking = Intake(app, pending_max=100, batch_max=10)
+    started = threading.Event()
+    write, written = taking._write, []
+    taking._write = lambda rows: started.wait(10) and (written.append([r.source for r in rows]), write(rows))
+
+    async def flood():
+        accepted = [asyncio.create_task(taking.accept([from_source("a", f"a{n}")])) for n in range(60)]
+        await asyncio.sleep(0.05)
+        refused = [task for task in accepted if task.done() and task.exception()]
+        others = [asyncio.create_task(taking.accept([from_source("b", f"b{n}")])) for n in range(5)]
+        await asyncio.sleep(0.05)
+        started.set()
+        await asyncio.gather(*others)
+        await asyncio.gather(*accepted, return_exceptions=True)
+        return len(refused)
+
+    assert 0 < asyncio.run(flood()) <= 10
+    taking.close()
+    assert written[0].count("a") == len(written[0])
+    assert written[1].count("b") == 5
+
+
+def test_what_waits_is_bounded_in_bytes_too(app):
+    taking = Intake(app)
+    taking._run = lambda: None  # nobody commits
+
+    async def crowd():
+        large = intake.PENDING_BYTES_MAX // 4
+        waiting = [asyncio.create_task(taking.accept([from_source("a", str(n), large)])) for n in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(IntakeUnavailable):
+            await taking.accept([from_source("a", "more", large)])
+        waiting.append(asyncio.create_task(taking.accept([from_source("b", "other", large)])))
+        await asyncio.sleep(0)
+        assert not waiting[-1].done()
+        for one in waiting:
+            one.cancel()
+
+    asyncio.run(crowd())

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 
 import httpx
@@ -15,6 +16,7 @@ from afterglow import ROOT
 from db.tables import inbox
 from tests.web.conftest import SECRET, SHOPIFY_SECRET, rows
 from tests.web.test_hooks import signed
+from web import serve
 from web.hooks import BODY_MAX
 from web.serve import AddressTakenError, WebServer
 
@@ -127,3 +129,40 @@ def test_a_signal_ends_the_main_thread_after_the_last_answer(app, url, how):
     assert rest.endswith("ended\n")
     assert process.returncode == 0
     assert len(rows(app, inbox)) == 1
+
+
+def test_a_head_without_an_end_is_cut_off(app):
+    with running(app) as server:
+        port = httpx.URL(server.public_url).port
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+            raw.sendall(b"POST /hooks/shopify HTTP/1.1\r\n")
+            with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                raw.sendall((b"x-more: " + b"y" * 1000 + b"\r\n") * 10_000)
+
+
+def test_a_head_that_does_not_come_is_not_waited_for_and_a_slow_one_is(app, monkeypatch):
+    monkeypatch.setattr(serve, "HEAD_S", 0.5)
+    with running(app) as server:
+        address = ("127.0.0.1", httpx.URL(server.public_url).port)
+        with (
+            socket.create_connection(address, timeout=10) as mute,
+            socket.create_connection(address, timeout=10) as slow,
+            httpx.Client() as kept,
+        ):
+            assert kept.get(f"{server.public_url}/health").status_code == 200
+            slow.sendall(b"GET /health HTTP/1.1\r\n")
+            assert mute.recv(1) == b""
+            assert slow.recv(1) == b""
+            assert kept.get(f"{server.public_url}/health").status_code == 200
+            with socket.create_connection(address, timeout=10) as late:
+                late.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n")
+                time.sleep(0.2)
+                late.sendall(b"\r\n")
+                assert late.recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_large_body_for_nobody_is_refused_and_the_connection_goes_on(app):
+    with running(app) as server, httpx.Client() as http:
+        answers = [http.post(f"{server.public_url}/hooks/nobody", content=b"x" * 200_000) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [404] * 3

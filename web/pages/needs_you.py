@@ -17,10 +17,13 @@ _DONE = {
 
 def needs_you(look: Look) -> Response:
     """What needs somebody, most urgent first."""
+    needs = overview.needs(look.connection, look.now)
+    zone = look.release.catalog.shop.zone
     return look.page(
         "needs_you",
         tab="needs",
-        needs=overview.needs(look.connection, look.now),
+        needs=needs,
+        alarms=[(alarm, alarm.sentence(look.now, zone)) for alarm in needs.alarms],
         today=overview.today(look.connection, look.now),
         last_mail_at=occupancy.last_at(look.connection),
         done=_DONE.get(look.word("done") or ""),
