@@ -55,6 +55,7 @@ class Needs:
     halts: Sequence[Any]  # flow, at, by
     held: Figure
     parked: Pile  # inbox rows
+    fetching: Figure  # inbox rows that lack a document of their source
     runs: Pile  # parked runs
     in_doubt: Pile  # touchpoints of the last days
     failed: Pile
@@ -121,6 +122,7 @@ def needs(connection: Connection, now: datetime) -> Needs:
         halts=connection.execute(sa.select(halts).order_by(halts.c.at)).all(),
         held=counted(connection, sa.select(touchpoints.c.id).where(state_is(touchpoints, "held", UNSETTLED))),
         parked=_parked_webhooks(connection),
+        fetching=counted(connection, sa.select(inbox.c.id).where(state_is(inbox, "fetching"))),
         runs=_parked_runs(connection),
         in_doubt=_trouble(connection, "in_doubt", now),
         failed=_trouble(connection, "failed", now),
@@ -142,7 +144,7 @@ def webhooks(
     c = inbox.c
     query = (
         sa.select(c.id, c.source, c.key, c.state, c.received_at, c.reason)
-        .where(state_is(inbox, state, UNSETTLED_INBOX))
+        .where(state_is(inbox, state, () if state == "fetching" else UNSETTLED_INBOX))
         .order_by(c.id.desc())
         .limit(limit)
     )
@@ -211,7 +213,9 @@ def _overdue(connection: Connection, now: datetime) -> dict[str, Figure]:
     unread = sa.select(inbox.c.id, inbox.c.received_at).where(state_is(inbox, "received")).order_by(inbox.c.id)
     oldest = unread.limit(COUNT_MAX + 1).subquery()
     both_lanes: tuple[sa.ColumnElement[int], ...] = (sa.literal_column("0"), sa.literal_column("1"))
+    unfetched = sa.select(inbox.c.id).where(state_is(inbox, "fetching"), inbox.c.fetch_at < late)
     return {
+        "documents": counted(connection, unfetched),
         "webhooks": counted(connection, sa.select(oldest.c.id).where(oldest.c.received_at < late)),
         "runs": counted(
             connection,
