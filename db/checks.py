@@ -31,6 +31,8 @@ from db.tables import (
 OVERDUE = timedelta(minutes=10)
 #: An order that did not come for so long will hardly come any more.
 AWAITING = timedelta(days=7)
+#: A document that was asked for in vain so often is worth a look.
+FETCH_TRIES = 4
 Severity = Literal["error", "warning"]
 
 
@@ -129,6 +131,12 @@ def book_keeping(now: datetime) -> Iterator[Check]:
         what_to_do=REPORT,
     )
     yield Check(
+        name="fetching without a time",
+        query=sa.select(inbox.c.id).where(_is(inbox.c.state, "fetching"), inbox.c.fetch_at.is_(None)),
+        what="webhooks lack a document and have no moment at which it is asked for",
+        what_to_do=REPORT,
+    )
+    yield Check(
         name="sending without a lease",
         query=sa.select(t.id).where(_is(t.state, "sending"), t.leased_until.is_(None)),
         what="messages are with the provider without a lease, so that nobody would notice a dead worker",
@@ -161,6 +169,12 @@ def stuck(connection: Connection, now: datetime, settings: Settings, release: Re
         what_to_do=WORKERS,
     )
     yield Check(
+        name="fetches overdue",
+        query=sa.select(inbox.c.id).where(_is(inbox.c.state, "fetching"), inbox.c.fetch_at < late),
+        what=f"webhooks lack a document of their source that should have been asked for {minutes} minutes ago",
+        what_to_do=WORKERS,
+    )
+    yield Check(
         name="runs overdue",
         query=sa.select(e.id).where(_is(e.state, "waiting"), e.lane.in_([0, 1]), e.due_at < late),
         what=f"runs have been due for more than {minutes} minutes",
@@ -188,7 +202,7 @@ def stuck(connection: Connection, now: datetime, settings: Settings, release: Re
         name="webhooks kept too long",
         query=sa.select(inbox.c.id).where(
             inbox.c.received_at < now - timedelta(days=settings.keep_webhooks_days + 1),
-            ~_is(inbox.c.state, "received"),
+            ~_is(inbox.c.state, "received", "fetching"),
             sa.func.length(inbox.c.body) > sa.literal_column("0"),
         ),
         what=f"webhooks older than {settings.keep_webhooks_days} days still have their body",
@@ -223,7 +237,7 @@ def people() -> Iterator[Check]:
         sa.exists().where(identities.c.customer_id == c.id),
         sa.exists().where(touchpoints.c.customer_id == c.id, contexts.c.touchpoint_id == touchpoints.c.id),
         sa.exists().where(events.c.customer_id == c.id, sa.cast(events.c.payload, sa.Text) != "{}"),
-        sa.exists().where(inbox.c.customer_id == c.id, inbox.c.body != b""),
+        sa.exists().where(inbox.c.customer_id == c.id, sa.or_(inbox.c.body != b"", inbox.c.fetched.is_not(None))),
     )
     yield Check(
         name="not quite forgotten",
@@ -248,6 +262,13 @@ def set_aside(now: datetime) -> Iterator[Check]:
         query=sa.select(inbox.c.id).where(_is(inbox.c.state, "awaiting"), inbox.c.received_at < now - AWAITING),
         what=f"webhooks have been waiting for an order for more than {AWAITING.days} days",
         what_to_do="`afterglow inbox` lists them; import the order, or let them be.",
+        severity="warning",
+    )
+    yield Check(
+        name="documents that do not come",
+        query=sa.select(inbox.c.id).where(_is(inbox.c.state, "fetching"), inbox.c.fetch_tries >= FETCH_TRIES),
+        what="webhooks wait for a document that their source has failed to give several times",
+        what_to_do="`afterglow inbox list --state fetching` says what it answers.",
         severity="warning",
     )
     yield Check(

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import bulk
+from db import bulk, fetching
 from db.catalog import Release
 from db.tables import documents, enrollments, halts, inbox, touchpoints
 
@@ -104,11 +104,15 @@ def _versions(connection: Connection, flows: Sequence[str]) -> list[int]:
 
 
 def retry_inbox(connection: Connection, ids: Sequence[int]) -> int:
-    """Let parked or waiting inbox rows be mapped again. How many."""
+    """Let parked or waiting inbox rows be mapped again, and their documents be fetched again. How many."""
     query = inbox.update().where(
-        bulk.among(inbox.c.id, ids), inbox.c.state.in_(["parked", "awaiting", "ignored"]), inbox.c.body != b""
+        bulk.among(inbox.c.id, ids),
+        inbox.c.state.in_(["parked", "awaiting", "ignored", "fetching"]),
+        inbox.c.body != b"",
     )
-    return connection.execute(query.values(state="received", reason=None, awaits=None, tries=0)).rowcount
+    fetching.clear_gone(connection)
+    afresh = {"fetch_at": None, "fetch_tries": 0, "fetched": None}
+    return connection.execute(query.values(state="received", reason=None, awaits=None, tries=0, **afresh)).rowcount
 
 
 def retry_runs(connection: Connection, ids: Sequence[int], now: datetime) -> int:

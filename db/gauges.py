@@ -27,7 +27,7 @@ def gauges(connection: Connection, now: datetime) -> Gauges:
     """Read them all, in one snapshot where the caller has one."""
     counts: dict[tuple[str, str], int] = {}
     for table, states in (
-        (inbox, ("received", "awaiting", "parked")),
+        (inbox, ("received", "awaiting", "fetching", "parked")),
         (enrollments, ("waiting", "paused", "parked")),
         (touchpoints, ("queued", "held", "sending", "in_doubt")),
     ):

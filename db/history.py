@@ -162,7 +162,9 @@ def _remarks(connection: Connection, customer_id: int, happened: Sequence[Any]) 
     parked = connection.execute(
         sa.select(*columns).where(
             bulk.among(c.key, sorted({key for _, key in keys})),
-            c.state.in_([sa.literal_column("'parked'"), sa.literal_column("'awaiting'")]),
+            c.state.in_(
+                [sa.literal_column("'parked'"), sa.literal_column("'awaiting'"), sa.literal_column("'fetching'")]
+            ),
             c.customer_id.is_(None),
         )
     ).all()

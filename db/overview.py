@@ -57,6 +57,7 @@ class Needs:
     alarms: Sequence[Alarm]
     held: Figure
     parked: Pile  # inbox rows
+    fetching: Figure  # inbox rows that lack a document of their source
     runs: Pile  # parked runs
     in_doubt: Pile  # touchpoints of the last days
     failed: Pile
@@ -124,6 +125,7 @@ def needs(connection: Connection, now: datetime) -> Needs:
         alarms=alarms.raised(connection),
         held=counted(connection, sa.select(touchpoints.c.id).where(state_is(touchpoints, "held", UNSETTLED))),
         parked=_parked_webhooks(connection),
+        fetching=counted(connection, sa.select(inbox.c.id).where(state_is(inbox, "fetching"))),
         runs=_parked_runs(connection),
         in_doubt=_trouble(connection, "in_doubt", now),
         failed=_trouble(connection, "failed", now),
@@ -145,7 +147,7 @@ def webhooks(
     c = inbox.c
     query = (
         sa.select(c.id, c.source, c.key, c.state, c.received_at, c.reason)
-        .where(state_is(inbox, state, UNSETTLED_INBOX))
+        .where(state_is(inbox, state, () if state == "fetching" else UNSETTLED_INBOX))
         .order_by(c.id.desc())
         .limit(limit)
     )
@@ -214,7 +216,9 @@ def _overdue(connection: Connection, now: datetime) -> dict[str, Figure]:
     unread = sa.select(inbox.c.id, inbox.c.received_at).where(state_is(inbox, "received")).order_by(inbox.c.id)
     oldest = unread.limit(COUNT_MAX + 1).subquery()
     both_lanes: tuple[sa.ColumnElement[int], ...] = (sa.literal_column("0"), sa.literal_column("1"))
+    unfetched = sa.select(inbox.c.id).where(state_is(inbox, "fetching"), inbox.c.fetch_at < late)
     return {
+        "documents": counted(connection, unfetched),
         "webhooks": counted(connection, sa.select(oldest.c.id).where(oldest.c.received_at < late)),
         "runs": counted(
             connection,

@@ -21,7 +21,7 @@ from afterglow import letters
 from afterglow.erasing import Needles
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
-from db import bulk, identity, people, why
+from db import bulk, fetching, identity, people, why
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -68,6 +68,8 @@ class Forgotten:
     companies: int
     events_emptied: int
     webhooks_emptied: int
+    #: Documents of sources that were kept for a moment; whose they are is not known, so all of them.
+    answers_dropped: int
     kept_from_marketing: bool
 
     def __str__(self) -> str:
@@ -117,6 +119,7 @@ def forget(connection: Connection, customer_id: int, now: datetime, secret: byte
         referral_codes=_delete(connection, referral_codes, customer_id),
         companies=_leave_company(connection, person, now),
         events_emptied=_empty_events(connection, customer_id, needles),
+        answers_dropped=fetching.clear(connection),
         webhooks_emptied=_empty_inbox(connection, customer_id, mentioned, needles),
         kept_from_marketing=person.email is not None,
     )
@@ -144,13 +147,15 @@ def _mentions(connection: Connection, needles: Needles) -> Iterator[int]:
     after = 0
     c = inbox.c
     page = (
-        sa.select(c.id, c.key, c.body, sa.cast(c.headers, sa.Text))
+        sa.select(c.id, c.key, c.body, sa.cast(c.headers, sa.Text), sa.cast(c.fetched, sa.Text))
         .where(c.id > sa.bindparam("after"), c.customer_id.is_(None), c.body != b"")
         .order_by(c.id)
         .limit(PAGE)
     )
     while rows := connection.execute(page, {"after": after}).all():
-        yield from (row[0] for row in rows if needles.are_in(row[2]) or needles.are_in(f"{row[1]} {row[3]}".encode()))
+        yield from (
+            row[0] for row in rows if needles.are_in(row[2]) or needles.are_in(f"{row[1]} {row[3]} {row[4]}".encode())
+        )
         after = rows[-1][0]
 
 
@@ -252,10 +257,10 @@ def _empty_inbox(connection: Connection, customer_id: int, mentioned: Sequence[i
     connection.execute(
         inbox.update()
         .where(bulk.among(c.id, [row[0] for row in rows]))
-        .values(body=b"", headers={}, reason=FORGOTTEN, customer_id=None, awaits=None)
+        .values(body=b"", headers={}, fetched=None, reason=FORGOTTEN, customer_id=None, awaits=None)
     )
     unread = [row[0] for row in rows if row.state != "mapped"]
-    connection.execute(inbox.update().where(bulk.among(c.id, unread)).values(state="ignored"))
+    connection.execute(inbox.update().where(bulk.among(c.id, unread)).values(state="ignored", fetch_at=None))
     bulk.update(
         connection,
         inbox,
@@ -393,7 +398,7 @@ def _messages(
 def _raw(connection: Connection, customer_id: int) -> list[dict[str, Any]]:
     c = inbox.c
     rows = connection.execute(
-        sa.select(c.source, c.key, c.received_at, c.body)
+        sa.select(c.source, c.key, c.received_at, c.body, c.fetched)
         .where(c.customer_id == customer_id, c.body != b"")
         .order_by(c.id)
     )

@@ -23,7 +23,7 @@ def count_elements(connection: Connection, source: str | None) -> dict[str, int]
     """How many inbox rows are in each state that waits for something or somebody."""
     query = (
         sa.select(inbox.c.state, sa.func.count().label("rows"))
-        .where(inbox.c.state.in_(["parked", "awaiting"]))
+        .where(inbox.c.state.in_(["parked", "awaiting", "fetching"]))
         .group_by(inbox.c.state)
     )
     rows = connection.execute(query if source is None else query.where(inbox.c.source == source))

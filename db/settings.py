@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     live: str = "no"
     #: Addresses, or domains as @example.com, that may get mail while not live; separated by spaces.
     allow: str = ""
+    #: "yes" lets sources fetch from this machine and private networks. For tests: a base may then be http://127.0.0.1.
+    fetch_local: str = "no"
     #: Worker threads in each worker process.
     threads: int = Field(default=8, ge=1, le=64)
     #: Days for which the raw bodies of webhooks are kept.

@@ -92,10 +92,11 @@ class State(enum.StrEnum):
 class InboxState(State):
     """The life of one element of a webhook."""
 
-    RECEIVED = "received"  # -> mapped, ignored, awaiting, parked
+    RECEIVED = "received"  # -> mapped, ignored, awaiting, fetching, parked
     MAPPED = "mapped"  # it became an event, or repeated one
     IGNORED = "ignored"  # nothing in the source file speaks of it
     AWAITING = "awaiting"  # names an order we have not seen yet; -> received when the order comes
+    FETCHING = "fetching"  # lacks a document of its source; has fetch_at; -> received, parked
     PARKED = "parked"  # a human must look; -> received by `afterglow inbox retry`
 
 
@@ -231,8 +232,12 @@ inbox = sa.Table(
     sa.Column("customer_id", Id),  # not a foreign key: known only after mapping
     sa.Column("awaits", sa.Text),  # identity that must exist before this can be mapped
     sa.Column("reason", sa.Text),
+    sa.Column("fetch_at", Moment),  # when its document is asked for, again where that failed
+    sa.Column("fetch_tries", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("fetched", Json),  # documents by name, null for one that is gone; emptied with the body
     sa.UniqueConstraint("source", "key", "digest"),
     _one_of("state", InboxState),
+    sa.CheckConstraint("state <> 'fetching' OR fetch_at IS NOT NULL", name="fetching_is_due"),
     sa.Index(
         "ix_inbox_received",
         "id",
@@ -247,6 +252,12 @@ inbox = sa.Table(
         sqlite_where=sa.text("state IN ('awaiting', 'parked')"),
     ),
     _suspects("inbox", "state = 'received' AND tries > 0"),
+    sa.Index(
+        "ix_inbox_fetching",
+        "fetch_at",
+        postgresql_where=sa.text("state = 'fetching'"),
+        sqlite_where=sa.text("state = 'fetching'"),
+    ),
     sa.Index("ix_inbox_customer_id", "customer_id"),
     # Only rows that still have their body, so that emptying old ones never walks those emptied before.
     sa.Index(
@@ -453,6 +464,27 @@ halts = sa.Table(
     sa.Column("flow", sa.Text, primary_key=True),
     sa.Column("at", Moment, nullable=False),
     sa.Column("by", sa.Text, nullable=False),
+)
+
+#: When the next request to a source may go, for all workers together. Real time, whatever the clock says.
+fetch_rates = sa.Table(
+    "fetch_rates",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("free_at", Moment, nullable=False),  # the first instant that nobody took
+    sa.Column("paused_until", Moment),  # the source asked for quiet
+)
+
+#: Documents that were fetched a moment ago or are being asked for, by the keyed hash of source and URL.
+fetch_cache = sa.Table(
+    "fetch_cache",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("state", Word, nullable=False),  # asking | kept | gone
+    sa.Column("at", Moment, nullable=False),  # when somebody began to ask
+    sa.Column("until", Moment, nullable=False, index=True),  # from then on it may be asked for again
+    sa.Column("document", Json),
+    sa.CheckConstraint("state IN ('asking', 'kept', 'gone')", name="state_is_known"),
 )
 
 #: Batches in work. A row that can be locked belongs to a process that died: its members are tried alone.

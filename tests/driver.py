@@ -131,8 +131,9 @@ class Driver:
     def _next_due(self) -> datetime | None:
         waiting = sa.select(sa.func.min(enrollments.c.due_at)).where(enrollments.c.state == "waiting")
         queued = sa.select(sa.func.min(touchpoints.c.due_at)).where(touchpoints.c.state == "queued")
+        fetching = sa.select(sa.func.min(inbox.c.fetch_at)).where(inbox.c.state == "fetching")
         with self.app.reading() as connection:
-            found = [connection.execute(query).scalar() for query in (waiting, queued)]
+            found = [connection.execute(query).scalar() for query in (waiting, queued, fetching)]
         return min((moment for moment in found if moment is not None), default=None)
 
     def apply(self, changed: Mapping[str, str | Callable[[str], str]] | None = None) -> None:

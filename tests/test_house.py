@@ -181,9 +181,11 @@ def test_the_example_environment_names_every_setting_and_no_other():
 
 
 def _secrets(file: Path) -> list[str]:
-    """The environment variables that a source file names."""
-    auth = YAML(typ="safe").load(_text(file))["auth"]
-    return [] if auth == "none" else auth["secrets"]
+    """The environment variables that a source file names: its secrets, and the token by which it fetches."""
+    source = YAML(typ="safe").load(_text(file))
+    secrets = [] if source["auth"] == "none" else source["auth"]["secrets"]
+    token = source.get("fetch", {}).get("token")
+    return [*secrets, *([token] if token else [])]
 
 
 @pytest.mark.slow

@@ -19,8 +19,10 @@ from db.broker import KINDS
 from db.due import full
 from workers import deliver, tend, watch
 from workers.advance import Advance
+from workers.asker import Asker
 from workers.batches import Work, run_batch, run_suspect
 from workers.channels import Channel, make_channel
+from workers.fetch import BATCH, Fetching
 from workers.ingest import Ingest
 
 log = structlog.get_logger()
@@ -46,13 +48,13 @@ class Seats:
 
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
-        self._free = count
+        self._count = self._free = count
         self._again = False
 
     def take(self) -> bool:
         """Sit down; False where all seats are taken, and then somebody looks again."""
         with self._lock:
-            if not self._free:
+            if self._free <= 0:
                 self._again = True
                 return False
             self._free -= 1
@@ -61,11 +63,27 @@ class Seats:
     def leave(self) -> bool:
         """Stand up; False where somebody asked meanwhile: stay, and look again."""
         with self._lock:
-            if self._again:
+            if self._again and self._free >= 0:
                 self._again = False
                 return False
             self._free += 1
             return True
+
+    def lend(self) -> bool:
+        """Give a seat away to another kind, even one that is taken: who sits there stands up after this batch.
+
+        False where the only seat is taken.
+        """
+        with self._lock:
+            if not self._free and self._count == 1:
+                return False
+            self._free -= 1
+            return True
+
+    def take_back(self) -> None:
+        """Have the lent seat again."""
+        with self._lock:
+            self._free += 1
 
     def give_up(self) -> None:
         """Stand up whatever was asked."""
@@ -103,10 +121,12 @@ class Actors:
         sending = max(1, self.app.settings.threads // 2) if self.email.leaves_the_machine else 1
         self._seats = {kind: Seats(sending if kind == "deliver" else 1) for kind in KINDS}
         self._handed = self.email.batch // sending or 1
+        self._asker = Asker(allow_local=self.app.settings.fetch_local == "yes")
         self._works: dict[str, Callable[[], Done]] = {
             "ingest": self.ingest,
             "advance": self.advance,
             "deliver": self.deliver,
+            "fetch": self.fetch,
             "tend": self.tend,
         }
 
@@ -125,6 +145,8 @@ class Actors:
             done = max(done, run_batch(self.app, work))
         may_grow = self._more("ingest", done, work.batch)
         self._suspects("ingest", work, done)
+        if work.lacks:
+            self.app.hint("fetch")
         return Done(may_grow, onward="advance" if work.woke else None)
 
     def advance(self) -> Done:
@@ -146,11 +168,30 @@ class Actors:
         self._suspects("deliver", work, done, work.send)
         return Done(may_grow, onward="advance" if work.moved else None)
 
+    def fetch(self) -> Done:
+        """Documents of sources are fetched that elements lack.
+
+        It waits for a network as sending does, and takes one of its seats: together they have half of the threads.
+        """
+        if not self._seats["deliver"].lend():
+            return Done()  # the scheduler hints again
+        work = Fetching(self.app, self._asker)
+        try:
+            if work.run() >= BATCH:
+                self.app.hint("fetch")
+        finally:
+            self._seats["deliver"].take_back()
+        return Done(onward="ingest" if work.freed else None)
+
     def tend(self) -> Done:
         """What died, stands still or has become too old is looked after."""
         tend.tend(self.app)
         watch.watch(self.app)
         return Done()
+
+    def close(self) -> None:
+        """Let go of what the actors hold open."""
+        self._asker.close()
 
     def _more(self, kind: str, done: int, batch: int) -> bool:
         """Whether the next batch is worth waiting for. A full one means more: ask for two, so that others join in.

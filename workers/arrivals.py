@@ -158,7 +158,7 @@ def of_those_not_forgotten(
     for arrival in refused:
         fates[arrival.inbox_id] = Fate(state=InboxState.IGNORED, reason="the customer was forgotten")
     emptied = bulk.among(inbox.c.id, [arrival.inbox_id for arrival in refused])
-    connection.execute(inbox.update().where(emptied).values(body=b"", headers={}))
+    connection.execute(inbox.update().where(emptied).values(body=b"", headers={}, fetched=None))
     connection.execute(identities_table.delete().where(bulk.among(identities_table.c.customer_id, gone)))
     for id_ in gone:
         del persons[id_]

@@ -153,6 +153,7 @@ class Embedded:
         if self._worker is not None:
             self._worker.stop(timeout=int(STOP_S_MAX * 1000))
             self._worker = None
+        self.actors.close()
 
     def join_idle(self, timeout_s: float = 60.0) -> None:
         """Return when no hint is queued or in work, and nothing is due or in the hands of a provider.

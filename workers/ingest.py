@@ -1,6 +1,7 @@
 """From the inbox to events: what each element of a webhook becomes, a batch in one transaction.
 
-1. Map each element with its source's file; what cannot be mapped is parked with its reason, never refused.
+1. Map each element with its source's file; what cannot be mapped is parked with its reason, never refused. What lacks
+   a document of its source waits for `fetch`.
 2. Tell repeats (same key, same mapped event) from conflicts (same key, another event: parked).
 3. Find or make the customer. An element that names only an order we do not know waits for that order.
 4. Lock the customers, record the events, and what they say: profile, consent, stage, orders.
@@ -17,9 +18,9 @@ from sqlalchemy.engine import Connection
 
 from afterglow.decide import run_key
 from afterglow.language.flow import Flow
-from afterglow.mapping import Ignored, Mapped, Unmappable, map_element
+from afterglow.mapping import Ignored, Lacking, Mapped, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
-from db import bulk, events, people
+from db import bulk, events, fetching, people
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
@@ -45,6 +46,8 @@ class Ingest:
     #: for an order of this batch.
     woke: bool = field(default=False)
     freed: bool = field(default=False)
+    #: Filled by `do`: whether documents must be fetched first.
+    lacks: bool = field(default=False)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         rows = connection.execute(
@@ -65,7 +68,8 @@ class Ingest:
     def do(self, connection: Connection, ids: Sequence[int], now: datetime) -> None:
         release = self.app.catalog.current(connection)
         fates: dict[int, Fate] = {}
-        mapped = self._mapped(connection, ids, now, release, fates)
+        lacking: list[int] = []
+        mapped = self._mapped(connection, ids, now, release, fates, lacking)
         arrivals, joins = joining.parted(release.catalog, mapped, fates)
         arrivals = _without_repeats(connection, arrivals, fates)
         secret = self.app.settings.secrets[0]
@@ -94,6 +98,8 @@ class Ingest:
                 [(row, fate.state.value, fate.reason, fate.customer_id, fate.awaits) for row, fate in fates.items()],
                 also="tries = 0",
             )
+            fetching.lack(connection, lacking, now)
+        self.lacks |= bool(lacking)
         self.woke |= bool(starting or waiting or sending)
         self.freed |= bool(events.free_awaiting(connection, new_orders(arrivals)))
 
@@ -107,12 +113,14 @@ class Ingest:
         now: datetime,
         release: Release,
         fates: dict[int, Fate],
+        lacking: list[int],
     ) -> list[Arrival]:
-        """The elements that say something, oldest event first."""
+        """The elements that say something, oldest event first; those that lack a document are added to `lacking`."""
+        c = inbox.c
         rows = connection.execute(
-            sa.select(
-                inbox.c.id, inbox.c.source, inbox.c.key, inbox.c.headers, inbox.c.body, inbox.c.received_at
-            ).where(bulk.among(inbox.c.id, ids), inbox.c.state == "received")
+            sa.select(c.id, c.source, c.key, c.headers, c.body, c.received_at, c.fetched).where(
+                bulk.among(inbox.c.id, ids), inbox.c.state == "received"
+            )
         ).all()  # a cursor left open by a mapping that raises would keep SQLite's old snapshot alive
         arrivals = []
         for row in rows:
@@ -124,6 +132,9 @@ class Ingest:
                 continue
             if isinstance(mapped, Ignored):
                 fates[row.id] = Fate(state=InboxState.IGNORED, reason=mapped.reason)
+                continue
+            if isinstance(mapped, Lacking):
+                lacking.append(row.id)
                 continue
             arrivals.append(
                 Arrival(
@@ -202,10 +213,10 @@ class Ingest:
         return waiting, sending
 
 
-def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored:
+def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored | Lacking:
     catalog = release.catalog
     if row.source in NATIVE_SOURCES:
-        mapped: Mapped | Ignored = map_native(row.body, received_at=at, known_events=catalog.events)
+        mapped: Mapped | Ignored | Lacking = map_native(row.body, received_at=at, known_events=catalog.events)
     else:
         source = catalog.sources.get(row.source)
         if source is None:
@@ -217,6 +228,7 @@ def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored:
             received_at=at,
             known_events=catalog.events,
             known_stages=catalog.stage_names,
+            fetched=row.fetched,
         )
     if isinstance(mapped, Mapped) and mapped.stage is not None and mapped.stage not in catalog.stage_names:
         raise Unmappable(f"'{mapped.stage}' is not a stage of this shop; see flows/stages.yaml")

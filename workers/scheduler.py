@@ -41,13 +41,14 @@ _DUE = sa.select(
             for lane in ("0", "1")
         )
     ).label("deliver"),
+    sa.exists().where(inbox.c.state == sa.literal_column("'fetching'"), inbox.c.fetch_at <= _now).label("fetch"),
 )
 
 
 def due_kinds(connection: Connection, app: App) -> list[str]:
     """The kinds of which something is due."""
     row = connection.execute(_DUE, {"now": app.clock.now(connection)}).one()
-    return [kind for kind in ("ingest", "advance", "deliver") if getattr(row, kind)]
+    return [kind for kind in ("ingest", "advance", "deliver", "fetch") if getattr(row, kind)]
 
 
 class Scheduler:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from db import bulk, claims, control
+from db import bulk, claims, control, fetching
 from db.app import App
 from db.tables import identities, inbox
 from workers.settle import resolve
@@ -24,6 +24,7 @@ def tend(app: App) -> None:
         died = claims.bury(connection, now)
         freed = free_awaiting(connection)
         moved = control.sweep(connection, app.catalog.current(connection), now, BATCH)
+        fetching.clear_old(connection, now, BATCH)
         emptied = empty_bodies(connection, now - timedelta(days=app.settings.keep_webhooks_days))
     in_doubt = resolve(app)
     if died or in_doubt:
@@ -59,8 +60,10 @@ def empty_bodies(connection: Connection, before: object) -> int:
         .where(
             inbox.c.received_at < before,
             sa.func.length(inbox.c.body) > sa.literal_column("0"),
-            inbox.c.state != "received",
+            inbox.c.state.not_in(["received", "fetching"]),
         )
         .limit(BATCH)
     )
-    return connection.execute(inbox.update().where(inbox.c.id.in_(old)).values(body=b"", headers={})).rowcount
+    return connection.execute(
+        inbox.update().where(inbox.c.id.in_(old)).values(body=b"", headers={}, fetched=None)
+    ).rowcount

@@ -2,11 +2,12 @@
 
 A file says how requests are authenticated, how a request is divided (`each`) and recognised when it comes
 again (`key`), and then lists rules: the first whose `when` holds says which event it is, whose, and what it
-carries. Every value is an expression over three names:
+carries. Every value is an expression over these names:
 
   body     what the event is made of: the posted document, or one element of it where `each` divides it
   headers  the request's headers by lower-cased name: headers['x-shopify-topic']
   item     inside a list of the payload its entry, elsewhere the same as body
+  fetched  in rules, the documents that `fetch` names (fetch.py): fetched.contact.properties.email
 
 The models are the compiled form: every expression is parsed, and its place known, when the file is read.
 """
@@ -30,8 +31,9 @@ from pydantic import (
 from typing_extensions import TypeAliasType
 
 from afterglow import strict_yaml
+from afterglow.language.fetch import Fetch
 from afterglow.language.value import Kind, Value, read_value
-from afterglow.problems import did_you_mean
+from afterglow.problems import Problem, Problems, did_you_mean
 from afterglow.signatures import SCHEMES
 
 #: Facts that a flow already has; a payload may not hide them.
@@ -235,6 +237,7 @@ class Source(_Model):
     )
     each: Expr | None = Field(default=None, description="The list whose elements are events of their own.")
     key: Expr = Field(description="The same for the same event sent again, different for any other.")
+    fetch: Fetch | None = Field(default=None, description="Documents of the provider that the webhooks leave out.")
     events: list[Rule] = Field(min_length=1, description="The first whose `when` holds counts.")
 
     @cached_property
@@ -266,7 +269,53 @@ def read_source(text: str, file: str) -> Source:
     Raises:
       Problems: everything that is wrong with the file by itself, each with its place.
     """
-    return strict_yaml.validated(strict_yaml.load(text, file), Source)
+    document = strict_yaml.load(text, file)
+    source = strict_yaml.validated(document, Source)
+    if problems := tuple(_fetched_problems(source, document)):
+        raise Problems(problems)
+    return source
+
+
+def _fetched_problems(source: Source, document: strict_yaml.Document) -> Iterator[Problem]:
+    """Expressions that read documents which no fetch names, or which are not there yet."""
+    named = [one.name for one in source.fetch.documents] if source.fetch else []
+    for n, name in enumerate(named):
+        if name in named[:n]:
+            yield document.problem(("fetch", "documents", n, "name"), f"There are two documents called '{name}'.")
+    for path, value in _placed_values(source, ()):
+        for name in sorted(value.expression.names):
+            root, _, rest = name.partition(".")
+            if root != "fetched":
+                continue
+            wanted = rest.partition(".")[0]
+            if path[0] in ("key", "each"):
+                message = f"'{path[0]}' is read while the provider waits, when nothing is fetched yet."
+            elif not wanted:
+                message = "Say which document: fetched.NAME."
+            elif wanted not in named:
+                message = f"No document '{wanted}' is fetched; name it under fetch.{did_you_mean(wanted, named)}"
+            elif path[:2] == ("fetch", "documents") and wanted not in named[: int(path[2])]:
+                message = f"'{wanted}' is fetched later: a document may read only those that stand before it."
+            else:
+                continue
+            yield document.problem(path, message)
+
+
+def _placed_values(part: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Value]]:
+    """Every expression of a source with its path in the file; those inside a text stand at the text."""
+    match part:
+        case Value():
+            yield path, part
+        case BaseModel():
+            for name, inner in part:
+                field = type(part).model_fields.get(name)
+                yield from _placed_values(inner, (*path, (field.alias if field else None) or name))
+        case dict():
+            for name, inner in part.items():
+                yield from _placed_values(inner, (*path, name))
+        case list():
+            for n, inner in enumerate(part):
+                yield from _placed_values(inner, path if path[-1:] == ("path",) and path[0] == "fetch" else (*path, n))
 
 
 def supplies(source: Source) -> dict[str, dict[str, Kind]]:

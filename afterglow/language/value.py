@@ -1,6 +1,6 @@
 """One expression of a source file: parsed, its names checked, and what kind of thing it comes to.
 
-A mapping reads three names and nothing else, so a slip such as `bdoy.id` is found when the file is read. The
+A mapping reads four names and nothing else, so a slip such as `bdoy.id` is found when the file is read. The
 kind is what the outermost part of the expression tells; it is how flows and templates know what an event
 carries.
 """
@@ -29,7 +29,7 @@ from afterglow.problems import did_you_mean
 
 Kind = Literal["text", "number", "date", "list", "yes-no", "unknown"]
 
-ROOTS: Final = ("body", "headers", "item")
+ROOTS: Final = ("body", "headers", "item", "fetched")
 
 _KIND_OF_FILTER: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(("money", "minor", "number", "int", "round", "length", "sum"), "number"),
@@ -70,7 +70,7 @@ def read_value(written: object) -> Value:
 def _refuse_unknown_name(text: str, name: str) -> None:
     root, _, rest = name.partition(".")
     if root not in ROOTS:
-        message = f"'{name}' is not known here: a name begins with body, headers or item."
+        message = f"'{name}' is not known here: a name begins with body, headers or item, or with fetched."
         meant = did_you_mean(root, ROOTS)
         raise _error_at(text, root, message + (meant.replace("'?", f".{rest}'?") if rest else meant))
     if root == "headers" and rest != rest.lower():

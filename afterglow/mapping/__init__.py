@@ -8,7 +8,8 @@ out, with a reason for whoever looks after the inbox; reasons name fields, never
 
 from afterglow.mapping.conforming import conforming
 from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, Unmappable
-from afterglow.mapping.intake import FORMATS, Answer, Element, elements
+from afterglow.mapping.fetching import Lacking
+from afterglow.mapping.intake import FORMATS, Answer, Element, elements, parsed
 from afterglow.mapping.rules import map_element
 
 __all__ = [
@@ -19,9 +20,11 @@ __all__ = [
     "CustomerFacts",
     "Element",
     "Ignored",
+    "Lacking",
     "Mapped",
     "Unmappable",
     "conforming",
     "elements",
     "map_element",
+    "parsed",
 ]

@@ -21,6 +21,7 @@ from afterglow.local_time import known_zone
 from afterglow.mapping.addresses import normalised_email, normalised_phone
 from afterglow.mapping.conforming import conforming
 from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, Unmappable
+from afterglow.mapping.fetching import Lacking, with_documents
 from afterglow.mapping.intake import read_element
 from afterglow.mapping.values import Facts, moment, stored, text, value_of
 from afterglow.problems import did_you_mean
@@ -38,8 +39,9 @@ def map_element(
     received_at: datetime,
     known_events: Mapping[str, Mapping[str, str]] | None = None,
     known_stages: Collection[str] | None = None,
-) -> Mapped | Ignored:
-    """What one element means to the shop.
+    fetched: Mapping[str, object] | None = None,
+) -> Mapped | Ignored | Lacking:
+    """What one element means to the shop; or which document of its source must be fetched first.
 
     Args:
       headers: by lower-cased name; `source.header_names` is enough of them.
@@ -48,6 +50,7 @@ def map_element(
       known_events: kind by path for each event of the shop. Where the payload names the event, it must be one
         of these and carry these kinds; None allows any.
       known_stages: where the payload names the stage, it must be one of these; None allows any.
+      fetched: the documents that were fetched by name; None for one that its source does not have.
 
     Raises:
       Unmappable: with the reason for which it is parked.
@@ -56,6 +59,24 @@ def map_element(
     if type(whole) is not dict:
         raise Unmappable("What came is not a JSON object, so that no rule can read it.")
     facts: Facts = {"headers": dict(headers), "body": whole, "item": whole}
+    if source.fetch is None:
+        return _by_rules(source, facts, received_at, known_events, known_stages)
+    return with_documents(
+        source,
+        source.fetch,
+        facts,
+        fetched or {},
+        lambda: _by_rules(source, facts, received_at, known_events, known_stages),
+    )
+
+
+def _by_rules(
+    source: Source,
+    facts: Facts,
+    received_at: datetime,
+    known_events: Mapping[str, Mapping[str, str]] | None,
+    known_stages: Collection[str] | None,
+) -> Mapped | Ignored:
     rule = next((rule for rule in source.events if rule.when is None or rule.when.expression.is_true(facts)), None)
     if rule is None:
         return Ignored(reason=f"No rule of the source '{source.name}' speaks of this.")

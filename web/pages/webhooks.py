@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
+import orjson
 from starlette.responses import Response
 
 from db import control, overview
 from db.app import App
 from web.pages.look import Look, as_id
 
-STATES = ("parked", "awaiting")
+STATES = ("parked", "awaiting", "fetching")
 #: Most elements that one press of "retry all" takes.
 AT_ONCE = 5_000
 
@@ -17,7 +18,7 @@ def webhooks(look: Look) -> Response:
     """The list of those that wait, newest first."""
     state = look.word("state") or "parked"
     if state not in STATES:
-        return look.not_found(f"Webhooks are parked or awaiting here, never “{state}”.", tab="needs")
+        return look.not_found(f"Webhooks are parked, awaiting or fetching here, never “{state}”.", tab="needs")
     source = look.word("source")
     rows = overview.webhooks(
         look.connection, state, source=source, before=look.number("before"), limit=overview.PAGE + 1
@@ -39,7 +40,13 @@ def webhook(look: Look) -> Response:
     row = overview.webhook(look.connection, id_) if id_ is not None else None
     if row is None:
         return look.not_found("There is no webhook of this number.", tab="needs")
-    return look.page("webhook", tab="needs", row=row, body=row.body.decode("utf-8", errors="replace"))
+    return look.page(
+        "webhook", tab="needs", row=row, body=row.body.decode("utf-8", errors="replace"), fetched=_written(row.fetched)
+    )
+
+
+def _written(documents: object) -> str:
+    return orjson.dumps(documents, option=orjson.OPT_INDENT_2).decode() if documents else ""
 
 
 def retry(app: App, form: Mapping[str, str]) -> str:

@@ -36,18 +36,18 @@ def inbox(ctx: typer.Context) -> None:
 def list_(
     source: Source = None,
     state: Annotated[
-        list[str] | None, typer.Option(help="parked, awaiting, ignored, received or mapped; may be repeated.")
+        list[str] | None, typer.Option(help="parked, awaiting, fetching, ignored, received or mapped; may be repeated.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List what is parked or awaits its order, newest first."""
+    """List what is parked, awaits its order or lacks a document of its source, newest first."""
     from db import set_aside
     from db.tables import InboxState
     from workers.commands.console import say, say_json, say_next, say_table
     from workers.commands.opening import opened
 
-    states = state or [InboxState.PARKED.value, InboxState.AWAITING.value]
+    states = state or [InboxState.PARKED.value, InboxState.AWAITING.value, InboxState.FETCHING.value]
     if unknown := sorted(set(states) - {one.value for one in InboxState}):
         raise typer.BadParameter(f"'{unknown[0]}' is none of {', '.join(InboxState)}.")
     with opened() as desk, desk.database.reading() as connection:
@@ -97,18 +97,22 @@ def show(
         "received_at": row.received_at,
         "customer_id": row.customer_id,
         "bytes": len(row.body),
+        "fetched": ", ".join(sorted(row.fetched or {})) or None,
+        "fetch_at": row.fetch_at,
     }
     if body:
         told["headers"] = row.headers
         told["body"] = row.body.decode(errors="replace")
+        told["documents"] = row.fetched
     if as_json:
         say_json(told)
         return
     told["received_at"] = moment(row.received_at) + " UTC"
+    told["fetch_at"] = row.fetch_at and moment(row.fetch_at) + " UTC"
     say_lines(f"{name + ':':13} {value}" for name, value in told.items() if value not in (None, ""))
     if not row.body:
         say("Its body was emptied because of its age.")
-    elif row.state in ("parked", "awaiting", "ignored"):
+    elif row.state in ("parked", "awaiting", "ignored", "fetching"):
         say_next((f"afterglow inbox retry {row.id}", "map it again"))
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 from db.tables import Moment
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
