@@ -12,15 +12,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db.overview import UNSETTLED_INBOX, Figure
+from db.overview import LOOK_BACK, UNSETTLED_INBOX, Figure
 from db.tables import inbox
 
 HOURS: Final = 24
 HOUR: Final = timedelta(hours=1)
 #: At most so many of the newest webhooks of the day are counted.
 COUNTED_MAX: Final = 200_000
-#: What is older than so many webhooks counts as long ago.
-LOOK_BACK: Final = 50_000
 #: At most so many that wait for somebody are counted, of all sources together.
 WAITING_MAX: Final = 10_000
 
