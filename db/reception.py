@@ -83,7 +83,7 @@ def receptions(connection: Connection, now: datetime) -> Receptions:
     """What came in from every source in the last 24 hours, and what of it (or from before) still waits."""
     found: dict[str, Reception] = {}
     counted = 0
-    for source, hour, state, number in connection.execute(_by_hour(now)).tuples():
+    for source, hour, state, number in connection.execute(_by_hour(now)):
         counted += number
         slot = found.setdefault(source, Reception()).hours[hour]
         kind = state if state in ("mapped", "ignored", "parked") else "open"

@@ -241,9 +241,8 @@ class _Teller:
         if not rows:
             return []
         flows = self._versions.flows(connection, [row.flow_id for row in rows])
-        steps = dict(
-            connection.execute(sa.select(e.id, e.step).where(e.id.in_([row.id for row in rows]))).tuples().all()
-        )
+        standing = connection.execute(sa.select(e.id, e.step).where(e.id.in_([row.id for row in rows])))
+        steps = {row.id: row.step for row in standing}
         return [
             Woken(run=row.id, flow=flows[row.flow_id].name, step=steps.get(row.id))
             for row in rows
