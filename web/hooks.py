@@ -11,11 +11,14 @@ A plain ASGI application: at thousands of requests a second a framework's layers
 
 import asyncio
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import orjson
+import structlog
 from starlette.types import Message, Receive, Scope, Send
 
 from afterglow.errors import AfterglowError
@@ -25,13 +28,20 @@ from afterglow.signatures import BadSignature, verify
 from db.app import App
 from db.intake import Received
 from web.intake import RETRY_AFTER_S, Intake, IntakeUnavailable, NotStorable
+from web.security import is_loopback
 from web.sources import Guard, Sources
+
+log = structlog.get_logger()
 
 PREFIX: Final = "/hooks/"
 #: The largest body, in bytes.
 BODY_MAX: Final = 256 * 1024
 #: How long a body may take to come, in seconds.
 BODY_S_MAX: Final = 20.0
+#: A source's refusals are told to the log at most this often, in seconds.
+REFUSALS_S: Final = 60.0
+#: Names by which we are reached that are told apart.
+HOSTS_MAX: Final = 20
 #: Longer header values are not kept.
 HEADER_MAX: Final = 2_000
 
@@ -61,6 +71,7 @@ class Hooks:
         self._intake = intake
         self._sources = Sources(app)
         self._patience = Patience(BODY_S_MAX)
+        self._noticed = Noticed(app.settings.public_url)
         self.counts: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +111,9 @@ class Hooks:
             try:
                 verify(guard.scheme, guard.secrets, headers, body, self._app.clock.now())
             except BadSignature as error:
+                self._noticed.refusal(guard.source.name, str(error))
                 raise Refused(401, str(error)) from None
+            self._noticed.host(headers.get("host", ""))
         rows = received(guard.source, headers, body)
         try:
             await self._intake.accept(rows)
@@ -116,6 +129,34 @@ class Hooks:
             await self._intake.accept([_whole(source, {}, body)])
         except AfterglowError as error:
             raise Refused(503, str(error)) from None
+
+
+class Noticed:
+    """Tells the log what somebody who connects a source must know, seldom enough for whoever reads it."""
+
+    def __init__(self, public_url: str) -> None:
+        self._public = urlsplit(public_url).netloc.lower()
+        self._seen = {self._public}
+        self._refused_at: dict[str, float] = {}
+
+    def refusal(self, source: str, reason: str) -> None:
+        """A request of a known source is refused: at most once a minute for each, since strangers knock too."""
+        now = time.monotonic()
+        if now - self._refused_at.get(source, -REFUSALS_S) >= REFUSALS_S:
+            self._refused_at[source] = now
+            log.warning("webhooks are refused", source=source, reason=reason)
+
+    def host(self, host: str) -> None:
+        """A signed request came to this name; another than the public address has is told once."""
+        if host in self._seen or len(self._seen) > HOSTS_MAX:
+            return
+        self._seen.add(host)
+        if host.lower() != self._public and not _is_ourselves(host):
+            log.warning(
+                "webhooks come to another name than AFTERGLOW_PUBLIC_URL has; links in mails lead to the latter",
+                host=host[:100],
+                public=self._public,
+            )
 
 
 class Patience:
@@ -155,6 +196,12 @@ class Patience:
             if task not in self._lost:
                 self._lost.add(task)
                 task.cancel()
+
+
+def _is_ourselves(host: str) -> bool:
+    """Whether a Host header names this machine: a proxy may put that in place of the name that was asked for."""
+    name, colon, port = host.rpartition(":")
+    return is_loopback((name if colon and port.isdecimal() else host).strip("[]"))
 
 
 def joined(raw_headers: Headers) -> dict[str, str]:
