@@ -115,6 +115,17 @@ def retry_inbox(connection: Connection, ids: Sequence[int]) -> int:
     return connection.execute(query.values(state="received", reason=None, awaits=None, tries=0, **afresh)).rowcount
 
 
+def replay_inbox(connection: Connection, ids: Sequence[int]) -> int:
+    """Let inbox rows be mapped again from the body that is kept, whatever became of them. How many.
+
+    What is recorded already stays as it is: the same key with the same event is a repeat, and with another (the source
+    file was changed) it is parked as a conflict.
+    """
+    settled = inbox.c.state.in_(["mapped", "parked", "awaiting", "ignored"])
+    query = inbox.update().where(bulk.among(inbox.c.id, ids), settled, inbox.c.body != b"")
+    return connection.execute(query.values(state="received", reason=None, awaits=None, tries=0)).rowcount
+
+
 def retry_runs(connection: Connection, ids: Sequence[int], now: datetime) -> int:
     """Let parked runs go on where they stood. How many."""
     query = enrollments.update().where(bulk.among(enrollments.c.id, ids), enrollments.c.state == "parked")

@@ -25,6 +25,8 @@ OVERDUE = timedelta(minutes=10)
 RECENT = timedelta(days=7)
 DAY = timedelta(days=1)
 PAGE = 50
+#: What no index finds is looked for among so many of the newest.
+LOOK_BACK = 50_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,14 +145,19 @@ def _parked_webhooks(connection: Connection) -> Pile:
 def webhooks(
     connection: Connection, state: str, *, source: str | None = None, before: int | None = None, limit: int = PAGE
 ) -> Sequence[Any]:
-    """Elements of webhooks in a state that waits, newest first: id, source, key, state, received_at, reason."""
+    """Elements of webhooks in a state, newest first: id, source, key, state, received_at, reason.
+
+    Those that wait for nothing are in no index, so they are looked for among the newest only.
+    """
     c = inbox.c
-    query = (
-        sa.select(c.id, c.source, c.key, c.state, c.received_at, c.reason)
-        .where(state_is(inbox, state, () if state == "fetching" else UNSETTLED_INBOX))
-        .order_by(c.id.desc())
-        .limit(limit)
-    )
+    query = sa.select(c.id, c.source, c.key, c.state, c.received_at, c.reason).order_by(c.id.desc()).limit(limit)
+    if state == "fetching":
+        query = query.where(state_is(inbox, state, ()))
+    elif state in UNSETTLED_INBOX:
+        query = query.where(state_is(inbox, state, UNSETTLED_INBOX))
+    else:
+        top = before or connection.execute(sa.select(sa.func.max(c.id))).scalar() or 0
+        query = query.where(c.state == state, c.id > top - LOOK_BACK)
     if source is not None:
         query = query.where(c.source == source)
     if before is not None:
@@ -267,7 +274,7 @@ def today(connection: Connection, now: datetime) -> Today:
 
 
 def newest_events(
-    connection: Connection, *, name: str | None, before: int | None, look_back: int = 50_000, limit: int = PAGE
+    connection: Connection, *, name: str | None, before: int | None, look_back: int = LOOK_BACK, limit: int = PAGE
 ) -> Sequence[Any]:
     """Events of all customers, newest first; of one name only among the last so many."""
     v, p = events.c, profiles.c

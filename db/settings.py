@@ -7,6 +7,8 @@ one. Secrets of sources are read by name, because each source file says which va
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -72,6 +74,15 @@ class Settings(BaseSettings):
     @classmethod
     def _without_slash(cls, url: str) -> str:
         return url.rstrip("/")
+
+    @property
+    def is_public(self) -> bool:
+        """Whether `public_url` can lead here from anywhere but this very machine."""
+        host = (urlsplit(self.public_url).hostname or "").rstrip(".")
+        try:
+            return not ip_address(host).is_loopback
+        except ValueError:
+            return host not in ("", "localhost")
 
     @property
     def embedded(self) -> bool:

@@ -13,13 +13,16 @@ A plain ASGI application: at thousands of requests a second a framework's layers
 
 import asyncio
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import orjson
+import structlog
 from starlette.types import Message, Receive, Scope, Send
 
 from afterglow.errors import AfterglowError
@@ -30,7 +33,10 @@ from db.app import App
 from db.intake import Received
 from web.intake import RETRY_AFTER_S, Intake, IntakeUnavailable, NotStorable
 from web.room import Room
+from web.security import is_loopback
 from web.sources import Guard, Sources
+
+log = structlog.get_logger()
 
 PREFIX: Final = "/hooks/"
 #: The largest body, in bytes.
@@ -39,6 +45,10 @@ BODY_MAX: Final = 256 * 1024
 BODY_S_MAX: Final = 20.0
 #: Bytes of bodies that come in pieces and are not complete: what does not come in one is not to be trusted with memory.
 READING_MAX: Final = 32 * 1024 * 1024
+#: A source's refusals are told to the log at most this often, in seconds.
+REFUSALS_S: Final = 60.0
+#: Names by which we are reached that are told apart.
+HOSTS_MAX: Final = 20
 #: Longer header values are not kept.
 HEADER_MAX: Final = 2_000
 
@@ -82,6 +92,7 @@ class Hooks:
         self._sources = Sources(app)
         self._patience = Patience(BODY_S_MAX)
         self._reading = Room(READING_MAX)
+        self._noticed = Noticed(app.settings.public_url)
         self.counts: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,7 +137,9 @@ class Hooks:
                 uri = public_uri(self._app.settings.public_url, scope)
                 verify(guard.scheme, guard.secrets, headers, body, self._app.clock.now(), uri=uri)
             except BadSignature as error:
+                self._noticed.refusal(guard.source.name, str(error))
                 raise Refused(401, str(error)) from None
+            self._noticed.host(headers.get("host", ""))
         try:
             self._intake.check_room(guard.source.name)
             rows = received(guard.source, headers, body)
@@ -143,6 +156,34 @@ class Hooks:
             await self._intake.accept([_whole(source, {}, body)])
         except AfterglowError as error:
             raise Refused(503, str(error)) from None
+
+
+class Noticed:
+    """Tells the log what somebody who connects a source must know, seldom enough for whoever reads it."""
+
+    def __init__(self, public_url: str) -> None:
+        self._public = urlsplit(public_url).netloc.lower()
+        self._seen = {self._public}
+        self._refused_at: dict[str, float] = {}
+
+    def refusal(self, source: str, reason: str) -> None:
+        """A request of a known source is refused: at most once a minute for each, since strangers knock too."""
+        now = time.monotonic()
+        if now - self._refused_at.get(source, -REFUSALS_S) >= REFUSALS_S:
+            self._refused_at[source] = now
+            log.warning("webhooks are refused", source=source, reason=reason)
+
+    def host(self, host: str) -> None:
+        """A signed request came to this name; another than the public address has is told once."""
+        if host in self._seen or len(self._seen) > HOSTS_MAX:
+            return
+        self._seen.add(host)
+        if host.lower() != self._public and not _is_ourselves(host):
+            log.warning(
+                "webhooks come to another name than AFTERGLOW_PUBLIC_URL has; links in mails lead to the latter",
+                host=host[:100],
+                public=self._public,
+            )
 
 
 class Patience:
@@ -189,6 +230,12 @@ def public_uri(public_url: str, scope: Scope) -> str:
     raw_path, query = scope.get("raw_path") or scope["path"].encode(), scope.get("query_string", b"")
     path: str = raw_path.decode("latin-1")
     return f"{public_url}{path}?{query.decode('latin-1')}" if query else public_url + path
+
+
+def _is_ourselves(host: str) -> bool:
+    """Whether a Host header names this machine: a proxy may put that in place of the name that was asked for."""
+    name, colon, port = host.rpartition(":")
+    return is_loopback((name if colon and port.isdecimal() else host).strip("[]"))
 
 
 def joined(raw_headers: Headers) -> dict[str, str]:

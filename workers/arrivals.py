@@ -127,6 +127,11 @@ def _can_be_made(arrival: Arrival) -> bool:
     return who.external_id is not None or who.email is not None or who.customer_id is not None
 
 
+def named_by(secret: bytes, arrival: Arrival) -> tuple[list[Identity], bool]:
+    """What names the customer of an arrival, strongest first, and whether a customer could be made of it."""
+    return identities_of(secret, arrival), _can_be_made(arrival)
+
+
 def _order_id(arrival: Arrival) -> str | None:
     order = arrival.mapped.payload.get("order")
     found = order.get("id") if isinstance(order, dict) else None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from afterglow import ROOT
+from afterglow.captured import is_expectation
 from afterglow.errors import AfterglowError
 from afterglow.problems import Problem, Problems
 
@@ -51,13 +52,15 @@ def read_shop_folder(path: str | Path = "") -> dict[str, str]:
     files: dict[str, str] = {}
     problems: list[Problem] = []
     for name in _names(folder):
+        if is_expectation(name):
+            continue
         if len(files) == FILES_MAX:
             raise NoShopError(f"{folder} holds more than {FILES_MAX:,} flows and templates; is it the right folder?")
         if name.endswith(".yml"):
             problems.append(Problem(name, 1, 1, "Files here end in .yaml; rename it."))
             continue
         try:
-            files[name] = _text(folder / name, name)
+            files[name] = read_text(folder / name, name)
         except Problems as error:
             problems += error.problems
     if problems:
@@ -79,7 +82,15 @@ def _names(folder: Path) -> Iterator[str]:
         yield from sorted(found)
 
 
-def _text(path: Path, name: str) -> str:
+def read_text(path: Path, name: str) -> str:
+    """The text of one file of a shop.
+
+    Args:
+      name: as problems call it.
+
+    Raises:
+      Problems: it cannot be read, is too large, or is not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             written = file.read(BYTES_MAX + 1)

@@ -118,7 +118,7 @@ class Ingest:
         """The elements that say something, oldest event first; those that lack a document are added to `lacking`."""
         c = inbox.c
         rows = connection.execute(
-            sa.select(c.id, c.source, c.key, c.headers, c.body, c.received_at, c.fetched).where(
+            sa.select(c.id, c.source, c.key, c.headers, c.body, c.received_at, c.fetched, c.customer_id).where(
                 bulk.among(inbox.c.id, ids), inbox.c.state == "received"
             )
         ).all()  # a cursor left open by a mapping that raises would keep SQLite's old snapshot alive
@@ -144,6 +144,7 @@ class Ingest:
                     at=at,
                     mapped=mapped,
                     digest=bytes.fromhex(mapped.digest()),
+                    customer_id=row.customer_id or 0,  # of one that was mapped before, and is replayed
                 )
             )
         return sorted(arrivals, key=lambda arrival: (arrival.mapped.occurred_at, arrival.inbox_id))
@@ -252,10 +253,14 @@ def _without_repeats(connection: Connection, arrivals: list[Arrival], fates: dic
 
 
 def _repeat(arrival: Arrival, digest: bytes) -> Fate:
+    # One that is replayed stays its customer's, so that whoever is forgotten is forgotten here, too.
+    customer_id = arrival.customer_id or None
     if arrival.digest == digest:
-        return Fate(state=InboxState.MAPPED, reason="a repeat of an event that is recorded already")
+        reason = "a repeat of an event that is recorded already"
+        return Fate(state=InboxState.MAPPED, reason=reason, customer_id=customer_id)
     return Fate(
         state=InboxState.PARKED,
+        customer_id=customer_id,
         reason=f"conflict: another {arrival.mapped.event} was recorded under the same key; compare the two",
     )
 

@@ -15,7 +15,7 @@ from afterglow.errors import AfterglowError
 from afterglow.language.schema import FILES, json_schemas
 
 #: What is copied of the sample shop: folder, and the endings of the files in it.
-_COPIED = (("flows", ".yaml"), ("templates/email", ".mjml"), ("templates/email", ".txt"))
+_COPIED = (("flows", ".yaml"), ("flows/sources", ".json"), ("templates/email", ".mjml"), ("templates/email", ".txt"))
 
 _README = """\
 # Our customers' mails
@@ -24,6 +24,7 @@ What we write to customers, and when, run by Afterglow. `flows/shop.yaml` is the
 
 - `flows/NAME.yaml`: a flow, one file each. `status: draft` is checked and not run, `live` runs.
 - `flows/stages.yaml`: the stages of a customer's life. `flows/sources/`: who posts webhooks, and what they mean.
+- `flows/sources/NAME/`: webhooks as they come, each with what it must become; `afterglow source test` holds them to it.
 - `templates/email/NAME.mjml` and `.txt`: the mails; `_layout.mjml` is what all of them share.
 
 Before you push: `afterglow check`. To run it here: `afterglow run`. To see sixty days of it: `afterglow demo`.
@@ -60,6 +61,7 @@ jobs:
       - run: |
           command -v afterglow || { echo "requirements.txt names no Afterglow yet; say in it where yours is"; exit 1; }
       - run: afterglow check
+      - run: afterglow source test
 """
 
 

@@ -227,6 +227,10 @@ class Source(_Model):
 
     name: str = Field(alias="source", description="The same as the file's.", pattern=r"^[a-z0-9][a-z0-9-]*$")
     about: str | None = Field(default=None, description="What it is, in one line.")
+    topics: list[str] = Field(
+        default_factory=list,
+        description="What to subscribe at the provider, in its own words; `afterglow connect` lists them.",
+    )
     auth: Annotated[
         Annotated[Literal["none"], Tag("none")] | Annotated[Auth, Tag("signed")],
         Discriminator(_auth_kind),

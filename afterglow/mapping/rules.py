@@ -77,12 +77,19 @@ def _by_rules(
     known_events: Mapping[str, Mapping[str, str]] | None,
     known_stages: Collection[str] | None,
 ) -> Mapped | Ignored:
-    rule = next((rule for rule in source.events if rule.when is None or rule.when.expression.is_true(facts)), None)
-    if rule is None:
+    number = holding_rule(source, facts)
+    if number is None:
         return Ignored(reason=f"No rule of the source '{source.name}' speaks of this.")
+    rule = source.events[number]
     if rule.ignore is not None:
         return Ignored(reason=rule.ignore)
     return _mapped(rule, facts, received_at, known_events, known_stages)
+
+
+def holding_rule(source: Source, facts: Facts) -> int | None:
+    """The place among the source's rules (from 0) of the first that holds; None where none does."""
+    held = (n for n, rule in enumerate(source.events) if rule.when is None or rule.when.expression.is_true(facts))
+    return next(held, None)
 
 
 def _mapped(

@@ -24,7 +24,7 @@ pytestmark = [
 ]
 PAGES = (
     "/", "/outbox", "/outbox/1", "/customers", "/customers/1", "/customers/3", "/flows", "/flows/first-order", "/runs",
-    "/events", "/webhooks", "/webhooks/1", "/halt", "/nothing-here",
+    "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources", "/halt", "/nothing-here",
 )  # fmt: skip
 LONG = "Maximiliana-Wilhelmina von und zu Hohenzollern-Sigmaringen-Rechtsschutzversicherungsgesellschaften"
 
@@ -173,8 +173,8 @@ def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(site: Si
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.name || document.activeElement.textContent.trim()"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", seen[-1]
-    assert seen[1:5] == ["Needs you", "Outbox", "Customers", "Flows"]
-    assert seen[5:7] == ["subject", "customer"]
+    assert seen[1:6] == ["Needs you", "Outbox", "Customers", "Flows", "Sources"]
+    assert seen[6:8] == ["subject", "customer"]
     page.context.close()
 
 

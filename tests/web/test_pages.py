@@ -22,10 +22,11 @@ from web.app import Faces
 PAGES = (
     "/", "/outbox", "/outbox?kind=marketing&state=sent", "/outbox?subject=coffee", "/outbox/1", "/customers",
     "/customers?q=sam", "/customers/1", "/customers/1?flow=first-order", "/flows", "/flows/first-order", "/runs",
-    "/runs?state=parked", "/events", "/webhooks", "/webhooks/1", "/halt", "/halt?flow=win-back",
+    "/runs?state=parked", "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources",
+    "/halt", "/halt?flow=win-back",
     "/resume?flow=win-back",
 )  # fmt: skip
-ACTIONS = ("/halt", "/resume", "/webhooks/retry", "/runs/retry")
+ACTIONS = ("/halt", "/resume", "/webhooks/retry", "/webhooks/replay", "/runs/retry")
 OURS = {"origin": "http://localhost:8001"}
 
 
@@ -272,6 +273,7 @@ def test_pages_ask_the_database_equally_often_whatever_they_show(site: Site) -> 
         return count
 
     paths = ("/", "/outbox", "/outbox/1", "/customers", "/customers/1", "/flows", "/flows/first-order", "/runs")
+    paths += ("/sources", "/webhooks?state=mapped")
     order(site.driver, 1)
     for path in paths:
         site.get(path)  # files in force are read once
@@ -446,7 +448,7 @@ NOWHERE = (
     "/customers/9223372036854775808",
     "/flows/nope",
     "/webhooks/77",
-    "/webhooks?state=mapped",
+    "/webhooks?state=praked",
     "/runs?state=sending",
     "/nope",
 )

@@ -3,7 +3,7 @@
 from starlette.routing import Route
 
 from db.app import App
-from web.pages import customers, flows, halting, needs_you, outbox, webhooks
+from web.pages import customers, flows, halting, needs_you, outbox, sources, webhooks
 from web.pages.look import acting, showing
 
 
@@ -22,6 +22,7 @@ def make_pages(app: App) -> list[Route]:
         "/flows": flows.flows,
         "/flows/{name}": flows.flow,
         "/runs": flows.runs,
+        "/sources": sources.sources,
         "/halt": halting.ask_halt,
         "/resume": halting.ask_resume,
     }
@@ -29,6 +30,7 @@ def make_pages(app: App) -> list[Route]:
         "/halt": halting.halt,
         "/resume": halting.resume,
         "/webhooks/retry": webhooks.retry,
+        "/webhooks/replay": webhooks.replay,
         "/runs/retry": flows.retry,
     }
     return [

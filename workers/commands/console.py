@@ -74,6 +74,11 @@ def moment(value: datetime | None) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if value else ""
 
 
+def instant() -> datetime:
+    """The present instant, for commands that ask no database."""
+    return datetime.now(UTC)
+
+
 def count(number: int, one: str, many: str = "") -> str:
     """`1 file`, `2 files`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -11,23 +11,30 @@ def add_to(main: typer.Typer) -> None:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False) -> None:
-    """Prove that nothing is lost or stuck.
+    """Prove that nothing is lost or stuck, and say what is missing.
 
-    Every open run waits for exactly one thing, and no webhook, lease or hint stands still. Exit status 1 where
-    something is wrong; warnings alone are 0.
+    Every open run waits for exactly one thing, no webhook, lease or hint stands still; sources have their secrets and
+    bring addresses, clocks agree, and the public address leads here. Exit status 1 where something is wrong; warnings
+    alone are 0.
     """
     from dataclasses import asdict
 
     from db.broker import make_broker
+    from db.connections import examine_sources
     from db.doctor import examine, examine_broker, exit_status
-    from workers.commands.console import say, say_json, say_next, say_table
+    from workers.commands.console import instant, say, say_json, say_next, say_table
     from workers.commands.opening import opened
+    from workers.reach import examine_public_address
 
     with opened() as desk:
         with desk.database.reading() as connection:
-            found = examine(connection, desk.now(connection), desk.settings)
+            now = desk.now(connection)
+            found = examine(connection, now, desk.settings)
+            found += examine_sources(connection, now, desk.settings, here=instant())
+        found += examine_public_address(desk.settings)
         if not desk.settings.embedded:
             found += examine_broker(make_broker(desk.settings.broker_url))
+    found.sort(key=lambda finding: finding.severity != "error")
     status = exit_status(found)
     if as_json:
         say_json({"healthy": not status, "findings": [asdict(finding) for finding in found]})

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
+from afterglow.captured import is_expectation
 from afterglow.language.catalog import compile_files
 from afterglow.language.check.flows import Surroundings, check_flow
 from afterglow.language.check.mails import check_mails
@@ -126,6 +127,8 @@ def _out_of_place(files: Mapping[str, str]) -> Iterator[Problem]:
     """Files that nothing would ever read."""
     for file in sorted(files):
         folder, _, base = file.rpartition("/")
+        if is_expectation(file):
+            continue
         if file.endswith(".yaml") and folder not in ("flows", "flows/sources"):
             yield Problem(file, 1, 1, "Flows stand in flows/ itself and sources in flows/sources/; move this file.")
         if folder == "templates/email" and file.endswith(".txt") and not base.startswith("_"):
