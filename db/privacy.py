@@ -21,7 +21,8 @@ from afterglow import letters
 from afterglow.erasing import Needles
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
-from db import bulk, identity, people, why
+from afterglow.matching import EMAIL, PHONE
+from db import bulk, identity, merging, people, why
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -64,6 +65,7 @@ class Forgotten:
     identities: int
     consents: int
     letters: int
+    merges: int
     referral_codes: int
     companies: int
     events_emptied: int
@@ -85,7 +87,7 @@ class Forgotten:
 
 
 def forget(connection: Connection, customer_id: int, now: datetime, secret: bytes) -> Forgotten:
-    """Forget a person. May be repeated: it then deletes what came since.
+    """Forget a person, with all who were merged into them. May be repeated: it then deletes what came since.
 
     Must run in a transaction of its own (`Database.writing`), so that all of it happens or nothing.
 
@@ -94,18 +96,19 @@ def forget(connection: Connection, customer_id: int, now: datetime, secret: byte
     """
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    customer_id = people.kept(connection, [customer_id]).get(customer_id, customer_id)
     needles = _needles(connection, customer_id)
     mentioned = list(_mentions(connection, needles))
     # Webhooks before customers, as `ingest` locks them, so that the two never wait for each other.
     connection.execute(
         sa.select(inbox.c.id).where(bulk.among(inbox.c.id, mentioned)).order_by(inbox.c.id).with_for_update()
     )
-    people.lock(connection, [customer_id])
-    person = people.load(connection, [customer_id]).get(customer_id)
+    person = people.locked(connection, [customer_id]).get(customer_id)
     if person is None:
         raise UnknownCustomerError
-    if person.email:
-        _suppress(connection, identity.address_digest(secret, person.email).hex(), now)
+    digests = _digests(connection, person, secret)
+    _suppress(connection, digests, now)
+    stones = merging.stones(connection, customer_id)
     stopped = _stop(connection, customer_id, now)
     return Forgotten(
         customer_id=customer_id,
@@ -114,12 +117,21 @@ def forget(connection: Connection, customer_id: int, now: datetime, secret: byte
         identities=_delete(connection, identities, customer_id),
         consents=_delete(connection, consents, customer_id),
         letters=_delete_letters(connection, customer_id),
-        referral_codes=_delete(connection, referral_codes, customer_id),
+        merges=merging.forget(connection, [customer_id, *stones], FORGOTTEN, now),
+        referral_codes=sum(_delete(connection, referral_codes, one) for one in (customer_id, *stones)),
         companies=_leave_company(connection, person, now),
         events_emptied=_empty_events(connection, customer_id, needles),
         webhooks_emptied=_empty_inbox(connection, customer_id, mentioned, needles),
-        kept_from_marketing=person.email is not None,
+        kept_from_marketing=bool(digests),
     )
+
+
+def _digests(connection: Connection, person: Person, secret: bytes) -> list[str]:
+    """The keyed hashes of a person's addresses: the present one, and all that are theirs."""
+    i = identities.c
+    theirs = sa.select(i.external_id).where(i.customer_id == person.id, i.source == EMAIL)
+    present = [identity.address_digest(secret, person.email).hex()] if person.email else []
+    return sorted({*present, *connection.execute(theirs).scalars()})
 
 
 def _needles(connection: Connection, customer_id: int) -> Needles:
@@ -128,13 +140,12 @@ def _needles(connection: Connection, customer_id: int) -> Needles:
         sa.select(profiles.c.email, profiles.c.phone).where(profiles.c.customer_id == customer_id)
     ).one_or_none()
     ids = connection.execute(
-        sa.select(identities.c.external_id).where(
-            identities.c.customer_id == customer_id,
-            identities.c.source != "email",
-            identities.c.source.not_like("%:order"),
-        )
+        sa.select(identities.c.external_id).where(identities.c.customer_id == customer_id, identity.ACCOUNTS)
     ).scalars()
-    return Needles.of(addresses=[row.email, row.phone] if row else [], ids=list(ids))
+    addresses = [row.email, row.phone] if row else []
+    for profile in merging.profiles_before(connection, customer_id):
+        addresses += [profile["email"], profile["phone"]]
+    return Needles.of(addresses=addresses, ids=list(ids))
 
 
 def _mentions(connection: Connection, needles: Needles) -> Iterator[int]:
@@ -154,12 +165,12 @@ def _mentions(connection: Connection, needles: Needles) -> Iterator[int]:
         after = rows[-1][0]
 
 
-def _suppress(connection: Connection, digest: str, now: datetime) -> None:
+def _suppress(connection: Connection, digests: Sequence[str], now: datetime) -> None:
     bulk.insert(
         connection,
         suppressions,
         ("channel", "digest", "reason", "covers", "at"),
-        [("email", digest, "forgotten", "marketing", now)],
+        [("email", digest, "forgotten", "marketing", now) for digest in digests],
         on_conflict="(channel, digest) DO NOTHING",  # a bounce or a complaint covers more, or is older
     )
 
@@ -273,6 +284,7 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
     Raises:
       UnknownCustomerError: there is no customer of this number.
     """
+    customer_id = people.kept(connection, [customer_id]).get(customer_id, customer_id)
     person = people.load(connection, [customer_id]).get(customer_id)
     if person is None:
         raise UnknownCustomerError
@@ -294,7 +306,10 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "last_order_at": person.last_order_at,
         "forgotten_at": person.forgotten_at,
         "company": _company(connection, person),
-        "identities": [row for row in mine.rows(identities, "source", "external_id") if row["source"] != "email"],
+        "identities": [
+            row for row in mine.rows(identities, "source", "external_id") if row["source"] not in (EMAIL, PHONE)
+        ],
+        "merges": merging.told(connection, customer_id),
         "consents": mine.rows(consents, "channel", "topic", "state", "basis", "evidence", "occurred_at"),
         "suppressions": _suppressed(connection, person, secret),
         "events": mine.rows(events, "id", "name", "source", "key", "occurred_at", "recorded_at", "payload"),

@@ -2,7 +2,8 @@
 
 1. Map each element with its source's file; what cannot be mapped is parked with its reason, never refused.
 2. Tell repeats (same key, same mapped event) from conflicts (same key, another event: parked).
-3. Find or make the customer. An element that names only an order we do not know waits for that order.
+3. Find or make the customer. An element that names only an order we do not know waits for that order; one that shows
+   two customers to be one leaves the wish that they be merged.
 4. Lock the customers, record the events, and what they say: profile, consent, stage, orders.
 5. Start the flows that the event or the stage starts, and wake the runs that wait for it.
 """
@@ -19,14 +20,14 @@ from afterglow.decide import run_key
 from afterglow.language.flow import Flow
 from afterglow.mapping import Ignored, Mapped, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
-from db import bulk, events, people
+from db import bulk, events, merging, people
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
 from db.people import Person
 from db.tables import InboxState, enrollments, inbox
 from db.tables import events as events_table
-from workers.arrivals import Arrival, Fate, identified, new_orders, of_those_not_forgotten
+from workers.arrivals import Arrival, Fate, Matching, identified, new_orders, of_those_not_forgotten
 from workers.learn import learn
 
 #: Written into the statement, so that the index of rows that were tried before can be used.
@@ -42,6 +43,8 @@ class Ingest:
     batch: int = 250
     #: Filled by `do`: whether there are new runs or newly due ones.
     woke: bool = field(default=False)
+    #: Whether customers turned out to be one.
+    _matched: bool = field(default=False)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         rows = connection.execute(
@@ -63,11 +66,10 @@ class Ingest:
         release = self.app.catalog.current(connection)
         fates: dict[int, Fate] = {}
         arrivals = _without_repeats(connection, self._mapped(connection, ids, now, release, fates), fates)
-        secret = self.app.settings.secrets[0]
-        arrivals, fresh = identified(connection, secret, arrivals, fates)
+        identities = identified(connection, self._matching(release), arrivals, fates)
+        arrivals, fresh = list(identities.arrivals), identities.fresh
         known = {arrival.customer_id for arrival in arrivals} - fresh.keys()
-        people.lock(connection, known)
-        persons = people.load(connection, known) | fresh
+        persons = people.locked(connection, known) | fresh
         arrivals = of_those_not_forgotten(connection, arrivals, persons, fates)
         arrivals = _recorded(connection, arrivals, fates, now)
         starting = self._take_in(connection, release, arrivals, persons, fates)
@@ -88,9 +90,21 @@ class Ingest:
         self.woke |= bool(starting or waiting or sending)
         if events.free_awaiting(connection, new_orders(arrivals)):
             self.app.hint("ingest")
+        # Last, because whoever notes the same at this moment waits for our commit, and then nobody waits for them.
+        self._matched = bool(merging.want(connection, identities.ones, now))
 
     def committed(self) -> None:
-        """Nothing more to do: hints follow the batch."""
+        """Hints about runs follow the batch."""
+        if self._matched:
+            self.app.hint("tend")
+
+    def _matching(self, release: Release) -> Matching:
+        catalog = release.catalog
+        return Matching(
+            secret=self.app.settings.secrets[0],
+            by_phone=catalog.shop.model.match_by_phone,
+            many_ids=merging.many_ids(release),
+        )
 
     def _mapped(
         self,

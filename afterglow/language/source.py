@@ -226,6 +226,10 @@ class Source(_Model):
         Discriminator(_auth_kind),
         BeforeValidator(_known_auth),
     ] = Field(description="How requests are signed; `none` in so many words where they are not.")
+    many_ids: bool = Field(
+        default=False,
+        description="Whether it gives one person several ids, as Stripe does to guests; else two ids are two people.",
+    )
     each: Expr | None = Field(default=None, description="The list whose elements are events of their own.")
     key: Expr = Field(description="The same for the same event sent again, different for any other.")
     events: list[Rule] = Field(min_length=1, description="The first whose `when` holds counts.")
