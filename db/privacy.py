@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow import letters
-from afterglow.erasing import Needles
+from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
 from afterglow.matching import EMAIL, PHONE
@@ -97,7 +97,7 @@ def forget(connection: Connection, customer_id: int, now: datetime, secret: byte
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
     customer_id = people.kept(connection, [customer_id]).get(customer_id, customer_id)
-    needles = _needles(connection, customer_id)
+    needles = _needles(connection, customer_id, secret)
     mentioned = list(_mentions(connection, needles))
     # Webhooks before customers, as `ingest` locks them, so that the two never wait for each other.
     connection.execute(
@@ -134,7 +134,25 @@ def _digests(connection: Connection, person: Person, secret: bytes) -> list[str]
     return sorted({*present, *connection.execute(theirs).scalars()})
 
 
-def _needles(connection: Connection, customer_id: int) -> Needles:
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """What shows that a text speaks of a person: texts, and addresses of which only the hashes are known any more."""
+
+    needles: Needles
+    digests: frozenset[str]
+    secret: bytes
+
+    def __bool__(self) -> bool:
+        return bool(self.needles or self.digests)
+
+    def are_in(self, text: bytes, *, anywhere: bool = False) -> bool:
+        if self.needles.are_in(text, anywhere=anywhere):
+            return True
+        found = addresses_in(text) if self.digests and b"@" in text.replace(b"\\u0040", b"@") else ()
+        return any(identity.address_digest(self.secret, one).hex() in self.digests for one in found)
+
+
+def _needles(connection: Connection, customer_id: int, secret: bytes) -> _Sought:
     """The texts by which a raw webhook shows that it speaks of this person."""
     row = connection.execute(
         sa.select(profiles.c.email, profiles.c.phone).where(profiles.c.customer_id == customer_id)
@@ -145,10 +163,12 @@ def _needles(connection: Connection, customer_id: int) -> Needles:
     addresses = [row.email, row.phone] if row else []
     for profile in merging.profiles_before(connection, customer_id):
         addresses += [profile["email"], profile["phone"]]
-    return Needles.of(addresses=addresses, ids=list(ids))
+    i = identities.c
+    hashes = connection.execute(sa.select(i.external_id).where(i.customer_id == customer_id, i.source == EMAIL))
+    return _Sought(Needles.of(addresses=addresses, ids=list(ids)), frozenset(hashes.scalars()), secret)
 
 
-def _mentions(connection: Connection, needles: Needles) -> Iterator[int]:
+def _mentions(connection: Connection, needles: _Sought) -> Iterator[int]:
     """Ids of raw webhooks that became nobody's event and speak of this person: a search through their text."""
     if not needles:
         return
@@ -238,7 +258,7 @@ def _leave_company(connection: Connection, person: Person, now: datetime) -> int
     return connection.execute(accounts.delete().where(accounts.c.id == person.account_id, ~others)).rowcount
 
 
-def _empty_events(connection: Connection, customer_id: int, needles: Needles) -> int:
+def _empty_events(connection: Connection, customer_id: int, needles: _Sought) -> int:
     """Events keep their name, moment and key, so that a repeat is still a repeat; a key that names somebody goes."""
     e = events.c
     rows = connection.execute(sa.select(e.id, e.key, e.payload).where(e.customer_id == customer_id)).all()
@@ -253,7 +273,7 @@ def _empty_events(connection: Connection, customer_id: int, needles: Needles) ->
     return len(full)
 
 
-def _empty_inbox(connection: Connection, customer_id: int, mentioned: Sequence[int], needles: Needles) -> int:
+def _empty_inbox(connection: Connection, customer_id: int, mentioned: Sequence[int], needles: _Sought) -> int:
     """Empty raw webhooks; one that nobody has read yet is never read, and one that was parked is settled."""
     c = inbox.c
     mine = c.customer_id == customer_id

@@ -48,7 +48,7 @@ _DUE = sa.select(
 def due_kinds(connection: Connection, app: App) -> list[str]:
     """The kinds of which something is due."""
     row = connection.execute(_DUE, {"now": app.clock.now(connection)}).one()
-    return [kind for kind in ("ingest", "advance", "deliver", "tend") if getattr(row, kind)]
+    return [kind for kind in ("ingest", "tend", "advance", "deliver") if getattr(row, kind)]
 
 
 class Scheduler:
