@@ -13,6 +13,8 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([/\"\\]))")
 ID_LENGTH_MIN = 10
 
 
+_ADDRESS = re.compile(rb"[a-z0-9._%+\-]{1,64}@[a-z0-9\-]{1,63}(?:\.[a-z0-9\-]{1,63}){1,8}")
+
 #: What may stand beside an address or an id without making it another one: nothing that could be part of it.
 _BEGINS, _ENDS = rb"(?<![a-z0-9._%+\-])", rb"(?![a-z0-9\-]|\.[a-z0-9])"
 
@@ -45,6 +47,13 @@ class Needles:
         if pattern.search(text.lower()):
             return True
         return b"\\" in text and pattern.search(_ESCAPE.sub(_unescaped, text).lower()) is not None
+
+
+def addresses_in(text: bytes) -> set[str]:
+    """Everything in a raw text that looks like an e-mail address, in lower case, so that its hash can be compared."""
+    lower = text.lower()
+    texts = (lower, _ESCAPE.sub(_unescaped, lower)) if b"\\" in lower else (lower,)
+    return {found.decode() for each in texts for found in _ADDRESS.findall(each)}
 
 
 def _unescaped(escape: re.Match[bytes]) -> bytes:

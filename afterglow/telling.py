@@ -126,6 +126,8 @@ def decision(
             return f"{what} is tried again{because}."
         case "forgotten":
             return "The run ended because the customer was forgotten."
+        case "merged":
+            return "The run ended because two customers turned out to be one, and an older run of the same key stays."
         case _:
             rest = ", ".join(f"{name} {value}" for name, value in detail.items())
             return f"{verb.capitalize()}{': ' + rest if rest else ''}."
@@ -201,6 +203,21 @@ def event(
     ids = [f"{thing} {held['id']}" for thing, held in payload.items() if isinstance(held, Mapping) and "id" in held]
     late = f"; it happened on {when(occurred_at, zone)}" if abs(at - occurred_at) > _LATE else ""
     return f"{name} came from {source}{': ' + ', '.join(ids) if ids else ''}{late}."
+
+
+def merging(name: str, payload: Mapping[str, Any]) -> str:
+    """That two customers turned out to be one, or not, as a sentence."""
+    said = payload.get("merge")
+    if not isinstance(said, Mapping):
+        return "Was merged with another customer, or told apart from one, who is forgotten."
+    if name == "customer.merged":
+        if not said.get("reason"):
+            return f"Was taken to be customer {said.get('customer')} too."
+        return (
+            f"Turned out to be customer {said.get('customer')} too: {said.get('reason')}. All of theirs is kept here; "
+            f"`afterglow unmerge {said.get('id')}` undoes it."
+        )
+    return f"Is not customer {said.get('customer')} after all: merge {said.get('id')} was undone."
 
 
 def stage(name: str, entered_at: datetime, is_older: bool, zone: ZoneInfo) -> str:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from db.catalog import Release
+from db.merging import MERGED, references
 from db.settings import Settings
 from db.tables import (
     claims,
@@ -22,6 +23,7 @@ from db.tables import (
     halts,
     identities,
     inbox,
+    merges,
     profiles,
     runs,
     touchpoints,
@@ -102,11 +104,16 @@ def book_keeping(now: datetime) -> Iterator[Check]:
     )
     yield Check(
         name="message of an ended run",
-        # A forgotten customer's run ends at once; what was already with the provider is settled after it.
+        # The run of a forgotten or merged customer ends at once; what was with the provider is settled after it.
         query=sa.select(t.id)
         .join(enrollments, e.id == t.enrollment_id)
         .join(customers, customers.c.id == t.customer_id)
-        .where(is_open, _is(e.state, "finished", "stopped"), customers.c.forgotten_at.is_(None)),
+        .where(
+            is_open,
+            _is(e.state, "finished", "stopped"),
+            customers.c.forgotten_at.is_(None),
+            sa.func.coalesce(e.reason, "") != MERGED,
+        ),
         what="messages are open although their run has ended",
         what_to_do=REPORT,
     )
@@ -227,7 +234,9 @@ def people() -> Iterator[Check]:
     c = customers.c
     yield Check(
         name="customer without a profile",
-        query=sa.select(c.id).outerjoin(profiles).where(profiles.c.customer_id.is_(None), c.forgotten_at.is_(None)),
+        query=sa.select(c.id)
+        .outerjoin(profiles)
+        .where(profiles.c.customer_id.is_(None), c.forgotten_at.is_(None), c.merged_into.is_(None)),
         what="customers have no profile and were not forgotten",
         what_to_do=REPORT,
     )
@@ -238,6 +247,15 @@ def people() -> Iterator[Check]:
         sa.exists().where(touchpoints.c.customer_id == c.id, contexts.c.touchpoint_id == touchpoints.c.id),
         sa.exists().where(events.c.customer_id == c.id, sa.cast(events.c.payload, sa.Text) != "{}"),
         sa.exists().where(inbox.c.customer_id == c.id, sa.or_(inbox.c.body != b"", inbox.c.fetched.is_not(None))),
+    )
+    referring = references()
+    yield Check(
+        name="left behind by a merge",
+        query=sa.select(c.id).where(
+            c.merged_into.is_not(None), sa.or_(*(sa.exists().where(column == c.id) for column in referring))
+        ),
+        what="customers were merged into others, and something of theirs did not come along",
+        what_to_do=REPORT,
     )
     yield Check(
         name="not quite forgotten",
@@ -269,6 +287,13 @@ def set_aside(now: datetime) -> Iterator[Check]:
         query=sa.select(inbox.c.id).where(_is(inbox.c.state, "fetching"), inbox.c.fetch_tries >= FETCH_TRIES),
         what="webhooks wait for a document that their source has failed to give several times",
         what_to_do="`afterglow inbox list --state fetching` says what it answers.",
+        severity="warning",
+    )
+    yield Check(
+        name="parked merges",
+        query=sa.select(merges.c.id).where(merges.c.state == "parked"),
+        what="merges of customers failed and were set aside",
+        what_to_do="`afterglow merge` with the two numbers tries again; the log of the workers says why it failed.",
         severity="warning",
     )
     yield Check(

@@ -60,6 +60,7 @@ def newest(
     """
     c, p = customers.c, profiles.c
     query = sa.select(*_COLUMNS).outerjoin(profiles, p.customer_id == c.id).order_by(c.id.desc()).limit(PAGE + 1)
+    query = query.where(c.merged_into.is_(None))
     if before is not None:
         query = query.where(c.id < before)
     bottom = lowest = 0
@@ -101,9 +102,7 @@ def consents_of(connection: Connection, customer_id: int) -> Sequence[Any]:
 def identities_of(connection: Connection, customer_id: int) -> Sequence[Any]:
     """The ids by which sources know a customer, without hashes and orders."""
     i = identities.c
-    query = sa.select(i.source, i.external_id).where(
-        i.customer_id == customer_id, i.source != "email", i.source.not_like("%:order")
-    )
+    query = sa.select(i.source, i.external_id).where(i.customer_id == customer_id, identity.ACCOUNTS)
     return connection.execute(query.order_by(i.source, i.external_id).limit(20)).all()
 
 

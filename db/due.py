@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from db import bulk
+from db.people import MergedMeanwhileError
 from db.tables import Moment, customers
 
 #: Of each batch, this share goes to the fast lane first, so that the slow lane is never starved either.
@@ -46,7 +47,8 @@ class Due:
         return (
             sa.select(self.table.c.id)
             .join(customers, customers.c.id == self.table.c.customer_id)
-            .where(*where)
+            # Asked again once the lock is held: who was merged meanwhile is left out, and found again under the other.
+            .where(*where, customers.c.merged_into.is_(None))
             .order_by(by)
             .with_for_update(of=customers, key_share=True, skip_locked=True)
         )
@@ -58,14 +60,20 @@ class Due:
         return [row.id for row in connection.execute(query, {"now": now, **limits, **given})]
 
     def lock(self, connection: Connection, ids: Sequence[int]) -> None:
-        """Lock the customers of these rows, waiting for others."""
+        """Lock the customers of these rows, waiting for others.
+
+        Raises:
+          MergedMeanwhileError: somebody merged one of them while we waited, so that the rows are another's now.
+        """
         theirs = sa.select(self.table.c.customer_id).where(bulk.among(self.table.c.id, ids))
-        connection.execute(
-            sa.select(customers.c.id)
+        rows = connection.execute(
+            sa.select(customers.c.id, customers.c.merged_into)
             .where(customers.c.id.in_(theirs))
             .order_by(customers.c.id)
             .with_for_update(key_share=True)
         )
+        if any(row.merged_into is not None for row in rows.all()):
+            raise MergedMeanwhileError
 
 
 def full(limit: int) -> int:

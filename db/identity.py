@@ -1,23 +1,27 @@
 """Who is meant: from what a source says (an id, an address, an order) to a customer of ours.
 
-An identity is a pair of a source and an id there, and belongs to one customer for ever. An address is an identity too,
-under the source "email" and as a keyed hash, so that the promise "one customer per address" is a UNIQUE constraint
-and no address stands outside `profiles`.
+An identity is a pair of a source and an id there, and belongs to one customer; only a merge moves it. An address is an
+identity too, under the source "email" and as a keyed hash, so that the promise "one customer per address" is a UNIQUE
+constraint and no address stands outside `profiles`; so is a phone number, where the shop matches by it. The rules of
+who is meant are those of `afterglow.matching`.
 """
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow.matching import EMAIL, ORDER, PHONE, Identity, are_two, is_account
 from db import bulk
+from db.people import kept
 from db.tables import customers, identities
 
-#: (source, external id)
-Identity = tuple[str, str]
+#: Identities that name an account of a person: no hashes and no orders.
+ACCOUNTS: sa.ColumnElement[bool] = identities.c.source.not_in([EMAIL, PHONE]) & identities.c.source.not_like("%:%")
 
 
 def address_digest(secret: bytes, address: str) -> bytes:
@@ -27,12 +31,17 @@ def address_digest(secret: bytes, address: str) -> bytes:
 
 def email_identity(secret: bytes, address: str) -> Identity:
     """The identity of an address."""
-    return ("email", address_digest(secret, address).hex())
+    return (EMAIL, address_digest(secret, address).hex())
+
+
+def phone_identity(secret: bytes, number: str) -> Identity:
+    """The identity of a phone number in E.164."""
+    return (PHONE, hmac.new(secret, b"phone\0" + number.encode(), hashlib.sha256).hexdigest())
 
 
 def order_identity(source: str, order_id: str) -> Identity:
     """The identity of an order: whoever placed it."""
-    return (f"{source}:order", order_id)
+    return (f"{source}{ORDER}", order_id)
 
 
 def known(connection: Connection, wanted: Iterable[Identity]) -> dict[Identity, int]:
@@ -46,17 +55,42 @@ def known(connection: Connection, wanted: Iterable[Identity]) -> dict[Identity, 
     return {(row.source, row.external_id): row.customer_id for row in rows if (row.source, row.external_id) in wanted}
 
 
+def accounts(connection: Connection, customer_ids: Iterable[int]) -> dict[int, set[Identity]]:
+    """The accounts of these customers; an empty set for those without one."""
+    wanted = sorted(set(customer_ids))
+    i = identities.c
+    rows = connection.execute(
+        sa.select(i.customer_id, i.source, i.external_id).where(bulk.among(i.customer_id, wanted), ACCOUNTS)
+    )
+    found: dict[int, set[Identity]] = {customer: set() for customer in wanted}
+    for row in rows:
+        found[row.customer_id].add((row.source, row.external_id))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """Who really holds new identities, and which new customers are somebody whom another was first to make."""
+
+    owners: Mapping[Identity, int]
+    turned_out: Mapping[int, int]
+
+
 def settle(
-    connection: Connection, claimed: Mapping[Identity, int], created: Mapping[int, datetime]
-) -> dict[Identity, int]:
-    """Write new customers (their profiles follow) and identities; the customer that each identity really belongs to.
+    connection: Connection,
+    claimed: Mapping[Identity, int],
+    created: Mapping[int, datetime],
+    many_ids: Collection[str] = frozenset(),
+) -> Settled:
+    """Write new customers (their profiles follow) and identities.
 
     Two transactions may meet the same new person at once: the second waits at the UNIQUE constraint, and then takes
-    the customer that the first made instead of its own.
+    the customer that the first made instead of its own, unless the rules say that they are two.
 
     Args:
       claimed: the customer that each new identity should belong to.
       created: ids reserved for new customers, with the instant since which they are known.
+      many_ids: sources that give one person several ids.
     """
     bulk.insert(
         connection,
@@ -73,18 +107,24 @@ def settle(
         on_conflict="DO NOTHING",
         returning="external_id",
     )
-    settled = dict(claimed) if len(taken) == len(rows) else known(connection, claimed)
-    # Of a person whom another was first to make, we may have been first with a weaker identity, such as an order.
-    others = {claimed[one]: settled[one] for one in reversed(list(claimed)) if settled[one] != claimed[one]}
-    for mine, theirs in others.items():
-        if mine in created:
-            connection.execute(identities.update().where(identities.c.customer_id == mine).values(customer_id=theirs))
-    settled = {one: others.get(owner, owner) if owner in created else owner for one, owner in settled.items()}
-    kept = set(settled.values())
-    orphans = [customer for customer in created if customer not in kept]
-    if orphans:
-        connection.execute(customers.delete().where(bulk.among(customers.c.id, orphans)))
-    return settled
+    if len(taken) == len(rows):
+        return Settled(owners=claimed, turned_out={})
+    owners = known(connection, claimed)
+    lost = [one for one in claimed if owners[one] != claimed[one] and claimed[one] in created]
+    theirs = accounts(connection, {owners[one] for one in lost})
+    turned_out: dict[int, int] = {}
+    for one in lost:
+        mine, other = claimed[one], owners[one]
+        if mine not in turned_out and not are_two(
+            (each for each in claimed if claimed[each] == mine), theirs[other], many_ids
+        ):
+            turned_out[mine] = other
+            theirs[other].update(each for each in claimed if claimed[each] == mine and is_account(each))
+    for mine, other in turned_out.items():
+        connection.execute(identities.update().where(identities.c.customer_id == mine).values(customer_id=other))
+    if turned_out:
+        connection.execute(customers.delete().where(bulk.among(customers.c.id, sorted(turned_out))))
+    return Settled(owners={one: turned_out.get(owner, owner) for one, owner in owners.items()}, turned_out=turned_out)
 
 
 def event_identity(source: str, event: str, order_id: str) -> Identity:
@@ -103,16 +143,11 @@ def claim(connection: Connection, wanted: Mapping[Identity, int]) -> None:
     )
 
 
-def existing(connection: Connection, ids: Iterable[int]) -> set[int]:
-    """Which of these numbers are customers of ours."""
-    wanted = sorted(set(ids))
-    if not wanted:
-        return set()
-    return {row[0] for row in connection.execute(sa.select(customers.c.id).where(bulk.among(customers.c.id, wanted)))}
-
-
 def find_customer(connection: Connection, secret: bytes, given: str) -> int | None:
-    """The customer that a person means who writes an address, our number, or an id at a source."""
+    """The customer that a person means who writes an address, our number, or an id at a source.
+
+    The number of a customer who was merged into another leads to that one.
+    """
     if "@" in given:
         source, external_id = email_identity(secret, given)
         query = sa.select(identities.c.customer_id).where(
@@ -120,20 +155,9 @@ def find_customer(connection: Connection, secret: bytes, given: str) -> int | No
         )
         return connection.execute(query).scalar()
     if given.isdigit():
-        found: int | None = connection.execute(sa.select(customers.c.id).where(customers.c.id == int(given))).scalar()
+        found = kept(connection, [int(given)]).get(int(given))
         if found is not None:
             return found
     external_id = given.rpartition("/")[2]
     query = sa.select(identities.c.customer_id).where(identities.c.external_id == external_id).limit(1)
     return connection.execute(query).scalar()
-
-
-def lock_customers(connection: Connection, ids: Sequence[int]) -> dict[int, sa.Row[tuple[object, ...]]]:
-    """Lock customers in the order of their ids, waiting for others; their rows as they are now."""
-    rows = connection.execute(
-        sa.select(customers)
-        .where(bulk.among(customers.c.id, sorted(set(ids))))
-        .order_by(customers.c.id)
-        .with_for_update(key_share=True)
-    )
-    return {row.id: row for row in rows}

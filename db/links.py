@@ -12,7 +12,7 @@ from afterglow.native import NativeCustomer, NativeEvent
 from afterglow.rails import Consent, consent_refusal
 from db import events, people
 from db.intake import Received, is_received, receive_once
-from db.tables import consents, customers, referral_codes, touchpoints
+from db.tables import consents, referral_codes, touchpoints
 
 #: Our own pages, as a source of events.
 PAGE = "page"
@@ -42,8 +42,10 @@ class Standing:
 
 def standing(connection: Connection, touchpoint_id: int, customer_id: int) -> Standing | None:
     """How the customer of a mail stands; None where there is no such customer (any more)."""
-    if connection.execute(sa.select(customers.c.id).where(customers.c.id == customer_id)).first() is None:
+    known = people.kept(connection, [customer_id])
+    if not known:
         return None
+    customer_id = known[customer_id]
     topic: str | None = connection.execute(
         sa.select(touchpoints.c.topic).where(
             touchpoints.c.id == touchpoint_id, touchpoints.c.customer_id == customer_id
@@ -78,7 +80,7 @@ def say(
       topic: of shop.yaml; "*" is every topic.
       by: how it was said, such as "one-click" or "page".
     """
-    people.lock(connection, [customer_id])
+    customer_id = people.lock_kept(connection, customer_id)
     before = connection.execute(
         sa.select(consents.c.state, consents.c.occurred_at).where(
             consents.c.customer_id == customer_id, consents.c.channel == CHANNEL, consents.c.topic == topic

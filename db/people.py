@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow.errors import AfterglowError
 from afterglow.language.shop import Shop
 from afterglow.local_time import known_zone
 from db import bulk
@@ -49,6 +50,8 @@ class Person:
     timezone: str | None
     attributes: dict[str, Any]
     updated_at: datetime | None
+    #: The customer whom this one turned out to be; nothing else is left of it then.
+    merged_into: int | None = None
 
     def facts(self, shop: Shop) -> dict[str, Any]:
         """What expressions and templates know as `customer`."""
@@ -73,9 +76,14 @@ class Person:
         return (known_zone(self.timezone) if self.timezone else None) or shop.zone
 
 
-_query = sa.select(*(customers.c[name] for name in _CUSTOMER), *(profiles.c[name] for name in _PROFILE)).select_from(
-    customers.outerjoin(profiles)
-)
+class MergedMeanwhileError(AfterglowError):
+    """A customer was merged into another before it could be locked; try again, and the other is found."""
+
+
+_READ = (*_CUSTOMER, *_PROFILE, "merged_into")
+_query = sa.select(
+    *(customers.c[name] for name in _CUSTOMER), *(profiles.c[name] for name in _PROFILE), customers.c.merged_into
+).select_from(customers.outerjoin(profiles))
 
 
 def load(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:
@@ -83,10 +91,28 @@ def load(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:
     rows = connection.execute(_query.where(bulk.among(customers.c.id, list(set(ids)))))
     people = {}
     for row in rows:
-        values: dict[str, Any] = dict(zip((*_CUSTOMER, *_PROFILE), row, strict=True))
+        values: dict[str, Any] = dict(zip(_READ, row, strict=True))
         values["attributes"] = dict(values["attributes"] or {})
         people[row.id] = Person(**values)
     return people
+
+
+def kept(connection: Connection, ids: Iterable[int]) -> dict[int, int]:
+    """Who these numbers are now: themselves, or the customers they were merged into. Unknown numbers are left out."""
+    found: dict[int, int] = {}
+    ask = {id_: [id_] for id_ in ids}  # the numbers that lead to each customer still to be looked at
+    while ask:
+        rows = connection.execute(
+            sa.select(customers.c.id, customers.c.merged_into).where(bulk.among(customers.c.id, sorted(ask)))
+        ).all()
+        further: dict[int, list[int]] = {}
+        for row in rows:
+            if row.merged_into is None:
+                found.update(dict.fromkeys(ask[row.id], row.id))
+            else:
+                further.setdefault(row.merged_into, []).extend(ask[row.id])
+        ask = further
+    return found
 
 
 def lock(connection: Connection, ids: Iterable[int]) -> None:
@@ -97,6 +123,30 @@ def lock(connection: Connection, ids: Iterable[int]) -> None:
         .order_by(customers.c.id)
         .with_for_update(key_share=True)
     )
+
+
+def lock_kept(connection: Connection, customer_id: int) -> int:
+    """Lock one customer, or whom they were merged into, also while we waited; the number of that one."""
+    while True:
+        found = kept(connection, [customer_id]).get(customer_id, customer_id)
+        lock(connection, [found])
+        if kept(connection, [customer_id]).get(customer_id, customer_id) == found:
+            return found
+
+
+def locked(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:
+    """Lock customers in the order of their ids, waiting for others, and read them as they are then.
+
+    Raises:
+      MergedMeanwhileError: somebody merged one of them while we waited. Whom they were merged into is not locked, and
+        locking an older one now could wait for somebody who waits for us: the transaction is to be begun again.
+    """
+    wanted = set(ids)
+    lock(connection, wanted)
+    found = load(connection, wanted)
+    if any(person.merged_into is not None for person in found.values()):
+        raise MergedMeanwhileError
+    return found
 
 
 def new(customer_id: int, since: datetime) -> Person:

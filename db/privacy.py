@@ -18,10 +18,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow import letters
-from afterglow.erasing import Needles
+from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
-from db import bulk, fetching, identity, people, why
+from afterglow.matching import EMAIL, PHONE
+from db import bulk, fetching, identity, merging, people, why
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -64,6 +65,7 @@ class Forgotten:
     identities: int
     consents: int
     letters: int
+    merges: int
     referral_codes: int
     companies: int
     events_emptied: int
@@ -87,7 +89,7 @@ class Forgotten:
 
 
 def forget(connection: Connection, customer_id: int, now: datetime, secret: bytes) -> Forgotten:
-    """Forget a person. May be repeated: it then deletes what came since.
+    """Forget a person, with all who were merged into them. May be repeated: it then deletes what came since.
 
     Must run in a transaction of its own (`Database.writing`), so that all of it happens or nothing.
 
@@ -96,18 +98,19 @@ def forget(connection: Connection, customer_id: int, now: datetime, secret: byte
     """
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
-    needles = _needles(connection, customer_id)
+    customer_id = people.kept(connection, [customer_id]).get(customer_id, customer_id)
+    needles = _needles(connection, customer_id, secret)
     mentioned = list(_mentions(connection, needles))
     # Webhooks before customers, as `ingest` locks them, so that the two never wait for each other.
     connection.execute(
         sa.select(inbox.c.id).where(bulk.among(inbox.c.id, mentioned)).order_by(inbox.c.id).with_for_update()
     )
-    people.lock(connection, [customer_id])
-    person = people.load(connection, [customer_id]).get(customer_id)
+    person = people.locked(connection, [customer_id]).get(customer_id)
     if person is None:
         raise UnknownCustomerError
-    if person.email:
-        _suppress(connection, identity.address_digest(secret, person.email).hex(), now)
+    digests = _digests(connection, person, secret)
+    _suppress(connection, digests, now)
+    stones = merging.stones(connection, customer_id)
     stopped = _stop(connection, customer_id, now)
     return Forgotten(
         customer_id=customer_id,
@@ -116,31 +119,59 @@ def forget(connection: Connection, customer_id: int, now: datetime, secret: byte
         identities=_delete(connection, identities, customer_id),
         consents=_delete(connection, consents, customer_id),
         letters=_delete_letters(connection, customer_id),
-        referral_codes=_delete(connection, referral_codes, customer_id),
+        merges=merging.forget(connection, [customer_id, *stones], FORGOTTEN, now),
+        referral_codes=sum(_delete(connection, referral_codes, one) for one in (customer_id, *stones)),
         companies=_leave_company(connection, person, now),
         events_emptied=_empty_events(connection, customer_id, needles),
         answers_dropped=fetching.clear(connection),
         webhooks_emptied=_empty_inbox(connection, customer_id, mentioned, needles),
-        kept_from_marketing=person.email is not None,
+        kept_from_marketing=bool(digests),
     )
 
 
-def _needles(connection: Connection, customer_id: int) -> Needles:
+def _digests(connection: Connection, person: Person, secret: bytes) -> list[str]:
+    """The keyed hashes of a person's addresses: the present one, and all that are theirs."""
+    i = identities.c
+    theirs = sa.select(i.external_id).where(i.customer_id == person.id, i.source == EMAIL)
+    present = [identity.address_digest(secret, person.email).hex()] if person.email else []
+    return sorted({*present, *connection.execute(theirs).scalars()})
+
+
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """What shows that a text speaks of a person: texts, and addresses of which only the hashes are known any more."""
+
+    needles: Needles
+    digests: frozenset[str]
+    secret: bytes
+
+    def __bool__(self) -> bool:
+        return bool(self.needles or self.digests)
+
+    def are_in(self, text: bytes, *, anywhere: bool = False) -> bool:
+        if self.needles.are_in(text, anywhere=anywhere):
+            return True
+        found = addresses_in(text) if self.digests and b"@" in text.replace(b"\\u0040", b"@") else ()
+        return any(identity.address_digest(self.secret, one).hex() in self.digests for one in found)
+
+
+def _needles(connection: Connection, customer_id: int, secret: bytes) -> _Sought:
     """The texts by which a raw webhook shows that it speaks of this person."""
     row = connection.execute(
         sa.select(profiles.c.email, profiles.c.phone).where(profiles.c.customer_id == customer_id)
     ).one_or_none()
     ids = connection.execute(
-        sa.select(identities.c.external_id).where(
-            identities.c.customer_id == customer_id,
-            identities.c.source != "email",
-            identities.c.source.not_like("%:order"),
-        )
+        sa.select(identities.c.external_id).where(identities.c.customer_id == customer_id, identity.ACCOUNTS)
     ).scalars()
-    return Needles.of(addresses=[row.email, row.phone] if row else [], ids=list(ids))
+    addresses = [row.email, row.phone] if row else []
+    for profile in merging.profiles_before(connection, customer_id):
+        addresses += [profile["email"], profile["phone"]]
+    i = identities.c
+    hashes = connection.execute(sa.select(i.external_id).where(i.customer_id == customer_id, i.source == EMAIL))
+    return _Sought(Needles.of(addresses=addresses, ids=list(ids)), frozenset(hashes.scalars()), secret)
 
 
-def _mentions(connection: Connection, needles: Needles) -> Iterator[int]:
+def _mentions(connection: Connection, needles: _Sought) -> Iterator[int]:
     """Ids of raw webhooks that became nobody's event and speak of this person: a search through their text."""
     if not needles:
         return
@@ -159,12 +190,12 @@ def _mentions(connection: Connection, needles: Needles) -> Iterator[int]:
         after = rows[-1][0]
 
 
-def _suppress(connection: Connection, digest: str, now: datetime) -> None:
+def _suppress(connection: Connection, digests: Sequence[str], now: datetime) -> None:
     bulk.insert(
         connection,
         suppressions,
         ("channel", "digest", "reason", "covers", "at"),
-        [("email", digest, "forgotten", "marketing", now)],
+        [("email", digest, "forgotten", "marketing", now) for digest in digests],
         on_conflict="(channel, digest) DO NOTHING",  # a bounce or a complaint covers more, or is older
     )
 
@@ -232,7 +263,7 @@ def _leave_company(connection: Connection, person: Person, now: datetime) -> int
     return connection.execute(accounts.delete().where(accounts.c.id == person.account_id, ~others)).rowcount
 
 
-def _empty_events(connection: Connection, customer_id: int, needles: Needles) -> int:
+def _empty_events(connection: Connection, customer_id: int, needles: _Sought) -> int:
     """Events keep their name, moment and key, so that a repeat is still a repeat; a key that names somebody goes."""
     e = events.c
     rows = connection.execute(sa.select(e.id, e.key, e.payload).where(e.customer_id == customer_id)).all()
@@ -247,7 +278,7 @@ def _empty_events(connection: Connection, customer_id: int, needles: Needles) ->
     return len(full)
 
 
-def _empty_inbox(connection: Connection, customer_id: int, mentioned: Sequence[int], needles: Needles) -> int:
+def _empty_inbox(connection: Connection, customer_id: int, mentioned: Sequence[int], needles: _Sought) -> int:
     """Empty raw webhooks; one that nobody has read yet is never read, and one that was parked is settled."""
     c = inbox.c
     mine = c.customer_id == customer_id
@@ -278,6 +309,7 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
     Raises:
       UnknownCustomerError: there is no customer of this number.
     """
+    customer_id = people.kept(connection, [customer_id]).get(customer_id, customer_id)
     person = people.load(connection, [customer_id]).get(customer_id)
     if person is None:
         raise UnknownCustomerError
@@ -299,7 +331,10 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "last_order_at": person.last_order_at,
         "forgotten_at": person.forgotten_at,
         "company": _company(connection, person),
-        "identities": [row for row in mine.rows(identities, "source", "external_id") if row["source"] != "email"],
+        "identities": [
+            row for row in mine.rows(identities, "source", "external_id") if row["source"] not in (EMAIL, PHONE)
+        ],
+        "merges": merging.told(connection, customer_id),
         "consents": mine.rows(consents, "channel", "topic", "state", "basis", "evidence", "occurred_at"),
         "suppressions": _suppressed(connection, person, secret),
         "events": mine.rows(events, "id", "name", "source", "key", "occurred_at", "recorded_at", "payload"),

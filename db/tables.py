@@ -100,6 +100,15 @@ class InboxState(State):
     PARKED = "parked"  # a human must look; -> received by `afterglow inbox retry`
 
 
+class MergeState(State):
+    """The life of a finding that two customers are one."""
+
+    WANTED = "wanted"  # -> done, parked; deleted where it no longer holds
+    DONE = "done"  # -> undone
+    UNDONE = "undone"  # they are not the same: never merged again, unless by hand
+    PARKED = "parked"  # it failed; -> wanted by `afterglow merge`
+
+
 class EnrollmentState(State):
     """The life of one run of a flow for one customer."""
 
@@ -164,6 +173,8 @@ customers = sa.Table(
     sa.Column("last_order_at", Moment),
     sa.Column("since", Moment, nullable=False),
     sa.Column("forgotten_at", Moment),
+    # Whom this customer turned out to be. What was theirs is that one's now; the row stays so that old numbers lead on.
+    sa.Column("merged_into", Id, sa.ForeignKey("customers.id"), index=True),
 )
 
 #: The one place for personal data.
@@ -181,7 +192,7 @@ profiles = sa.Table(
     sa.Column("updated_at", Moment, nullable=False),
 )
 
-#: A customer's id at a source; under source "email" the keyed hash of the address; under "<source>:order" an order.
+#: A customer's id at a source; under source "email" (and "phone") its keyed hash; under "<source>:order" an order.
 identities = sa.Table(
     "identities",
     metadata,
@@ -189,6 +200,33 @@ identities = sa.Table(
     sa.Column("external_id", sa.Text, primary_key=True),
     sa.Column("source", sa.Text, primary_key=True),
     _customer(nullable=False, index=True),
+)
+
+#: Customers who turned out to be one: what is wanted, what was done, what was undone. The older (lower number) is kept.
+merges = sa.Table(
+    "merges",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("kept", Id, sa.ForeignKey("customers.id"), nullable=False),
+    sa.Column("merged", Id, sa.ForeignKey("customers.id"), nullable=False, index=True),
+    sa.Column("state", Word, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("by_hand", sa.Boolean, nullable=False),
+    sa.Column("wanted_at", Moment, nullable=False),
+    sa.Column("done_at", Moment),
+    sa.Column("undone_at", Moment),
+    # What moved and what was overwritten, to put it back: personal data, emptied by `forget` and once it was used.
+    sa.Column("journal", Json),
+    sa.UniqueConstraint("kept", "merged"),
+    sa.CheckConstraint("kept < merged", name="older_is_kept"),
+    sa.CheckConstraint("state <> 'done' OR done_at IS NOT NULL", name="done_has_a_time"),
+    _one_of("state", MergeState),
+    sa.Index(
+        "ix_merges_wanted",
+        "id",
+        postgresql_where=sa.text("state = 'wanted'"),
+        sqlite_where=sa.text("state = 'wanted'"),
+    ),
 )
 
 #: What a customer allows on a channel. Topic "*" is every topic. The word with the latest occurred_at stands.

@@ -99,6 +99,8 @@ def queued(connection: Connection, ids: Sequence[int], now: datetime) -> Sequenc
             e.flow_id,
             e.event_id,
             e.entered_at,
+            e.state.label("run_state"),
+            e.reason.label("run_reason"),
         )
         .join(enrollments, e.id == t.enrollment_id)
         .where(bulk.among(t.id, ids), t.state == "queued", t.due_at <= now)
@@ -208,20 +210,22 @@ def close(connection: Connection, ended: Sequence[Settled]) -> None:
     )
 
 
-def settle(connection: Connection, ended: Sequence[tuple[Settled, int]]) -> set[int]:
-    """End touchpoints that were handed over, given with the epoch of the handing. The ids really ended.
+def settle(connection: Connection, ended: Sequence[tuple[Settled, int]]) -> dict[int, int]:
+    """End touchpoints that were handed over, given with the epoch of the handing. Those really ended, and whose.
+
+    A customer may have been merged into another while the provider had the mail.
 
     A worker that stood still past its lease settles nothing: the epoch or the state has changed meanwhile.
     """
     ids = [settled.id for settled, _ in ended]
     epochs = {settled.id: epoch for settled, epoch in ended}
     rows = connection.execute(
-        sa.select(touchpoints.c.id, touchpoints.c.epoch)
+        sa.select(touchpoints.c.id, touchpoints.c.epoch, touchpoints.c.customer_id)
         .where(bulk.among(touchpoints.c.id, sorted(ids)), touchpoints.c.state == "sending")
         .order_by(touchpoints.c.id)
         .with_for_update()
     )
-    mine = {row.id for row in rows if row.epoch == epochs[row.id]}
+    mine = {row.id: row.customer_id for row in rows if row.epoch == epochs[row.id]}
     bulk.update(
         connection,
         touchpoints,
@@ -246,16 +250,16 @@ def hold(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
     )
 
 
-def requeue(connection: Connection, rows: Sequence[tuple[int, int, datetime, str | None]]) -> set[int]:
-    """Put handed-over touchpoints back, given as (id, epoch, due_at, reason). The ids really put back."""
+def requeue(connection: Connection, rows: Sequence[tuple[int, int, datetime, str | None]]) -> dict[int, int]:
+    """Put handed-over touchpoints back, given as (id, epoch, due_at, reason). Those really put back, and whose."""
     found = connection.execute(
-        sa.select(touchpoints.c.id, touchpoints.c.epoch)
+        sa.select(touchpoints.c.id, touchpoints.c.epoch, touchpoints.c.customer_id)
         .where(bulk.among(touchpoints.c.id, sorted(row[0] for row in rows)), touchpoints.c.state == "sending")
         .order_by(touchpoints.c.id)
         .with_for_update()
     )
     epochs = {row[0]: row[1] for row in rows}
-    mine = {row.id for row in found if row.epoch == epochs[row.id]}
+    mine = {row.id: row.customer_id for row in found if row.epoch == epochs[row.id]}
     bulk.update(
         connection,
         touchpoints,

@@ -21,6 +21,8 @@ from afterglow.telling import Kind, Line, Message
 from db import history, people
 from db.catalog import CatalogCache
 from db.history import History, UnknownCustomerError
+from db.merging import MERGED_EVENT, PARTED_EVENT
+from db.merging import SOURCE as MERGING
 from db.tables import OPEN_TOUCHPOINTS
 
 __all__ = ["UnknownCustomerError", "UnknownFlowError", "heading", "story"]
@@ -48,7 +50,9 @@ def story(
       UnknownCustomerError: there is no customer of this number.
       UnknownFlowError: no release ever had a flow of this name.
     """
-    known = history.read(connection, catalog, secret, customer_id)
+    known = history.read(
+        connection, catalog, secret, people.kept(connection, [customer_id]).get(customer_id, customer_id)
+    )
     if flow is not None and flow not in known.known_flows:
         hint = did_you_mean(flow, known.known_flows)
         raise UnknownFlowError(f"There is no flow '{flow}'.{hint}")
@@ -80,6 +84,7 @@ def _place(line: Line) -> tuple[Any, ...]:
 
 def heading(connection: Connection, customer_id: int) -> str:
     """Who this is, in one line for the command line: personal data, never to be stored."""
+    customer_id = people.kept(connection, [customer_id]).get(customer_id, customer_id)
     person = people.load(connection, [customer_id]).get(customer_id)
     if person is None:
         raise UnknownCustomerError
@@ -143,7 +148,9 @@ class _Teller:
             yield self._line(
                 row.recorded_at,
                 "event",
-                telling.event(row.name, row.source, row.payload, row.occurred_at, row.recorded_at, self.h.zone),
+                telling.merging(row.name, row.payload)
+                if row.name in (MERGED_EVENT, PARTED_EVENT) and row.source == MERGING
+                else telling.event(row.name, row.source, row.payload, row.occurred_at, row.recorded_at, self.h.zone),
                 detail={"event": row.id, "name": row.name, "source": row.source, "key": row.key},
             )
             for entry in entered:

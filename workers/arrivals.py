@@ -1,18 +1,20 @@
 """What is on its way from the inbox to becoming an event, and whose it is.
 
-A customer is found by what the element says, strongest first: an id at its source, an address, an order. One who is not
-known is made; an element that names only an order we do not know waits for that order.
+A customer is found by what the element says, by the rules of `afterglow.matching`. One who is not known is made; an
+element that names only an order we do not know waits for that order. Where an element shows that two customers are one,
+that is noted here, and done by `workers.merging` soon after.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
 
 from afterglow.mapping import Mapped
+from afterglow.mapping.addresses import normalised_phone
+from afterglow.matching import Identity, Named, One, Register, found_one, is_account
 from db import bulk, identity, people
-from db.identity import Identity
 from db.people import Person
 from db.tables import InboxState, inbox
 from db.tables import customers as customers_table
@@ -35,6 +37,7 @@ class Arrival:
     owner: str | None = None
     #: Whether others may add to it.
     is_joined: bool = False
+    number: int | None = None  # of the customer, where the element gives ours
 
 
 @dataclass(kw_only=True, slots=True)
@@ -47,89 +50,118 @@ class Fate:
     awaits: str | None = None
 
 
-def identified(
-    connection: Connection, secret: bytes, arrivals: Sequence[Arrival], fates: dict[int, Fate]
-) -> tuple[list[Arrival], dict[int, Person]]:
-    """Give every arrival its customer: a known one, one made now, or (for an unknown order) none yet.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matching:
+    """What the files in force say about who is who."""
 
-    The arrivals that have one, and the customers made now.
-    """
+    secret: bytes
+    by_phone: bool
+    many_ids: Collection[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identified:
+    """The arrivals that have a customer, the customers made now, and those who turned out to be one."""
+
+    arrivals: Sequence[Arrival]
+    fresh: dict[int, Person]
+    ones: Sequence[One]
+
+
+def identified(
+    connection: Connection, matching: Matching, arrivals: Sequence[Arrival], fates: dict[int, Fate]
+) -> Identified:
+    """Give every arrival its customer: a known one, one made now, or (for an unknown order) none yet."""
     arrivals = _of_known_numbers(connection, arrivals, fates)
-    wanted = [identities_of(secret, arrival) for arrival in arrivals]
-    customers = identity.known(connection, (one for ones in wanted for one in ones))
-    unknown = sum(
-        1
-        for arrival, ones in zip(arrivals, wanted, strict=True)
-        if not any(one in customers for one in ones) and _can_be_made(arrival)
-    )
-    numbers = iter(bulk.next_ids(connection, customers_table, unknown))
+    wanted = [named(matching, arrival) for arrival in arrivals]
+    known = identity.known(connection, (one for names in wanted for one in names.identities))
+    accounts = Accounts(connection, known.values())
+    register = Register(owners=known, accounts=accounts, many_ids=matching.many_ids)
+    numbers = iter(bulk.next_ids(connection, customers_table, _strangers(wanted, known)))
     created: dict[int, datetime] = {}
-    claimed: dict[Identity, int] = {}
-    identified = []
-    for arrival, ones in zip(arrivals, wanted, strict=True):
-        customer = arrival.mapped.customer.customer_id
+    found: list[Arrival] = []
+    for arrival, names in zip(arrivals, wanted, strict=True):
+
+        def make(arrival: Arrival = arrival) -> int:
+            created[id_ := next(numbers)] = arrival.mapped.occurred_at
+            return id_
+
+        customer = register.meet(names, make)
         if customer is None:
-            customer = next((customers[one] for one in ones if one in customers), None)
-        if customer is None and not _can_be_made(arrival):
-            awaits = "/".join(ones[-1]) if ones else None
+            awaits = "/".join(names.identities[-1]) if names.identities else None
             fates[arrival.inbox_id] = Fate(
                 state=InboxState.AWAITING, reason="it names an order that has not come yet", awaits=awaits
             )
             continue
-        if customer is None:
-            customer = next(numbers)
-            created[customer] = arrival.mapped.occurred_at
-        for one in ones:
-            if one not in customers:
-                customers[one] = claimed[one] = customer
         arrival.customer_id = customer
-        identified.append(arrival)
-    settled = identity.settle(connection, claimed, created)
-    for arrival, ones in zip(arrivals, wanted, strict=True):
-        mine = next((settled[one] for one in ones if one in settled), None)
-        if arrival.customer_id in created and mine is not None:
-            arrival.customer_id = mine
-        fates.setdefault(arrival.inbox_id, Fate(state=InboxState.MAPPED, customer_id=arrival.customer_id or None))
-    fresh = {id_: people.new(id_, created[id_]) for arrival in identified if (id_ := arrival.customer_id) in created}
-    return identified, fresh
+        found.append(arrival)
+    settled = identity.settle(connection, register.claimed, created, matching.many_ids)
+    register.owners.update(settled.owners)
+    for arrival in found:
+        arrival.customer_id = settled.turned_out.get(arrival.customer_id, arrival.customer_id)
+        fates[arrival.inbox_id] = Fate(state=InboxState.MAPPED, customer_id=arrival.customer_id)
+    fresh = {id_: people.new(id_, since) for id_, since in created.items() if id_ not in settled.turned_out}
+    ones = [one for names in wanted for one in found_one(names, register)]
+    return Identified(arrivals=found, fresh=fresh, ones=ones)
+
+
+class Accounts(dict[int, set[Identity]]):
+    """The accounts of customers, read for all of them at once when the first is asked for: few batches ask."""
+
+    def __init__(self, connection: Connection, customer_ids: Iterable[int]) -> None:
+        super().__init__()
+        self._connection, self._unread = connection, set(customer_ids)
+
+    def __missing__(self, customer_id: int) -> set[Identity]:
+        self._unread.add(customer_id)
+        self.update(identity.accounts(self._connection, self._unread))
+        self._unread.clear()
+        return self[customer_id]
+
+
+def _strangers(wanted: Sequence[Named], known: Collection[Identity]) -> int:
+    """At most how many new customers there will be: an unknown account may be one although its address is known."""
+    return sum(
+        names.number is None
+        and names.can_be_new
+        and not any(one in known for one in names.identities if is_account(one) == is_account(names.identities[0]))
+        for names in wanted
+    )
 
 
 def _of_known_numbers(connection: Connection, arrivals: Sequence[Arrival], fates: dict[int, Fate]) -> list[Arrival]:
-    """The arrivals that give no number of ours, or one that we know."""
-    numbers = {arrival.mapped.customer.customer_id for arrival in arrivals} - {None}
-    known = identity.existing(connection, (number for number in numbers if number is not None)) | {None}
+    """The arrivals that give no number of ours, or one that we know, perhaps of somebody who was merged."""
+    numbers = {number for arrival in arrivals if (number := arrival.mapped.customer.customer_id) is not None}
+    kept = people.kept(connection, numbers)
+    known = []
     for arrival in arrivals:
-        if (number := arrival.mapped.customer.customer_id) not in known:
+        number = arrival.mapped.customer.customer_id
+        if number is not None and number not in kept:
             reason = f"there is no customer {number} here"
             fates[arrival.inbox_id] = Fate(state=InboxState.PARKED, reason=reason)
-    return [arrival for arrival in arrivals if arrival.mapped.customer.customer_id in known]
+            continue
+        arrival.number = kept[number] if number is not None else None
+        known.append(arrival)
+    return known
 
 
-def identities_of(secret: bytes, arrival: Arrival) -> list[Identity]:
+def named(matching: Matching, arrival: Arrival) -> Named:
     """What names the customer, strongest first."""
     who = arrival.mapped.customer
     ones: list[Identity] = []
     if who.external_id is not None:
         ones.append((arrival.source, who.external_id))
     if who.email is not None:
-        ones.append(identity.email_identity(secret, who.email))
+        ones.append(identity.email_identity(matching.secret, who.email))
     order_id = who.order_id or _order_id(arrival)
     if order_id is not None:
         ones.append(identity.order_identity(arrival.source, order_id))
         if arrival.is_joined:
             ones.append(identity.event_identity(arrival.source, arrival.mapped.event, order_id))
-    return ones
-
-
-def _can_be_made(arrival: Arrival) -> bool:
-    """Whether this arrival says enough about a person to make a customer of them."""
-    who = arrival.mapped.customer
-    return who.external_id is not None or who.email is not None or who.customer_id is not None
-
-
-def named_by(secret: bytes, arrival: Arrival) -> tuple[list[Identity], bool]:
-    """What names the customer of an arrival, strongest first, and whether a customer could be made of it."""
-    return identities_of(secret, arrival), _can_be_made(arrival)
+    can_be_new = who.external_id is not None or who.email is not None
+    if matching.by_phone and can_be_new and (number := normalised_phone(who.phone)) is not None:
+        ones.append(identity.phone_identity(matching.secret, number))
+    return Named(identities=tuple(ones), number=arrival.number, can_be_new=can_be_new)
 
 
 def _order_id(arrival: Arrival) -> str | None:

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 
 from db import claims
 from db.app import App
+from db.people import MergedMeanwhileError
 
 log = structlog.get_logger()
 
@@ -145,6 +146,10 @@ def _run(app: App, work: Work, limit: int, *, alone: bool) -> int:
                     work.do(connection, ids, now)
     except claims.ClaimLostError:
         return len(ids)
+    except MergedMeanwhileError:  # begun again, it finds whom they were merged into
+        if claim is not None:
+            claims.withdraw(app.database, claim)
+        return len(ids)
     except Exception as error:
         if claim is not None:
             claims.withdraw(app.database, claim)
@@ -179,6 +184,8 @@ def _halves(app: App, work: Work, ids: Sequence[int], error: Exception) -> None:
                 work.do(connection, half, app.clock.now(connection))
         except claims.ClaimLostError:
             continue
+        except MergedMeanwhileError:  # still to be done, by whoever looks next
+            claims.withdraw(app.database, claim)
         except Exception as problem:
             claims.withdraw(app.database, claim)
             if is_passing(problem):

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from afterglow import __version__
-from workers.commands import customers, demo, events, files, flows, halting, health, inbox, processes, sources
+from workers.commands import customers, demo, events, files, flows, halting, health, inbox, merging, processes, sources
 from workers.commands.failing import sentence
 
 
@@ -54,7 +54,7 @@ def _common(
     """Mail flows, loyalty and referral in your own database, as files you can test."""
 
 
-for family in (files, sources, processes, demo, events, inbox, halting, flows, customers, health):
+for family in (files, sources, processes, demo, events, inbox, halting, flows, customers, merging, health):
     family.add_to(main)
 
 if __name__ == "__main__":

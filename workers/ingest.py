@@ -3,7 +3,8 @@
 1. Map each element with its source's file; what cannot be mapped is parked with its reason, never refused. What lacks
    a document of its source waits for `fetch`.
 2. Tell repeats (same key, same mapped event) from conflicts (same key, another event: parked).
-3. Find or make the customer. An element that names only an order we do not know waits for that order.
+3. Find or make the customer. An element that names only an order we do not know waits for that order; one that shows
+   two customers to be one leaves the wish that they be merged.
 4. Lock the customers, record the events, and what they say: profile, consent, stage, orders.
 5. Start the flows that the event or the stage starts, and wake the runs that wait for it.
 """
@@ -20,7 +21,7 @@ from afterglow.decide import run_key
 from afterglow.language.flow import Flow
 from afterglow.mapping import Ignored, Lacking, Mapped, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
-from db import bulk, events, fetching, people
+from db import bulk, events, fetching, merging, people
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
@@ -28,7 +29,7 @@ from db.people import Person
 from db.tables import InboxState, enrollments, inbox
 from db.tables import events as events_table
 from workers import joining
-from workers.arrivals import Arrival, Fate, identified, new_orders, of_those_not_forgotten
+from workers.arrivals import Arrival, Fate, Matching, identified, new_orders, of_those_not_forgotten
 from workers.learn import learn
 
 #: Written into the statement, so that the index of rows that were tried before can be used.
@@ -48,6 +49,8 @@ class Ingest:
     freed: bool = field(default=False)
     #: Filled by `do`: whether documents must be fetched first.
     lacks: bool = field(default=False)
+    #: Whether customers turned out to be one.
+    _matched: bool = field(default=False)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         rows = connection.execute(
@@ -72,12 +75,12 @@ class Ingest:
         mapped = self._mapped(connection, ids, now, release, fates, lacking)
         arrivals, joins = joining.parted(release.catalog, mapped, fates)
         arrivals = _without_repeats(connection, arrivals, fates)
-        secret = self.app.settings.secrets[0]
-        arrivals, fresh = identified(connection, secret, arrivals, fates)
-        joins = joining.whose(connection, secret, joins, fates)
+        matching = self._matching(release)
+        identities = identified(connection, matching, arrivals, fates)
+        arrivals, fresh = list(identities.arrivals), identities.fresh
+        joins, ones = joining.whose(connection, matching, joins, fates)
         known = {arrival.customer_id for arrival in (*arrivals, *joins)} - fresh.keys()
-        people.lock(connection, known)
-        persons = people.load(connection, known) | fresh
+        persons = people.locked(connection, known) | fresh
         allowed = of_those_not_forgotten(connection, [*arrivals, *joins], persons, fates)
         arrivals = _recorded(connection, [arrival for arrival in allowed if arrival.owner is None], fates, now)
         joins = [arrival for arrival in allowed if arrival.owner is not None]
@@ -102,9 +105,21 @@ class Ingest:
         self.lacks |= bool(lacking)
         self.woke |= bool(starting or waiting or sending)
         self.freed |= bool(events.free_awaiting(connection, new_orders(arrivals)))
+        # Last, because whoever notes the same at this moment waits for our commit, and then nobody waits for them.
+        self._matched |= bool(merging.want(connection, [*identities.ones, *ones], now))
 
     def committed(self) -> None:
-        """Nothing more to do: hints follow the batch."""
+        """Hints about runs follow the batch."""
+        if self._matched:
+            self.app.hint("tend")
+
+    def _matching(self, release: Release) -> Matching:
+        catalog = release.catalog
+        return Matching(
+            secret=self.app.settings.secrets[0],
+            by_phone=catalog.shop.model.match_by_phone,
+            many_ids=merging.many_ids(release),
+        )
 
     def _mapped(
         self,

@@ -7,18 +7,20 @@ brings its own ids for them, and adds to the event what it lacked. So the order 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
 from afterglow.language.catalog import Catalog
 from afterglow.language.shop import Shop
 from afterglow.mapping.joining import joined
+from afterglow.matching import Identity, Named, One, Register, found_one
 from afterglow.native import NATIVE_SOURCES
 from db import bulk, events, identity
 from db.people import Person
 from db.tables import InboxState
 from db.tables import events as events_table
-from workers.arrivals import Arrival, Fate, identities_of
+from workers.arrivals import Accounts, Arrival, Fate, Matching, named
 from workers.learn import learn_about
 
 
@@ -44,22 +46,32 @@ def parted(
     return own, joining
 
 
-def whose(connection: Connection, secret: bytes, arrivals: Sequence[Arrival], fates: dict[int, Fate]) -> list[Arrival]:
-    """Give each its customer: whose the owner's order is. One whose order has not come yet waits for it."""
+def whose(
+    connection: Connection, matching: Matching, arrivals: Sequence[Arrival], fates: dict[int, Fate]
+) -> tuple[list[Arrival], list[One]]:
+    """Give each its customer: whose the owner's order is. One whose order has not come yet waits for it.
+
+    The arrivals that have one, and the customers who turned out to be one: the order's, and whoever held an id or an
+    address that came with it. What nobody held becomes the order's customer's.
+    """
     if not arrivals:
-        return []
-    customers = identity.known(connection, map(_order, arrivals))
-    found = []
-    for arrival in arrivals:
-        customer = customers.get(_order(arrival))
+        return [], []
+    wanted = [named(matching, arrival) for arrival in arrivals]
+    known = identity.known(connection, [*map(_order, arrivals), *(one for names in wanted for one in names.identities)])
+    register = Register(owners=known, accounts=Accounts(connection, known.values()), many_ids=matching.many_ids)
+    found, ones = [], list[One]()
+    for arrival, names in zip(arrivals, wanted, strict=True):
+        order = _order(arrival)
+        customer = known.get(order)
         if customer is None:
             fates[arrival.inbox_id] = _awaiting(arrival)
-        else:
-            arrival.customer_id = customer
-            found.append(arrival)
-    theirs = {one: arrival.customer_id for arrival in found for one in identities_of(secret, arrival)}
-    identity.claim(connection, theirs)
-    return found
+            continue
+        arrival.customer_id = customer
+        found.append(arrival)
+        register.meet(replace(names, number=customer), lambda known=customer: known)  # type: ignore[misc]
+        ones += found_one(Named(identities=(order, *names.identities)), register)
+    identity.claim(connection, register.claimed)
+    return found, ones
 
 
 def add(
@@ -103,7 +115,7 @@ def _owned(arrival: Arrival) -> tuple[str, str, str]:
     return arrival.owner, arrival.mapped.event, arrival.mapped.joins
 
 
-def _order(arrival: Arrival) -> identity.Identity:
+def _order(arrival: Arrival) -> Identity:
     source, _, order_id = _owned(arrival)
     return identity.order_identity(source, order_id)
 

@@ -128,6 +128,9 @@ class Preparation:
     def prepare(self, row: Any, batch: Batch) -> tuple[Handed, Outgoing] | None:
         """Decide about one touchpoint; the letter for the provider where it may go now and leaves the machine."""
         at = self.app.clock.moment(row.due_at, self.now)
+        if row.run_state == "stopped":  # while the provider had the mail, and did not begin it
+            batch.end(row, TouchpointState.SKIPPED, at, f"the run stopped: {row.run_reason}")
+            return None
         flow, facts, person = (
             self.flows[row.flow_id],
             self.facts[row.enrollment_id],

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from db.app import App
-from db.tables import enrollments, inbox, touchpoints
+from db.tables import enrollments, inbox, merges, touchpoints
 
 log = structlog.get_logger()
 
@@ -42,13 +42,14 @@ _DUE = sa.select(
         )
     ).label("deliver"),
     sa.exists().where(inbox.c.state == sa.literal_column("'fetching'"), inbox.c.fetch_at <= _now).label("fetch"),
+    sa.exists().where(merges.c.state == sa.literal_column("'wanted'")).label("tend"),
 )
 
 
 def due_kinds(connection: Connection, app: App) -> list[str]:
     """The kinds of which something is due."""
     row = connection.execute(_DUE, {"now": app.clock.now(connection)}).one()
-    return [kind for kind in ("ingest", "advance", "deliver", "fetch") if getattr(row, kind)]
+    return [kind for kind in ("ingest", "tend", "advance", "deliver", "fetch") if getattr(row, kind)]
 
 
 class Scheduler:
@@ -69,7 +70,7 @@ class Scheduler:
                 log.error("the database does not answer; looking again", error=type(error).__name__)
                 kinds = []
             if since_tending >= TEND_S:
-                kinds.append("tend")
+                kinds = [*dict.fromkeys([*kinds, "tend"])]
                 since_tending = 0
             if kinds:
                 self.app.hint(*kinds)

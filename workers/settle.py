@@ -58,8 +58,9 @@ def settle(connection: Connection, ends: Sequence[tuple[Handed, Fate]], channel:
         if settled.id in ended
     }
     reasons |= {id_: ("tried again", reason) for id_, _, _, reason in again if id_ in requeued}
+    whose = ended | requeued
     notes = [
-        (one.customer_id, one.enrollment_id, now, verb, one.step, {"because": reason} if reason else None)
+        (whose[id_], one.enrollment_id, now, verb, one.step, {"because": reason} if reason else None)
         for id_, (verb, reason) in reasons.items()
         if (one := by_id[id_])
     ]

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 from db import bulk, claims, control, fetching
 from db.app import App
 from db.tables import identities, inbox
+from workers.merging import merge_wanted
 from workers.settle import resolve
 
 log = structlog.get_logger()
@@ -26,6 +27,7 @@ def tend(app: App) -> None:
         moved = control.sweep(connection, app.catalog.current(connection), now, BATCH)
         fetching.clear_old(connection, now, BATCH)
         emptied = empty_bodies(connection, now - timedelta(days=app.settings.keep_webhooks_days))
+    merge_wanted(app)
     in_doubt = resolve(app)
     if died or in_doubt:
         log.warning("a worker did not come back", batches=died, in_doubt=in_doubt)

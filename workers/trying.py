@@ -3,6 +3,7 @@
 The steps are those of `ingest`, and so are the functions; what `ingest` would write is told instead.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,12 +20,12 @@ from afterglow.language.flow import Flow
 from afterglow.language.source import Source
 from afterglow.mapping import Ignored, Lacking, Mapped, Unmappable
 from afterglow.mapping.trial import Trial
+from afterglow.matching import Identity, Register
 from db import events, identity, people
 from db.catalog import CatalogCache
-from db.identity import Identity
 from db.people import Person
 from db.tables import enrollments, runs
-from workers.arrivals import Arrival, named_by
+from workers.arrivals import Accounts, Arrival, Matching, named
 from workers.learn import learn
 
 
@@ -126,9 +127,19 @@ class _Teller:
         self, source: Source, catalog: Catalog, now: datetime, secret: bytes, connection: Connection | None
     ) -> None:
         self._source, self._catalog, self._now = source, catalog, now
-        self._secret, self._connection = secret, connection
+        self._connection = connection
+        self._matching = Matching(
+            secret=secret,
+            by_phone=catalog.shop.model.match_by_phone,
+            many_ids={one.name for one in catalog.sources.values() if one.many_ids},
+        )
+        self._register = Register(
+            owners={},
+            accounts=defaultdict(set) if connection is None else Accounts(connection, ()),
+            many_ids=self._matching.many_ids,
+        )
         self._versions = CatalogCache()
-        self._made: dict[Identity, Person] = {}
+        self._made: dict[int, Person] = {}
         self._keys: dict[str, bytes] = {}
 
     def tell(self, story: Story, mapped: Mapped) -> None:
@@ -188,24 +199,32 @@ class _Teller:
         return True
 
     def _person(self, story: Story, arrival: Arrival) -> Person | None:
-        """Who it is, as `identified` finds them: by the strongest name that is known."""
-        ones, can_be_made = named_by(self._secret, arrival)
-        known = {} if self._connection is None else identity.known(self._connection, ones)
-        for one in ones:
-            if one in known and self._connection is not None:
-                story.customer_id = known[one]
-                story.who, story.found_by = f"customer {known[one]}", self._named(one)
-                return people.load(self._connection, [known[one]])[known[one]]
-            if one in self._made:
-                story.who, story.found_by = "the new customer of an element before", self._named(one)
-                return self._made[one]
-        if not can_be_made:
+        """Who it is, by the rules of `afterglow.matching`."""
+        names = named(self._matching, arrival)
+        if self._connection is not None:
+            for one, holder in identity.known(self._connection, names.identities).items():
+                self._register.owners.setdefault(one, holder)
+        found_by = next((one for one in names.identities if one in self._register.owners), None)
+        known = len(self._made)
+        customer = self._register.meet(names, lambda: self._make(arrival))
+        if customer is None:
             story.outcome, story.reason = "awaiting", "it names an order that has not come yet, and nobody else"
             return None
-        story.who = "a new customer"
+        if len(self._made) > known:
+            story.who = "a new customer"
+            return self._made[customer]
+        story.found_by = None if found_by is None else self._named(found_by)
+        if customer in self._made:
+            story.who = "the new customer of an element before"
+            return self._made[customer]
+        assert self._connection is not None
+        story.customer_id, story.who = customer, f"customer {customer}"
+        return people.load(self._connection, [customer])[customer]
+
+    def _make(self, arrival: Arrival) -> int:
         person = people.new(-1 - len(self._made), arrival.mapped.occurred_at)
-        self._made |= dict.fromkeys(ones, person)
-        return person
+        self._made[person.id] = person
+        return person.id
 
     def _named(self, one: Identity) -> str:
         source, _ = one

@@ -121,6 +121,9 @@ class ShopModel(_Model):
     caps: list[CapModel] = Field(default_factory=list)
     keep_for: str = Field(default="3 days", description="How long a marketing mail may wait for its turn.")
     priority: list[str] = Field(default_factory=list, description="Flows, first wins; the others come after.")
+    match_by_phone: bool = Field(
+        default=False, description="Whether one phone number is one customer, as an address is; families share numbers."
+    )
     attributes: dict[str, Kind] = Field(default_factory=dict, description="Further facts about customers.")
     owners: dict[str, str] = Field(
         default_factory=dict,

@@ -239,6 +239,10 @@ class Source(_Model):
     format: Literal["json", "soap"] = Field(
         default="json", description="The form in which bodies come; soap is how Salesforce posts and wants its answer."
     )
+    many_ids: bool = Field(
+        default=False,
+        description="Whether it gives one person several ids, as Stripe does to guests; else two ids are two people.",
+    )
     each: Expr | None = Field(default=None, description="The list whose elements are events of their own.")
     key: Expr = Field(description="The same for the same event sent again, different for any other.")
     fetch: Fetch | None = Field(default=None, description="Documents of the provider that the webhooks leave out.")

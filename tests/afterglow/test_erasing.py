@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afterglow.erasing import Needles
+from afterglow.erasing import Needles, addresses_in
 
 SAM = Needles.of(addresses=["sam@example.com", "+33612345678", None], ids=["7421887551234", "c1"])
 
@@ -68,3 +68,9 @@ def test_any_address_is_found_in_any_json_that_holds_it(address: str, is_upper: 
 def test_no_bytes_whatever_upset_the_search(text: bytes) -> None:
     SAM.are_in(text)
     SAM.are_in(text, anywhere=True)
+
+
+def test_addresses_are_found_in_a_raw_text_whatever_their_spelling():
+    text = b'{"a": "Sam@Example.com", "b": "kim\\u0040example.co.uk,x@y", "c": "<lee+1@a-b.example>"}'
+
+    assert addresses_in(text) == {"sam@example.com", "kim@example.co.uk", "lee+1@a-b.example"}

@@ -50,6 +50,8 @@ def customers(look: Look) -> Response:
 def customer(look: Look) -> Response:
     """One customer: who it is, what is allowed, where things stand, and everything that happened."""
     id_ = as_id(look.request.path_params["id"])
+    if id_ is not None:
+        id_ = people.kept(look.connection, [id_]).get(id_)  # who was merged is found under the kept one's number
     person = people.load(look.connection, [id_]).get(id_) if id_ is not None else None
     if id_ is None or person is None:
         return look.not_found("There is no customer of this number.", tab="customers")

@@ -1,7 +1,7 @@
 """Learn what is usual for a source, and raise alarms.
 
 Revision ID: 0005
-Revises: 0002
+Revises: 0004
 """
 
 import sqlalchemy as sa
