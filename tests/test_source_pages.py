@@ -1,4 +1,4 @@
-"""The pages about sources say what the files do: the secret, the topics, the events, and a curl that is signed right."""
+"""The pages about sources say what the files do: secret, topics, events, and a curl that is signed right."""
 
 import json
 import os

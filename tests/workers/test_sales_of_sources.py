@@ -37,7 +37,7 @@ def payload(name: str) -> bytes:
 
 def counted(driver: Driver) -> dict[str, int]:
     rows = driver.rows(sa.select(events.c.name, sa.func.count()).group_by(events.c.name))
-    return {name: number for name, number in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def parked(driver: Driver) -> list[str | None]:
