@@ -69,8 +69,8 @@ def _as_it_came(value: object) -> object:
 def _element(source: Source, facts: Facts, body: bytes) -> Element:
     digest = hashlib.sha256(body).hexdigest()
     key = source.key.expression.value(facts)
-    if isinstance(key, str) and key:
-        text = key.replace("\0", "")
+    if isinstance(key, str) and (kept := key.replace("\0", "")):
+        text = kept
     elif type(key) is int:
         text = str(key)
     else:

@@ -652,6 +652,11 @@ def test_without_a_key_a_request_goes_by_its_digest():
     assert element.key == f"sha256:{element.digest}"
 
 
+def test_a_key_of_which_no_column_keeps_anything_is_none():
+    [element] = elements(SOURCES["generic"], {"webhook-id": "\0"}, b"{}")
+    assert element.key == f"sha256:{element.digest}"
+
+
 def test_a_boundless_key_is_kept_as_its_digest():
     [element] = elements(SOURCES["stripe"], {}, orjson.dumps({"id": "x" * 100_000}))
     assert element.key.startswith("sha256:")
@@ -679,6 +684,16 @@ def test_a_batch_is_divided_and_each_part_maps_by_itself():
         "product": {"name": "House", "lines": [{"n": 1}]}
     }
     assert map_element(BATCH, {}, second.body, received_at=RECEIVED).payload == {}
+
+
+def test_parts_that_the_file_makes_itself_hold_numbers_as_they_came():
+    made = read_source(
+        'source: made\nauth: none\neach: \'[{"n": body.n, "whole": body}]\'\nkey: body.n\n'
+        "events: [{event: order.paid, customer: {id: body.whole.c}}]\n",
+        "made.yaml",
+    )
+    [element] = elements(made, {}, b'{"n": 1.10, "c": 1e30}')
+    assert element.body == b'{"n":1.1,"whole":{"n":1.1,"c":1e+30}}'
 
 
 def test_a_poor_part_does_not_spoil_its_batch():

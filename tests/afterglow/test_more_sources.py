@@ -286,7 +286,7 @@ JUDGEME = {
     },
     "review.updated": {
         "review/updated/465000001/2026-03-21T11:35:01+00:00": Ignored(
-            reason="A review that changed or was shown; its posting counted."
+            reason="A review that changed; its posting counted."
         )
     },
     "question.created": {
