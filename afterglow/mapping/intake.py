@@ -53,9 +53,12 @@ def elements(source: Source, headers: Mapping[str, str], body: bytes) -> list[El
     if len(parts) > MAX_ELEMENTS:
         raise Unmappable(f"The request holds {len(parts)} elements, more than the {MAX_ELEMENTS} allowed.")
     return [
-        _element(source, {"headers": facts["headers"], "body": part, "item": part}, orjson.dumps(part))
-        for part in parts
+        _element(source, {"headers": facts["headers"], "body": part, "item": part}, _written(part)) for part in parts
     ]
+
+
+def _written(part: object) -> bytes:
+    return orjson.dumps(part, default=float)  # a bare fraction has become a Decimal on its way through `each`
 
 
 def _element(source: Source, facts: Facts, body: bytes) -> Element:
