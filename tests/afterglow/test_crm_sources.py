@@ -410,7 +410,7 @@ def test_what_comes_twice_from_salesforce_and_segment_has_one_key():
     assert [part.key for part in parts_of("segment/track.other")] == ["node-next-1772442000-example1"]
 
 
-@pytest.mark.parametrize("body", [b"1.5", b"[1.5]", b"1e300", b'"x"', b"[null]", b"[[]]", b"true"])
+@pytest.mark.parametrize("body", [b"1.5", b"[1.5]", b'"x"', b"[null]", b"[[]]", b"true"])
 def test_a_body_of_one_bare_value_is_one_element_that_no_rule_can_read(body):
     [part] = elements(SOURCES["segment"], {}, body)
     with pytest.raises(Unmappable, match="not a JSON object"):
