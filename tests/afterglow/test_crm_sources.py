@@ -225,6 +225,7 @@ EXPECTED |= {
     ),
     "salesforce/contact.deleted": Ignored(reason="A record that was deleted in Salesforce"),
     "salesforce/contact.other-organization": Ignored(reason="Of another Salesforce organization"),
+    "salesforce/contact.no-organization": Ignored(reason="Of another Salesforce organization"),
     "salesforce/lead.created": event(
         "customer.created",
         {
