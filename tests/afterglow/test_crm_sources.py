@@ -225,6 +225,7 @@ EXPECTED |= {
     ),
     "salesforce/contact.deleted": Ignored(reason="A record that was deleted in Salesforce"),
     "salesforce/contact.other-organization": Ignored(reason="Of another Salesforce organization"),
+    "salesforce/contact.no-organization": Ignored(reason="Of another Salesforce organization"),
     "salesforce/lead.created": event(
         "customer.created",
         {
@@ -408,6 +409,13 @@ def test_an_association_has_a_key_of_its_two_ends():
 def test_what_comes_twice_from_salesforce_and_segment_has_one_key():
     assert [part.key for part in parts_of("salesforce/two-contacts")] == ["04l0000000000020AAA", "04l0000000000021AAA"]
     assert [part.key for part in parts_of("segment/track.other")] == ["node-next-1772442000-example1"]
+
+
+@pytest.mark.parametrize("body", [b"1.5", b"[1.5]", b'"x"', b"[null]", b"[[]]", b"true"])
+def test_a_body_of_one_bare_value_is_one_element_that_no_rule_can_read(body):
+    [part] = elements(SOURCES["segment"], {}, body)
+    with pytest.raises(Unmappable, match="not a JSON object"):
+        map_element(SOURCES["segment"], {}, part.body, received_at=RECEIVED)
 
 
 # SOAP
