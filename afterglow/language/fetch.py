@@ -110,9 +110,19 @@ class FetchRate(_Model):
     within: _short(1, 3600) = Field(description="... in any time of this length, such as 1 second.")  # type: ignore[valid-type]
 
     @property
+    def lateness(self) -> timedelta:
+        """How late a request may go after its turn; later, it needs another one."""
+        lateness: timedelta = self.within / 5
+        return lateness
+
+    @property
     def spacing(self) -> timedelta:
-        """From one request to the next, in whole microseconds, rounded up."""
-        microseconds = self.within // timedelta(microseconds=1)
+        """From one turn to the next, in whole microseconds, rounded up.
+
+        A little wider than the rate, so that turns used at once and turns used late make no window too full: `at_most`
+        turns last `within` and the lateness.
+        """
+        microseconds = (self.within + self.lateness) // timedelta(microseconds=1)
         return timedelta(microseconds=-(-microseconds // self.at_most))
 
 

@@ -203,7 +203,7 @@ def test_what_is_not_said_has_a_value_that_does_no_harm():
     assert (fetch.rate.at_most, fetch.rate.within, fetch.rate.spacing) == (
         10,
         timedelta(seconds=1),
-        timedelta(milliseconds=100),
+        timedelta(milliseconds=120),
     )
     assert (fetch.deadline, fetch.cache) == (timedelta(seconds=10), timedelta(minutes=5))
     assert fetch.headers("secret") == {"Authorization": "Bearer secret"}
