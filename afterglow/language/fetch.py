@@ -99,6 +99,15 @@ def _expression(written: str, found: "re.Match[str]") -> Value:
         raise ExpressionError(error.message, line + error.line, before + error.col) from None
 
 
+def _read_condition(written: object) -> Value | None:
+    return None if written is None else read_value(written)
+
+
+_Condition = Annotated[
+    Value | None, PlainValidator(_read_condition), WithJsonSchema({"type": ["string", "boolean", "number"]})
+]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -132,9 +141,7 @@ class FetchedDocument(_Model):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
         description="Rules read it as fetched.NAME."
     )
-    when: Annotated[Value | None, PlainValidator(lambda written: None if written is None else read_value(written))] = (
-        Field(default=None, description="Holds where there is such a document; elsewhere it is missing.")
-    )
+    when: _Condition = Field(default=None, description="Holds where there is such a document; elsewhere it is missing.")
     path: Annotated[
         list[str | Value], PlainValidator(_read_path), WithJsonSchema({"type": "string", "pattern": "^/"})
     ] = Field(description="Below the base, with expressions in {{ }}: /contacts/{{ body.objectId }}?properties=email.")

@@ -18,11 +18,13 @@ import sqlalchemy as sa
 from afterglow import ROOT
 from afterglow.asking import TRIES_MAX
 from afterglow.language.catalog import Document
-from db import catalog, control, doctor, fetching, privacy
+from db import catalog, control, doctor, fetching, overview, privacy, set_aside
+from db.gauges import gauges
 from db.tables import claims, customers, events, fetch_cache, inbox, profiles
 from tests.crm_api import SOURCE, TOKEN, CrmApi, crm_api
 from tests.driver import START, Driver
 from tests.small_shop import documents, flow, small
+from workers.actors import Seats
 from workers.fetch import BATCH
 
 RECEIPT = flow("receipt", [{"send": "email/receipt"}])
@@ -481,6 +483,49 @@ def test_a_batch_costs_the_same_number_of_statements_whatever_its_size(postgres_
             driver.drain()
 
     assert counts[0] == counts[1] <= 25, statements
+
+
+def test_fetching_takes_a_seat_of_sending_so_that_both_never_have_more_than_half_of_the_threads():
+    sending = Seats(4)
+    for _ in range(4):
+        assert sending.take()
+    assert sending.lend()
+    assert not sending.take()
+    assert sending.leave(), "somebody asked, but the seat is lent: stand up"
+    assert not sending.take()
+    sending.take_back()
+    assert sending.take()
+
+    only = Seats(1)
+    assert only.take()
+    assert not only.lend(), "the only seat is taken: fetching waits for the next hint"
+    only.leave()
+    assert only.lend()
+    assert not only.take()
+
+
+def test_what_lacks_a_document_is_listed_shown_and_counted(sqlite_url, crm, monkeypatch, capsys):
+    crm.always = "500"
+    with connected(sqlite_url, crm, monkeypatch) as driver:
+        changed(driver, 1)
+        with driver.app.reading() as connection:
+            now = driver.clock.now()
+            assert str(overview.needs(connection, now).fetching) == "1"
+            assert overview.needs(connection, now).nothing, "it needs nobody yet"
+            [row] = overview.webhooks(connection, "fetching")
+            assert "answered 500" in row.reason
+            assert gauges(connection, now).counts["inbox", "fetching"] == 1
+            assert overview.needs(connection, now + timedelta(hours=1)).overdue["documents"]
+            assert set_aside.count_elements(connection, None) == {"fetching": 1}
+
+
+def test_sources_without_fetch_cost_ingest_no_further_statement(sqlite_url, crm, monkeypatch):
+    with connected(sqlite_url, crm, monkeypatch) as driver:
+        driver.post("order.paid", {"order": {"id": "o1"}}, drained=False)
+        with counted(driver) as statements:
+            driver.actors.ingest()
+
+    assert not [statement for statement in statements if "fetch_at" in statement or "fetch_cache" in statement]
 
 
 #: A worker process of nothing but fetching: several threads, until nothing is due any more.
