@@ -97,8 +97,26 @@ class Asker:
         """The answers in the order of the questions, all within the deadline (seconds from now)."""
         if not questions:
             return []
+        self.open()
         until = time.monotonic() + deadline_s
         return self._run(self._all(questions, headers, until), deadline_s + _GRACE_S)
+
+    def open(self) -> None:
+        """Be ready, so that no turn passes while the client is made (reading certificates takes a while)."""
+        with self._lock:
+            if self._loop is not None:
+                return
+            self._client = httpx.AsyncClient(
+                follow_redirects=False,
+                trust_env=False,  # a .netrc would replace the token
+                timeout=httpx.Timeout(None, connect=CONNECT_S),
+                limits=httpx.Limits(max_connections=2 * AT_ONCE, max_keepalive_connections=AT_ONCE),
+                # No encoding, so that a small answer stays small.
+                headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "Afterglow"},
+            )
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="asker", daemon=True)
+            self._thread.start()
 
     def close(self) -> None:
         """Let go of the connections and end the thread."""
@@ -114,25 +132,8 @@ class Asker:
         loop.close()
 
     def _run(self, work: Coroutine[Any, Any, _Result], timeout_s: float) -> _Result:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="asker", daemon=True)
-                self._thread.start()
-            loop = self._loop
-        return asyncio.run_coroutine_threadsafe(work, loop).result(timeout_s)
-
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                follow_redirects=False,
-                trust_env=False,  # a .netrc would replace the token
-                timeout=httpx.Timeout(None, connect=CONNECT_S),
-                limits=httpx.Limits(max_connections=2 * AT_ONCE, max_keepalive_connections=AT_ONCE),
-                # No encoding, so that a small answer stays small.
-                headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "Afterglow"},
-            )
-        return self._client
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
     async def _all(self, questions: Sequence[Question], headers: Mapping[str, str], until: float) -> list[Answer]:
         if not self._allow_local and (refusal := await _inside(questions[0].url, until)):
@@ -149,7 +150,8 @@ class Asker:
         await asyncio.sleep(max(0.0, question.at - time.monotonic()))
         if quiet.is_set() or time.monotonic() > question.late:
             return NotAsked()
-        async with self._http().stream("GET", question.url, headers=headers) as response:
+        assert self._client is not None
+        async with self._client.stream("GET", question.url, headers=headers) as response:
             fate = await _read(response)
         if isinstance(fate, Failed) and fate.quiet is not None:
             quiet.set()

@@ -32,9 +32,6 @@ log = structlog.get_logger()
 
 #: How many elements are claimed at once.
 BATCH = 50
-#: A turn that is missed by more than this part of the rate's time is not used, lest late requests pile up.
-_LATE = 0.25
-
 #: Rates and quiet are kept in real time, which every process reads from the database.
 _real = DatabaseClock()
 
@@ -95,6 +92,7 @@ class Fetching:
         if isinstance(headers, str):
             self._park(elements, headers)
             return
+        self.asker.open()
         until = time.monotonic() + fetch.deadline.total_seconds()
         for _ in range(DOCUMENTS_MAX + 1):
             wanted: dict[str, list[_Element]] = {}
@@ -192,7 +190,7 @@ class Fetching:
             taken = fetching.take_turns(
                 connection, source.name, fetch.rate, now, len(urls), now + timedelta(seconds=left)
             )
-        late = fetch.rate.within.total_seconds() * _LATE
+        late = fetch.rate.lateness.total_seconds()
         questions = [
             Question(url=url, at=(at := began + (turn - now).total_seconds()), late=at + late)
             for url, turn in zip(urls, taken.turns.at, strict=False)

@@ -99,6 +99,15 @@ def _expression(written: str, found: "re.Match[str]") -> Value:
         raise ExpressionError(error.message, line + error.line, before + error.col) from None
 
 
+def _read_condition(written: object) -> Value | None:
+    return None if written is None else read_value(written)
+
+
+_Condition = Annotated[
+    Value | None, PlainValidator(_read_condition), WithJsonSchema({"type": ["string", "boolean", "number"]})
+]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -110,9 +119,19 @@ class FetchRate(_Model):
     within: _short(1, 3600) = Field(description="... in any time of this length, such as 1 second.")  # type: ignore[valid-type]
 
     @property
+    def lateness(self) -> timedelta:
+        """How late a request may go after its turn; later, it needs another one."""
+        lateness: timedelta = self.within / 5
+        return lateness
+
+    @property
     def spacing(self) -> timedelta:
-        """From one request to the next, in whole microseconds, rounded up."""
-        microseconds = self.within // timedelta(microseconds=1)
+        """From one turn to the next, in whole microseconds, rounded up.
+
+        A little wider than the rate, so that turns used at once and turns used late make no window too full: `at_most`
+        turns last `within` and the lateness.
+        """
+        microseconds = (self.within + self.lateness) // timedelta(microseconds=1)
         return timedelta(microseconds=-(-microseconds // self.at_most))
 
 
@@ -122,9 +141,7 @@ class FetchedDocument(_Model):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
         description="Rules read it as fetched.NAME."
     )
-    when: Annotated[Value | None, PlainValidator(lambda written: None if written is None else read_value(written))] = (
-        Field(default=None, description="Holds where there is such a document; elsewhere it is missing.")
-    )
+    when: _Condition = Field(default=None, description="Holds where there is such a document; elsewhere it is missing.")
     path: Annotated[
         list[str | Value], PlainValidator(_read_path), WithJsonSchema({"type": "string", "pattern": "^/"})
     ] = Field(description="Below the base, with expressions in {{ }}: /contacts/{{ body.objectId }}?properties=email.")

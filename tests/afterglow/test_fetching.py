@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from afterglow.language.schema import json_schemas
 from afterglow.language.source import read_source
 from afterglow.mapping import Ignored, Lacking, Mapped, Unmappable, map_element
 from afterglow.problems import Problems
@@ -203,7 +204,7 @@ def test_what_is_not_said_has_a_value_that_does_no_harm():
     assert (fetch.rate.at_most, fetch.rate.within, fetch.rate.spacing) == (
         10,
         timedelta(seconds=1),
-        timedelta(milliseconds=100),
+        timedelta(milliseconds=120),
     )
     assert (fetch.deadline, fetch.cache) == (timedelta(seconds=10), timedelta(minutes=5))
     assert fetch.headers("secret") == {"Authorization": "Bearer secret"}
@@ -213,3 +214,11 @@ def test_the_header_of_the_token_may_be_another():
     text = CRM.replace("  token: CRM_TOKEN", "  token: CRM_TOKEN\n  header: 'x-api-token: {token}'")
 
     assert read_source(text, "crm.yaml").fetch.headers("secret") == {"x-api-token": "secret"}
+
+
+def test_an_editor_knows_the_keys_of_fetch():
+    schema = json_schemas()["source"]["$defs"]
+
+    assert {"base", "token", "header", "rate", "deadline", "cache", "documents"} == schema["Fetch"]["properties"].keys()
+    assert {"name", "when", "path"} == schema["FetchedDocument"]["properties"].keys()
+    assert "string" in schema["FetchedDocument"]["properties"]["path"]["type"]

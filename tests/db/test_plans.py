@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from db import enrollments, touchpoints
+from db import enrollments, fetching, touchpoints
 from db.engine import Database
 from workers.scheduler import _DUE
 
@@ -15,6 +15,10 @@ CUSTOMERS, WAITING, DUE, PAUSED = 2_000, 20_000, 300, 50_000
 
 FILL = f"""
 SET session_replication_role = replica;
+INSERT INTO inbox (id, source, key, digest, state, received_at, headers, body, fetch_at)
+  SELECT n, 'crm', n::text, '', CASE WHEN mod(n, 10) = 0 THEN 'fetching' ELSE 'mapped' END, now(), '{{}}', '',
+         CASE WHEN n <= {DUE} THEN timestamptz '2026-01-01' ELSE timestamptz '2027-01-01' + n * interval '1 minute' END
+  FROM generate_series(1, {WAITING}) n;
 INSERT INTO customers (id, orders, spent, since)
   SELECT n, 0, 0, now() FROM generate_series(1, {CUSTOMERS}) n;
 INSERT INTO enrollments (id, customer_id, flow_id, event_id, entered_at, due_at, state, lane, tries, step)
@@ -54,7 +58,7 @@ def full(postgres_server: Any, _postgres_template: str) -> Iterator[Database]:
 def plan(database: Database, query: sa.Select[Any], given: dict[str, str]) -> list[dict[str, Any]]:
     """Every node of the generic plan: the one that a prepared statement runs by."""
     compiled = query.compile(database.engine, compile_kwargs={"render_postcompile": True})
-    kinds = {"now": "timestamptz", "limit": "int", "fast_limit": "int", "channel": "text"}
+    kinds = {"now": "timestamptz", "limit": "int", "fast_limit": "int", "channel": "text", "source": "text"}
     names = list(given)
     text = str(compiled)
     for number, name in enumerate(names, 1):
@@ -112,3 +116,11 @@ def test_looking_for_due_work_walks_no_table(full):
     conditions = [node["Index Cond"] for node in nodes if node.get("Index Name") in ("ix_enrollments_due", "ix_touchpoints_due")]  # fmt: skip  # noqa: E501
     assert len(conditions) == 4
     assert all("due_at" in condition for condition in conditions)
+
+
+def test_a_claim_of_what_lacks_a_document_walks_its_index_in_order(full):
+    nodes = plan(full, fetching._CLAIM, {"now": "2026-06-01", "limit": "50", "source": "crm"})
+
+    assert not [node for node in nodes if "Sort" in node["Node Type"] or node["Node Type"] == "Seq Scan"]
+    [scan] = [node for node in nodes if node.get("Index Name") == "ix_inbox_fetching"]
+    assert "fetch_at" in scan["Index Cond"]
