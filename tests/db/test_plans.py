@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from db import enrollments, fetching, touchpoints
+from db import enrollments, fetching, reception, touchpoints
 from db.engine import Database
 from workers.scheduler import _DUE
 
@@ -124,3 +125,17 @@ def test_a_claim_of_what_lacks_a_document_walks_its_index_in_order(full):
     assert not [node for node in nodes if "Sort" in node["Node Type"] or node["Node Type"] == "Seq Scan"]
     [scan] = [node for node in nodes if node.get("Index Name") == "ix_inbox_fetching"]
     assert "fetch_at" in scan["Index Cond"]
+
+
+def test_the_day_of_every_source_is_read_by_an_index_and_so_is_what_waits(full):
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    with full.reading() as connection:
+        for query, index in (
+            (reception._by_hour(now), "ix_inbox_bodies"),
+            (reception._UNSETTLED, "ix_inbox_unsettled"),
+        ):
+            text = query.compile(full.engine, compile_kwargs={"literal_binds": True})
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # the table is empty here
+            plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {text}".replace("%", "%%")))
+            assert index in plan, plan
+            assert "Seq Scan" not in plan, plan

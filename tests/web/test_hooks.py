@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from afterglow import ROOT
 from afterglow.language.catalog import Document
@@ -444,3 +445,34 @@ def test_endings_are_counted_under_names_that_no_stranger_can_make_up(faces):
     asyncio.run(several())
 
     assert faces.hooks.counts == {("shopify", 202): 1, ("shopify", 401): 1, (hooks.UNKNOWN, 404): 1}
+
+
+def test_whoever_connects_a_source_is_told_why_it_is_refused_once_a_minute(app, monkeypatch):
+    with capture_logs() as told, faces_of(app) as faces:
+        for _ in range(3):
+            asyncio.run(post(faces.public, b"{}", signed(b"{}", secret="another")))
+        assert [line["source"] for line in told if line["event"] == "webhooks are refused"] == ["shopify"]
+        assert "The signature does not match" in told[-1]["reason"]
+        monkeypatch.setattr(hooks, "REFUSALS_S", 0.0)
+        asyncio.run(post(faces.public, b"{}", signed(b"{}", secret="another")))
+    assert len([line for line in told if line["event"] == "webhooks are refused"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "is_told"),
+    [
+        ("hooks.example", False),
+        ("HOOKS.example", False),
+        ("localhost:8001", False),
+        ("[::1]:8000", False),
+        ("shop.example", True),
+        ("shop.example:8443", True),
+    ],
+)
+def test_a_proxy_that_is_reached_by_another_name_is_told_once(opened, host, is_told):
+    with capture_logs() as told, faces_of(opened(public_url="https://hooks.example")) as faces:
+        for event in ("e-1", "e-2"):
+            asyncio.run(post(faces.public, b"{}", signed(b"{}", event=event, host=host)))
+        asyncio.run(post(faces.public, b"{}", signed(b"{}", secret="another", host="stranger.example")))
+
+    assert [line["host"] for line in told if "another name" in line["event"]] == ([host] if is_told else [])
