@@ -149,7 +149,8 @@ def test_a_flood_by_one_source_is_shed_and_the_others_are_accepted(tmp_path, cap
     times = sum(answers.values()) / max(1, len(flooded["accepted"]))
     with capsys.disabled(), suppress(IndexError):
         print(
-            f"\nflood of {SECONDS:g} s, {times:.1f} times what was accepted: {answers}; neighbour {len(neighbour.accepted)} of {posted} accepted, "
+            f"\nflood of {SECONDS:g} s, {times:.1f} times what was accepted: {answers}; "
+            f"neighbour {len(neighbour.accepted)} of {posted} accepted, "
             f"median {seconds[len(seconds) // 2] * 1000:.0f} ms, slowest {seconds[-1] * 1000:.0f} ms; "
             f"{rss / 2**20:.0f} MB resident at most"
         )
