@@ -50,6 +50,19 @@ def raised(connection: Connection) -> Sequence[Alarm]:
     return [Alarm(**row._mapping) for row in connection.execute(query.order_by(a.since, a.source, a.subject))]
 
 
+def claim_untold(connection: Connection, now: datetime) -> Sequence[Alarm]:
+    """The alarms that are on and were told to nobody; from now on they count as told."""
+    a = alarms.c
+    untold = alarms.update().where(a.cleared_at.is_(None), a.told_at.is_(None)).values(told_at=now)
+    rows = connection.execute(untold.returning(a.source, a.kind, a.subject, a.since, a.detail, a.told_at))
+    return sorted((Alarm(**row._mapping) for row in rows), key=lambda alarm: (alarm.since, alarm.key))
+
+
+def give_back(connection: Connection, claimed_at: datetime) -> None:
+    """What was claimed at this instant could not be told: it may be claimed again."""
+    connection.execute(alarms.update().where(alarms.c.told_at == claimed_at).values(told_at=None))
+
+
 def settle(connection: Connection, kind: Kind, on: Sequence[Alarm], cleared: Sequence[Key], now: datetime) -> None:
     """Raise these alarms, or refresh their figures where they are on; end those."""
     columns = ("source", "kind", "subject", "since", "detail")

@@ -186,7 +186,7 @@ class Actors:
     def tend(self) -> Done:
         """What died, stands still or has become too old is looked after."""
         tend.tend(self.app)
-        watch.watch(self.app)
+        watch.watch(self.app, self.email)
         return Done()
 
     def close(self) -> None:

@@ -11,10 +11,13 @@ from sqlalchemy.engine import Connection
 
 from afterglow import drift, silence
 from afterglow.language.source import ANY_EVENT
+from afterglow.mime import Outgoing, message_id_for
+from afterglow.tokens import make_token
 from db import alarms, catalog, fillings, pulses, rounds
 from db.alarms import Alarm
 from db.app import App
 from db.catalog import NothingAppliedError, Release
+from workers.channels import Channel, InDoubt, NotBegun, Rejected, Sent
 
 log = structlog.get_logger()
 
@@ -23,24 +26,86 @@ PULSES_EVERY = timedelta(minutes=1)
 #: How often new events are looked through for paths that are no longer filled, and how many, the newest, at most.
 FILLINGS_EVERY = timedelta(minutes=10)
 EVENTS_MAX = 2_000
+#: How long the provider may take with a mail to the team, in seconds.
+TELL_S_MAX = 20.0
 #: Stretches that one round counts where much was not counted yet; the next round goes on.
 SLICES_MAX = 8
 
 
-def watch(app: App) -> None:
-    """The rounds that are due."""
+def watch(app: App, email: Channel) -> None:
+    """The rounds that are due, and a mail to the team about what they found."""
     with app.reading() as connection:
         now = app.clock.now(connection)
         try:
             release = app.catalog.current(connection)
         except NothingAppliedError:
             return
-    if rounds.take(app.database, "pulses", now, PULSES_EVERY) and _counted(app, now):
+    a_minute_is_over = rounds.take(app.database, "pulses", now, PULSES_EVERY)
+    if a_minute_is_over and _counted(app, now):
         with app.writing() as connection:
             _tell(look_for_silence(connection, release, now), now, release)
     if rounds.take(app.database, "fillings", now, FILLINGS_EVERY):
         with app.writing() as connection:
             _tell(look_for_drift(connection, release, now), now, release)
+    if a_minute_is_over:
+        tell_team(app, email, release, now)
+
+
+def tell_team(app: App, email: Channel, release: Release, now: datetime) -> None:
+    """Write one mail about all alarms that are on and were not told, to the team that shop.yaml names.
+
+    Told at most once: an alarm counts as told before the provider is called, and again as untold only where the
+    provider says that nothing was begun. It is no touchpoint, because it belongs to no customer, so no run, no page of
+    the outbox and no cap knows it. A channel that keeps mails at home has no place for it: there the page, the metric
+    and the log must do.
+    """
+    model = release.catalog.shop.model
+    if model.alarms is None or not email.leaves_the_machine:
+        return
+    address = model.teams[model.alarms.notify].address
+    if not app.settings.may_mail(address):
+        return
+    with app.reading() as connection:
+        if all(alarm.told_at is not None for alarm in alarms.raised(connection)):
+            return
+    with app.writing() as connection:
+        claimed = alarms.claim_untold(connection, now)
+    if not claimed:
+        return
+    (fate,) = email.send([_letter(app, release, claimed, address, now)], TELL_S_MAX)
+    match fate:
+        case Sent():
+            log.info("the team was told", alarms=len(claimed))
+        case NotBegun(reason=reason):
+            log.warning("the team could not be told yet", alarms=len(claimed), reason=reason)
+            with app.writing() as connection:
+                alarms.give_back(connection, now)
+        case Rejected(reason=reason) | InDoubt(reason=reason):
+            log.error("the team could not be told, or may not have been", alarms=len(claimed), reason=reason)
+
+
+def _letter(app: App, release: Release, told: Sequence[Alarm], address: str, now: datetime) -> Outgoing:
+    shop = release.catalog.shop
+    sender = shop.model.sender
+    sources = sorted({silence.spoken(alarm.source) for alarm in told})
+    sentences = [alarm.sentence(now, shop.zone) for alarm in told]
+    text = "\n\n".join([*sentences, "`afterglow doctor` and the first page of the team's pages say what is on now."])
+    key = make_token(app.settings.secrets[0], f"alarm {now.isoformat()}", len(told))
+    return Outgoing(
+        touchpoint_id=0,  # there is none
+        to_address=address,
+        to_name=None,
+        sender_name=sender.name,
+        sender_address=sender.address,
+        reply_to=None,
+        subject=f"{shop.model.name}: {' and '.join(sources)} need{'s' * (len(sources) == 1)} you",
+        html="",
+        text=text + "\n",
+        headers={"Auto-Submitted": "auto-generated"},
+        message_id=message_id_for(key, sender.address.rpartition("@")[2]),
+        date=now,
+        idempotency_key=key,
+    )
 
 
 def _counted(app: App, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_duration
 from afterglow.local_time import Quiet, known_zone
-from afterglow.problems import Problems
+from afterglow.problems import Problems, did_you_mean
 
 Kind = Literal["text", "number", "yes-no", "date"]
 
@@ -99,6 +99,12 @@ class TeamModel(_Model):
     address: str
 
 
+class AlarmsModel(_Model):
+    """Whom alarms about sources are written to."""
+
+    notify: str = Field(description="A team: told once when a source falls silent, or no longer brings a field.")
+
+
 class ShopModel(_Model):
     """The brand and its rails."""
 
@@ -117,6 +123,7 @@ class ShopModel(_Model):
     links: dict[str, str] = Field(default_factory=dict, description="Addresses that templates may use by name.")
     topics: dict[str, TopicModel] = Field(default_factory=dict)
     teams: dict[str, TeamModel] = Field(default_factory=dict)
+    alarms: AlarmsModel | None = Field(default=None, description="Who is told when a source needs somebody.")
     quiet_hours: QuietModel | None = None
     caps: list[CapModel] = Field(default_factory=list)
     keep_for: str = Field(default="3 days", description="How long a marketing mail may wait for its turn.")
@@ -187,6 +194,10 @@ def read_shop(text: str, file: str) -> Shop:
         problems.append(
             document.problem(("timezone",), f"'{model.timezone}' is not a time zone; write it as Europe/Berlin.")
         )
+
+    if model.alarms is not None and (team := model.alarms.notify) not in model.teams:
+        message = f"There is no team '{team}'.{did_you_mean(team, model.teams)}"
+        problems.append(document.problem(("alarms", "notify"), message))
 
     def attempt(path: tuple[str | int, ...], make: Any) -> Any:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from db import enrollments, fetching, reception, touchpoints
+from db import enrollments, fetching, pulses, reception, touchpoints
 from db.engine import Database
 from workers.scheduler import _DUE
 
@@ -139,3 +139,33 @@ def test_the_day_of_every_source_is_read_by_an_index_and_so_is_what_waits(full):
             plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {text}".replace("%", "%%")))
             assert index in plan, plan
             assert "Seq Scan" not in plan, plan
+
+
+FILL_INBOX = """
+INSERT INTO inbox (source, key, digest, state, received_at, headers, body)
+  SELECT 'shopify', n::text, 'd', 'mapped', timestamptz '2026-03-02' - n * interval '1 minute', '{}',
+         CASE WHEN n <= 20000 THEN 'b'::bytea ELSE ''::bytea END
+  FROM generate_series(1, 40000) n
+"""
+
+
+def test_counting_the_last_hour_reads_that_hour_alone(full):
+    with full.writing() as connection:
+        connection.exec_driver_sql(FILL_INBOX)
+        connection.exec_driver_sql("ANALYZE inbox")
+    text = str(pulses._ROLL_UP["postgresql"]).replace(":start", "$1").replace(":end", "$2")
+    with full.writing() as connection:
+        connection.exec_driver_sql(f"PREPARE counted (timestamptz, timestamptz) AS {text}")
+        explained = "EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE counted ('2026-03-01 22:00', '2026-03-01 23:00')"
+        found = connection.exec_driver_sql(explained).scalar_one()
+        connection.exec_driver_sql("DEALLOCATE counted")
+        connection.rollback()
+    nodes, ahead = [], [found[0]["Plan"]]
+    while ahead:
+        nodes.append(ahead.pop())
+        ahead += nodes[-1].get("Plans", [])
+    (scan,) = [node for node in nodes if "Scan" in node["Node Type"] and node.get("Relation Name") == "inbox"]
+
+    assert scan["Node Type"] in ("Index Scan", "Bitmap Heap Scan")
+    assert "ix_inbox_bodies" in json.dumps(scan)
+    assert scan["Actual Rows"] == 60

@@ -15,7 +15,7 @@ from typing import Any
 
 SOURCE = "flood"
 #: Connections that post small badly signed requests, signed ones of many elements, and large ones; and that trickle.
-BAD, SIGNED, LARGE, TRICKLING = 60, 90, 16, 80
+BAD, SIGNED, LARGE, TRICKLING = 100, 90, 16, 80
 #: Elements of one signed request, and bytes of a large one.
 ELEMENTS = 100
 LARGE_BYTES = 200_000

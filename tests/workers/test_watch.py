@@ -2,21 +2,26 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from afterglow.language.catalog import Document
+from afterglow.language.shop import read_shop
+from afterglow.mime import Outgoing, compose
+from afterglow.problems import Problems
 from db import alarms, catalog, doctor, pulses, rounds
 from db.gauges import gauges
 from db.tables import inbox
 from db.tables import pulses as pulses_table
 from tests.driver import START, Driver, shop_files
-from tests.small_shop import documents, put_into_force, small
+from tests.small_shop import SHOP, documents, put_into_force, small
 from tests.web.conftest import client
 from web.app import Faces
+from workers.channels import Fate, InDoubt, NotBegun, Rejected, Sent
 from workers.watch import watch
 
 HOUR = timedelta(hours=1)
@@ -74,7 +79,7 @@ def test_what_came_is_counted_by_source_hour_and_fate_and_again_changes_nothing(
         ("shopify", START - HOUR, 1, 1, 0, 0),
     ]
 
-    watch(driver.app)
+    watch(driver.app, driver.actors.email)
     assert counted(driver) == expected
 
     with driver.app.writing() as connection:
@@ -88,23 +93,23 @@ def test_a_past_of_weeks_with_holes_is_counted_to_its_end_in_stretches(driver):
 
     for minute in range(10):
         driver.clock.jump(START + timedelta(minutes=minute))
-        watch(driver.app)
+        watch(driver.app, driver.actors.email)
 
     assert [row[2] for row in counted(driver)] == [1] * 60
 
 
 def test_counts_do_not_shrink_when_bodies_are_emptied_and_go_after_13_weeks(driver):
     came(driver, "shopify", [START - n * HOUR for n in range(20)])
-    watch(driver.app)
+    watch(driver.app, driver.actors.email)
     with driver.app.writing() as connection:
         connection.execute(inbox.update().where(inbox.c.received_at < START).values(body=b""))
 
     driver.clock.jump(START + 5 * timedelta(minutes=1))
-    watch(driver.app)
+    watch(driver.app, driver.actors.email)
     assert [row[2] for row in counted(driver)] == [1] * 20
 
     driver.clock.jump(START + timedelta(weeks=13) - 10 * HOUR)
-    watch(driver.app)
+    watch(driver.app, driver.actors.email)
     assert len(counted(driver)) == 11
 
 
@@ -125,7 +130,7 @@ def test_a_source_that_stops_raises_one_alarm_until_it_is_heard_again(driver):
     for minutes in range(0, 200, 20):
         driver.clock.jump(START + timedelta(minutes=minutes))
         for _ in range(20):  # weeks are counted in stretches
-            watch(driver.app)
+            watch(driver.app, driver.actors.email)
             driver.clock.jump(driver.clock.now() + timedelta(minutes=1))
         said[minutes] = on(driver)
 
@@ -135,7 +140,7 @@ def test_a_source_that_stops_raises_one_alarm_until_it_is_heard_again(driver):
     now = driver.clock.now()
     came(driver, "shopify", [now])
     driver.clock.jump(now + timedelta(minutes=2))
-    watch(driver.app)
+    watch(driver.app, driver.actors.email)
     assert on(driver) == []
 
 
@@ -143,7 +148,7 @@ def test_an_alarm_is_on_the_page_in_the_metrics_and_with_the_doctor(driver):
     came(driver, "shopify", steadily(START - 9 * HOUR))
     for minutes in range(30):
         driver.clock.jump(START + timedelta(minutes=minutes))
-        watch(driver.app)
+        watch(driver.app, driver.actors.email)
     sentence = (
         "Shopify has been silent for 9 hours; at this time of a Monday it usually sends about 12 an hour. "
         "Look at the webhook's state in Shopify's settings: it removes hooks after 8 failures within 4 hours."
@@ -169,12 +174,12 @@ def test_an_alarm_outlasts_the_weeks_that_are_learned_from_and_ends_with_the_sou
     for days in (0, 0, 0, 1, 30, 70):
         for minutes in range(30):
             driver.clock.jump(START + days * DAY + timedelta(minutes=minutes))
-            watch(driver.app)
+            watch(driver.app, driver.actors.email)
     assert on(driver) == ["shopify"]
 
     put_into_force(driver, sources=("generic",))
     driver.clock.jump(driver.clock.now() + HOUR)
-    watch(driver.app)
+    watch(driver.app, driver.actors.email)
     assert on(driver) == []
 
 
@@ -194,7 +199,7 @@ def paid(driver: Driver, numbers: range, *, email: bool = True, **order: object)
         driver.receive("shopify", f"orders/paid/e{number}", json.dumps(body).encode(), headers=event, drained=False)
     driver.drain()
     driver.clock.jump(driver.clock.now() + timedelta(minutes=11))
-    watch(driver.app)
+    watch(driver.app, driver.actors.email)
 
 
 def drifts(driver: Driver) -> set[str]:
@@ -228,3 +233,54 @@ def test_another_file_of_the_source_ends_a_drift(driver):
     paid(driver, range(300, 302), total_price=None)
 
     assert drifts(driver) == set()
+
+
+@dataclass
+class Relay:
+    """A provider of the tests that does as it is told."""
+
+    fates: list[Fate]
+    sent: list[Outgoing] = field(default_factory=list)
+    name = "relay"
+    leaves_the_machine = True
+    batch = 50
+
+    def send(self, messages: Sequence[Outgoing], deadline_s: float) -> list[Fate]:
+        self.sent += messages
+        return [self.fates.pop(0) for _ in messages]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@pytest.mark.parametrize(
+    ("fates", "live", "mails"),
+    [
+        ([Sent()], "yes", 1),
+        ([NotBegun("the relay is away"), Sent()], "yes", 2),
+        ([InDoubt("no answer")], "yes", 1),
+        ([Rejected("no", permanent=True)], "yes", 1),
+        ([], "no", 0),
+    ],
+)
+def test_the_team_is_told_once_of_an_alarm(database_url, fates, live, mails):
+    relay = Relay(list(fates))
+    shop = {"alarms": {"notify": "desk"}}
+    with small(database_url, sources=("shopify",), shop=shop, email=relay, live=live) as driver:
+        came(driver, "shopify", steadily(START - 9 * HOUR))
+        for minutes in range(40):
+            driver.clock.jump(START + timedelta(minutes=minutes))
+            watch(driver.app, relay)
+
+    assert len(relay.sent) == mails
+    for mail in relay.sent:
+        assert mail.to_address == "desk@small.example"
+        assert "Shopify has been silent for 9 hours" in mail.text
+        assert b"Shopify needs you" in compose(mail, eightbit=True)
+
+
+def test_a_team_that_does_not_exist_cannot_be_told():
+    text = json.dumps({**SHOP, "alarms": {"notify": "dsek"}})
+
+    with pytest.raises(Problems, match=r"There is no team 'dsek'\. Did you mean 'desk'\?"):
+        read_shop(text, "flows/shop.yaml")
