@@ -132,7 +132,7 @@ def want_by_hand(connection: Connection, one: int, other: int, reason: str, now:
     for given in (one, other):
         if given not in numbers:
             raise MergeError(f"There is no customer {given}; `afterglow why` finds one by address or id.")
-    first, second = sorted(numbers.values())
+    first, second = sorted((numbers[one], numbers[other]))
     if first == second:
         raise MergeError(f"{one} and {other} are one customer already: {first}.")
     forgotten = [p.id for p in people.load(connection, [first, second]).values() if p.forgotten_at is not None]

@@ -48,7 +48,7 @@ def numbers(driver: Driver) -> list[int]:
     return [row[0] for row in driver.rows(sa.select(customers.c.id).order_by(customers.c.id))]
 
 
-def count(driver: Driver, table: sa.Table, *where: Any) -> int:
+def count(driver: Driver, table: sa.FromClause, *where: Any) -> int:
     return int(driver.rows(sa.select(sa.func.count()).select_from(table).where(*where))[0][0])
 
 
@@ -324,8 +324,14 @@ def test_what_came_after_a_merge_stays_with_the_kept_customer_when_it_is_undone(
         later = {**BOTH, "last_name": "Later"}
         driver.post("order.paid", {"order": {"id": "o3", "total": 1}}, customer=later, stage="awareness")
         driver.post("ping.two", customer=BOTH, consent="withdrawn")
+        driver.at(days=10)  # the guest's run of o2 reached its mail
         undo(driver)
 
+        for table in (touchpoints, decisions, runs):
+            astray = enrollments.c.customer_id != table.c.customer_id
+            assert count(driver, table.join(enrollments, enrollments.c.id == table.c.enrollment_id), astray) == 0
+        mails = sa.select(touchpoints.c.customer_id, sa.func.count()).group_by(touchpoints.c.customer_id)
+        assert sorted(driver.rows(mails)) == [(first, 2), (second, 1)]
         c = customers.c
         assert driver.rows(sa.select(c.id, c.orders, c.spent, c.stage).order_by(c.id)) == [
             (first, 2, 4100, "awareness"),
@@ -367,6 +373,23 @@ def test_two_accounts_that_share_an_address_stay_two_and_events_belong_to_the_ac
         owners = driver.rows(sa.select(events.c.key, events.c.customer_id).order_by(events.c.id))
         assert owners == [("c1 0", first), ("c1 1", first), ("c2 0", second), ("c2 1", second), ("guest", first)]
         assert count(driver, merges) == 0
+
+
+def test_a_source_that_gives_guests_new_ids_says_so_and_they_stay_one(database_url):
+    with small(database_url, sources=("stripe",)) as driver:
+        for n in range(3):
+            paid = {"id": f"pi_{n}", "customer": f"cus_{n}", "receipt_email": "sam@example.com"}
+            paid |= {"amount_received": 1999, "currency": "eur"}
+            body = {
+                "id": f"evt_{n}",
+                "type": "payment_intent.succeeded",
+                "created": 1772438400,
+                "data": {"object": paid},
+            }
+            driver.receive("stripe", f"evt_{n}", json.dumps(body).encode())
+
+        assert count(driver, events) == 3
+        assert (count(driver, customers), count(driver, identities, identities.c.source == "stripe")) == (1, 3)
 
 
 @pytest.mark.parametrize("declared", [True, False])

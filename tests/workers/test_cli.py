@@ -59,7 +59,7 @@ def test_help_names_every_command(afterglow: Afterglow):
 
     assert status == 0
     commands = "init check schema apply migrate run web worker scheduler event inbox retry halt resume flows why doctor"
-    commands += " forget export"
+    commands += " forget export merge unmerge"
     for command in commands.split():
         assert f"\n  {command} " in told
 
@@ -422,3 +422,25 @@ def test_an_unreachable_redis_at_the_start_is_one_sentence(
     assert (status, told) == (1, "")
     assert error.startswith("Redis cannot be reached")
     assert error.count("\n") == 1
+
+
+# -- Two customers who are one -------------------------------------------------------------------------------
+
+
+def test_two_customers_are_merged_and_told_apart_again(afterglow: Afterglow, driver: Driver):
+    driver.post("customer.created", customer={"id": "c1", "first_name": "Sam"})
+    driver.post("order.paid", ORDER, customer={"email": "sam@example.com"})
+    assert afterglow("merge", "c1", "sam@example.com")[0] == 1  # nobody answered
+
+    status, told, _ = afterglow("merge", "c1", "sam@example.com", "--yes")
+    assert status == 0
+    assert "Customer 2 is now part of customer 1." in told
+    assert "afterglow unmerge 1" in told
+    assert json.loads(afterglow("export", "2")[1])["customer"] == 1
+    assert "said so. All of theirs is kept here" in " ".join(afterglow("why", "2")[1].split())
+    assert afterglow("merge", "1", "2", "--yes")[0] == 1
+
+    assert "are two again, and stay two" in afterglow("unmerge", "1")[1]
+    assert json.loads(afterglow("export", "2")[1])["orders"] == 1
+    assert afterglow("unmerge", "1")[0] == 1
+    assert json.loads(afterglow("merge", "1", "2", "--yes", "--json")[1])["kept"] == 1

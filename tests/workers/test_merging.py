@@ -155,6 +155,21 @@ def test_a_claim_that_gets_the_lock_of_a_merged_customer_leaves_their_rows_out(d
             assert Advance(driver.app).find(connection, driver.clock.now(), 10, alone=False) == []
 
 
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_run_hears_by_a_merge_what_came_under_the_other_name(database_url, stops):
+    steps = [{"id": "w", "wait_for": "ping.two", "for_up_to": "9 days"}, {"send": "email/receipt"}]
+    listening = flow("listening", steps, **({"stops": {"event": "ping.two"}} if stops else {}))
+    with small(database_url, listening) as driver:
+        driver.post("order.paid", {"order": {"id": "o1"}}, customer=ID)
+        driver.post("ping.two", customer=ADDRESS)
+        assert driver.rows(sa.select(enrollments.c.state)) == [("waiting",)]
+
+        driver.post("ping.one", customer={**ID, **ADDRESS})
+
+        assert driver.rows(sa.select(enrollments.c.state)) == [("stopped" if stops else "finished",)]
+        assert healthy(driver)
+
+
 def test_a_merge_that_fails_is_set_aside_and_the_others_are_done(database_url, monkeypatch):
     with small(database_url) as driver:
         for n in range(3):

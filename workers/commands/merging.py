@@ -27,9 +27,11 @@ def merge(
     from dataclasses import asdict
 
     from db import merging
+    from db.catalog import CatalogCache
     from db.why import heading
     from workers.commands.console import count, say, say_json, say_next
     from workers.commands.opening import me, opened
+    from workers.merging import merge as do_merge
 
     with opened() as desk:
         with desk.database.reading() as connection:
@@ -40,7 +42,7 @@ def merge(
         with desk.database.writing() as connection:
             now = desk.now(connection)
             wanted = merging.want_by_hand(connection, both[0], both[1], f"{me()} said so", now)
-            merged = merging.merge(connection, wanted, merging.rules(desk.release(connection)), now)
+            merged = do_merge(connection, CatalogCache(), wanted, now)
             if merged is None:
                 raise merging.MergeError("Somebody else changed these customers just now; try again.")
     if as_json:
