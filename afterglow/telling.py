@@ -216,6 +216,35 @@ def consent(topic: str, granted: bool, channel: str, basis: str) -> str:
     return f"{'Agreed to' if granted else 'Unsubscribed from'} marketing by {channel} on {which} ({basis})."
 
 
+def zone(name: str, taken_from: str | None, *, country: str | None, region: str | None) -> str:
+    """Which zone a customer's clock follows and why, as a sentence.
+
+    Args:
+      taken_from: of `afterglow.whereabouts.Origin`; None where it is the shop's.
+      country, region: of the customer's newest address.
+    """
+    return f"Time zone {name}, {_taken(taken_from, country, region)}."
+
+
+def language(locale: str, taken_from: str | None, *, country: str | None) -> str:
+    """Which language a customer is taken to read and why, as a sentence; the arguments are those of `zone`."""
+    return f"Language {locale}, {_taken(taken_from, country, None)}."
+
+
+def _taken(taken_from: str | None, country: str | None, region: str | None) -> str:
+    match taken_from:
+        case None:
+            return "the shop's"
+        case "address":
+            return f"from the address ({', '.join(part for part in (country, region) if part)})"
+        case "phone":
+            return "from the country of the phone number"
+        case "locale":
+            return "from the region of the customer's locale"
+        case _:
+            return "as a source told"
+
+
 def values(names: frozenset[str], facts: Mapping[str, Any]) -> dict[str, str]:
     """What a condition saw, by name: `{"customer.orders": "2", "order.total": "missing"}`, without personal data."""
     return {name: _shown(name, _reach(facts, name)) for name in sorted(names)}

@@ -282,7 +282,19 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
     mine = _Mine(connection, customer_id)
     profile = {
         name: getattr(person, name)
-        for name in ("email", "phone", "first_name", "last_name", "locale", "timezone", "attributes")
+        for name in (
+            "email",
+            "phone",
+            "first_name",
+            "last_name",
+            "locale",
+            "locale_from",
+            "timezone",
+            "timezone_from",
+            "country",
+            "region",
+            "attributes",
+        )
     }
     exported = {
         "customer": customer_id,

@@ -23,7 +23,7 @@ from db.catalog import CatalogCache
 from db.history import History, UnknownCustomerError
 from db.tables import OPEN_TOUCHPOINTS
 
-__all__ = ["UnknownCustomerError", "UnknownFlowError", "heading", "story"]
+__all__ = ["UnknownCustomerError", "UnknownFlowError", "about", "heading", "story"]
 
 #: At one instant causes come before effects: `Kind` names them in this order.
 _ORDER: Mapping[str, int] = {kind: place for place, kind in enumerate(get_args(Kind))}
@@ -88,6 +88,16 @@ def heading(connection: Connection, customer_id: int) -> str:
     name = " ".join(part for part in (person.first_name, person.last_name) if part)
     address = f"<{person.email}>" if person.email else ""
     return " ".join(part for part in (f"Customer {customer_id}", name, address) if part)
+
+
+def about(connection: Connection, catalog: CatalogCache, customer_id: int) -> list[str]:
+    """What holds for everything that is told about a customer: whose clock and language, and where we know it from."""
+    person = people.load(connection, [customer_id]).get(customer_id)
+    if person is None:
+        raise UnknownCustomerError
+    if person.forgotten_at is not None:
+        return []
+    return list(person.whereabouts(catalog.current(connection).catalog.shop))
 
 
 class _Teller:

@@ -155,6 +155,12 @@ class CustomerRule(_Model):
     last_name: Expr | None = None
     locale: Expr | None = Field(default=None, description="Such as fr or fr-CA.")
     timezone: Expr | None = Field(default=None, description="IANA name, such as Europe/Paris.")
+    country: Expr | None = Field(
+        default=None, description="Of an address: ISO 3166 code or English name; the time zone is derived from it."
+    )
+    region: Expr | None = Field(
+        default=None, description="Of the same address: state or province, for countries of several time zones."
+    )
     order: Expr | None = Field(
         default=None, description="An order's id, where only that is known: the customer is the order's."
     )

@@ -36,6 +36,10 @@ class CustomerFacts:
     last_name: str | None = None
     locale: str | None = None
     timezone: str | None = None
+    #: ISO 3166 code, from an address of theirs.
+    country: str | None = None
+    #: The state or province of that country, as it was written; None where the country is.
+    region: str | None = None
     #: An order of the same source whose customer this is, where neither id nor address is known.
     order_id: str | None = None
     #: Text, int, Decimal, bool; moments as ISO 8601 text.

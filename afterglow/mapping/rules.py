@@ -24,6 +24,7 @@ from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Ma
 from afterglow.mapping.intake import parsed
 from afterglow.mapping.values import Facts, moment, stored, text, value_of
 from afterglow.problems import did_you_mean
+from afterglow.whereabouts import REGION_MAX, country_code
 
 _EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)*")
 _FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -129,6 +130,8 @@ def _customer(rule: CustomerRule | None, facts: Facts) -> CustomerFacts:
         text(rule.locale, facts, "customer.locale"),
         text(rule.timezone, facts, "customer.timezone"),
     )
+    country = country_code(text(rule.country, facts, "customer.country"))
+    region = text(rule.region, facts, "customer.region")
     return CustomerFacts(
         external_id=external_id,
         email=normalised,
@@ -137,6 +140,8 @@ def _customer(rule: CustomerRule | None, facts: Facts) -> CustomerFacts:
         last_name=text(rule.last_name, facts, "customer.last_name"),
         locale=locale.replace("_", "-") if locale and _LOCALE.fullmatch(locale) else None,
         timezone=zone if zone and known_zone(zone) else None,
+        country=country,
+        region=region[:REGION_MAX] if country and region else None,
         order_id=order_id,
         attributes=dict(_attributes(rule, facts)),
     )

@@ -72,6 +72,7 @@ def customer(look: Look) -> Response:
         person=person,
         called=name_of_person(person),
         zone=zone,
+        whereabouts=person.whereabouts(shop),
         shop=shop,
         days=list(telling.days(happened[start:end])),
         earlier=start or None,

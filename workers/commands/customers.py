@@ -29,31 +29,34 @@ def why(
     from dataclasses import asdict
 
     from db.catalog import CatalogCache
-    from db.why import heading, story
+    from db.why import about, heading, story
     from workers.commands.console import say_json, say_next
     from workers.commands.opening import opened
 
     with opened() as desk, desk.database.reading() as connection:
         found = desk.customer(connection, customer)
-        lines = story(connection, CatalogCache(), desk.settings.secrets[0], found, flow)
-        who = heading(connection, found)
+        catalog = CatalogCache()
+        lines = story(connection, catalog, desk.settings.secrets[0], found, flow)
+        who, known = heading(connection, found), about(connection, catalog, found)
     if as_json:
-        say_json({"customer": found, "lines": [asdict(line) for line in lines]})
+        say_json({"customer": found, "about": known, "lines": [asdict(line) for line in lines]})
         return
-    say_story(who, lines)
+    say_story(who, lines, known)
     say_next(
         (f"afterglow why {customer} --flow NAME", "of one flow only"),
         (f"afterglow export {customer}", "all that is kept about this customer"),
     )
 
 
-def say_story(who: str, lines: Sequence["Line"]) -> None:
+def say_story(who: str, lines: Sequence["Line"], about: Sequence[str] = ()) -> None:
     """A customer's story, as `db.why.story` tells it, under the moments at which things happened."""
     from itertools import groupby
 
     from workers.commands.console import say
 
     say(who, style="bold")
+    for sentence in about:
+        say(sentence, style="dim")
     for is_standing, part in groupby(lines, key=lambda line: line.kind == "standing"):
         if is_standing:
             say()
