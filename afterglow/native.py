@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from afterglow.expressions import MISSING, parse
+from afterglow.language.source import Basis
 from afterglow.mapping import Consent, CustomerFacts, Mapped, Unmappable, conforming
 from afterglow.whereabouts import country_code
 
@@ -60,6 +61,8 @@ class NativeConsent(BaseModel):
 
     state: Literal["granted", "withdrawn"]
     topic: str = Field(default="*", max_length=100)
+    basis: Basis = Field(default="consent", description="On what it rests.")
+    evidence: str | None = Field(default=None, max_length=500, description="How it was given, in your words.")
 
 
 class NativeEvent(BaseModel):
@@ -129,7 +132,13 @@ def map_native(body: bytes, *, received_at: datetime, known_events: Mapping[str,
             attributes=dict(who.attributes),
         ),
         payload=conforming(event.payload, known_events.get(event.event, {})),
-        consent=Consent(state=event.consent.state, topic=event.consent.topic, at=event.occurred_at, evidence=None)
+        consent=Consent(
+            state=event.consent.state,
+            topic=event.consent.topic,
+            at=event.occurred_at,
+            evidence=event.consent.evidence,
+            basis=event.consent.basis,
+        )
         if event.consent
         else None,
         account=None,

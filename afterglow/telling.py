@@ -109,7 +109,7 @@ def decision(
             named = reason or str(detail.get("name"))
             return f"Stopped because of {named} (event {detail.get('event')})."
         case "sent":
-            return f"{what} was sent."
+            return f"{what} was sent{_ON_WHAT.get(str(detail.get('basis')), '')}."
         case "skipped":
             return f"{what} was not sent{because}."
         case "held":
@@ -129,6 +129,13 @@ def decision(
         case _:
             rest = ", ".join(f"{name} {value}" for name, value in detail.items())
             return f"{verb.capitalize()}{': ' + rest if rest else ''}."
+
+
+#: On what basis a mail went; of service mail it goes without saying.
+_ON_WHAT: Mapping[str, str] = {
+    "consent": ", as the customer agreed",
+    "existing-customer": ", as to an existing customer",
+}
 
 
 def _moment(detail: Mapping[str, Any], zone: ZoneInfo) -> str:
@@ -210,10 +217,22 @@ def stage(name: str, entered_at: datetime, is_older: bool, zone: ZoneInfo) -> st
     return f"Entered stage {name}."
 
 
-def consent(topic: str, granted: bool, channel: str, basis: str) -> str:
-    """What a customer allowed or refused, as a sentence."""
+def consent(topic: str, granted: bool, channel: str, basis: str, evidence: Mapping[str, Any]) -> str:
+    """What a customer allowed or refused, on what basis and how that came, as a sentence.
+
+    A permission that is not the customer's own word is told as what it is.
+    """
     which = "all topics" if topic == "*" else topic
-    return f"{'Agreed to' if granted else 'Unsubscribed from'} marketing by {channel} on {which} ({basis})."
+    permitted = "Agreed to" if basis == "consent" else "May get"
+    what = permitted if granted else "Unsubscribed from"
+    return f"{what} marketing by {channel} on {which} ({basis}{proof(evidence)})."
+
+
+def proof(evidence: Mapping[str, Any]) -> str:
+    """How a word on consent came: `, from shopify: "confirmed_opt_in"`; nothing where nothing was kept."""
+    source, words = evidence.get("source"), evidence.get("words") or evidence.get("by")
+    said = f': "{words}"' if words else ""
+    return f", from {source}{said}" if source else ""
 
 
 def zone(name: str, taken_from: str | None, *, country: str | None, region: str | None) -> str:

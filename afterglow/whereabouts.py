@@ -55,8 +55,9 @@ _MOST_PEOPLE: Final = {
 _REGIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "US": {
         "America/New_York": "CT Connecticut, DC District of Columbia, DE Delaware, FL Florida, GA Georgia, "
-        "KY Kentucky, MA Massachusetts, MD Maryland, ME Maine, NC North Carolina, NH New Hampshire, NJ New Jersey, NY New York, "
-        "OH Ohio, PA Pennsylvania, RI Rhode Island, SC South Carolina, VA Virginia, VT Vermont, WV West Virginia",
+        "KY Kentucky, MA Massachusetts, MD Maryland, ME Maine, NC North Carolina, NH New Hampshire, NJ New Jersey, "
+        "NY New York, OH Ohio, PA Pennsylvania, RI Rhode Island, SC South Carolina, VA Virginia, VT Vermont, "
+        "WV West Virginia",
         "America/Detroit": "MI Michigan",
         "America/Indiana/Indianapolis": "IN Indiana",
         "America/Chicago": "AL Alabama, AR Arkansas, IA Iowa, IL Illinois, KS Kansas, LA Louisiana, MN Minnesota, "

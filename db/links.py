@@ -8,8 +8,9 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow.language.shop import Shop
 from afterglow.native import NativeCustomer, NativeEvent
-from afterglow.rails import Consent, consent_refusal
+from afterglow.rails import Consent, Existing, consent_refusal
 from db import events, people
 from db.intake import Received, is_received, receive_once
 from db.tables import consents, customers, referral_codes, touchpoints
@@ -28,6 +29,7 @@ class Standing:
     customer_id: int
     topic: str | None
     consents: tuple[Consent, ...]
+    existing: Existing
 
     @property
     def all_refused(self) -> bool:
@@ -37,12 +39,13 @@ class Standing:
     @property
     def topic_refused(self) -> bool:
         """Whether marketing on the mail's own topic is not allowed, for whatever reason."""
-        return consent_refusal(self.consents, self.topic) is not None
+        return consent_refusal(self.consents, self.topic, self.existing) is not None
 
 
-def standing(connection: Connection, touchpoint_id: int, customer_id: int) -> Standing | None:
+def standing(connection: Connection, shop: Shop, touchpoint_id: int, customer_id: int) -> Standing | None:
     """How the customer of a mail stands; None where there is no such customer (any more)."""
-    if connection.execute(sa.select(customers.c.id).where(customers.c.id == customer_id)).first() is None:
+    orders = connection.execute(sa.select(customers.c.orders).where(customers.c.id == customer_id)).scalar()
+    if orders is None:
         return None
     topic: str | None = connection.execute(
         sa.select(touchpoints.c.topic).where(
@@ -50,12 +53,13 @@ def standing(connection: Connection, touchpoint_id: int, customer_id: int) -> St
         )
     ).scalar()
     rows = connection.execute(
-        sa.select(consents.c.topic, consents.c.state).where(
+        sa.select(consents.c.topic, consents.c.state, consents.c.basis).where(
             consents.c.customer_id == customer_id, consents.c.channel == CHANNEL
         )
     )
-    words = tuple(Consent(topic=row.topic, granted=row.state == "granted") for row in rows)
-    return Standing(customer_id=customer_id, topic=topic, consents=words)
+    words = tuple(Consent(topic=row.topic, granted=row.state == "granted", basis=row.basis) for row in rows)
+    existing = Existing(topics=shop.topics_of_existing_customers, has_bought=orders > 0)
+    return Standing(customer_id=customer_id, topic=topic, consents=words, existing=existing)
 
 
 def say(

@@ -219,7 +219,7 @@ class _Teller:
             yield self._line(
                 row.occurred_at,
                 "consent",
-                telling.consent(row.topic, row.state == "granted", row.channel, row.basis),
+                telling.consent(row.topic, row.state == "granted", row.channel, row.basis, row.evidence),
                 detail={"topic": row.topic, "state": row.state},
             )
         for row in self.h.suppressions:

@@ -297,8 +297,9 @@ def _write_words(connection: Connection, arrivals: Sequence[Arrival]) -> None:
                 "email",
                 consent.topic,
                 consent.state,
-                "consent",
-                {"source": arrival.source, "event": arrival.event_id},
+                consent.basis,
+                {"source": arrival.source, "event": arrival.event_id}
+                | ({"words": consent.evidence} if consent.evidence else {}),
                 consent.at or arrival.mapped.occurred_at,
             )
             for arrival in arrivals

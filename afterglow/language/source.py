@@ -178,6 +178,13 @@ class CustomerRule(_Model):
         return self.__pydantic_extra__ or {}
 
 
+#: On what a permission to write rests: the customer's own word; a purchase, where the shop's law and shop.yaml let it;
+#: or the service itself, which allows no marketing.
+Basis = Literal["consent", "existing-customer", "service"]
+BASES: Final[tuple[Basis, ...]] = ("consent", "existing-customer", "service")
+BasisOrFrom = Annotated[Annotated[Basis, Tag("named")] | Annotated[From, Tag("from")], Discriminator(_is_from)]
+
+
 class ConsentRule(_Model):
     """What the customer allowed or withdrew."""
 
@@ -185,6 +192,10 @@ class ConsentRule(_Model):
     at: Expr | None = Field(default=None, description="When; the event's own moment unless given.")
     topic: NameOrFrom = Field(default="*", description="The topic of shop.yaml; `*` is all marketing.")
     evidence: Expr | None = Field(default=None, description="How it was given, in the provider's words.")
+    basis: BasisOrFrom = Field(
+        default="consent",
+        description="On what it rests: consent, existing-customer or service; or {from: ...} which comes to one.",
+    )
 
 
 class AccountRule(_Model):

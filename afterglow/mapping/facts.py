@@ -10,6 +10,7 @@ from typing import Literal
 import orjson
 
 from afterglow.errors import AfterglowError
+from afterglow.language.source import Basis
 
 
 class Unmappable(AfterglowError):
@@ -56,6 +57,8 @@ class Consent:
     at: datetime | None
     #: How it was given, in the provider's words.
     evidence: str | None
+    #: On what it rests.
+    basis: Basis = "consent"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

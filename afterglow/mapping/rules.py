@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from afterglow.expressions import MISSING
 from afterglow.language.source import (
+    BASES,
     RESERVED,
     ConsentRule,
     CustomerRule,
@@ -174,11 +175,15 @@ def _consent(rule: ConsentRule | None, facts: Facts, received_at: datetime) -> C
         return None
     if state not in ("granted", "withdrawn"):
         raise Unmappable("consent.state should come to granted or withdrawn.")
+    basis = _named(rule.basis, facts, "basis", None)
+    if basis not in BASES:
+        raise Unmappable(f"consent.basis should come to {', '.join(BASES[:-1])} or {BASES[-1]}.")
     return Consent(
         state="granted" if state == "granted" else "withdrawn",
         topic=_named(rule.topic, facts, "topic", None) or "*",
         at=moment(rule.at, facts, "consent.at", received_at),
         evidence=text(rule.evidence, facts, "consent.evidence"),
+        basis=basis,
     )
 
 
