@@ -8,7 +8,7 @@ Deleted rows linger in a database's own files for a while: PostgreSQL reuses the
 overwrites it (`secure_delete`), backups keep it for as long as backups are kept.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -21,7 +21,7 @@ from afterglow import letters
 from afterglow.erasing import Needles
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
-from db import bulk, identity, people, why
+from db import bulk, identity, people, requests, why
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -84,17 +84,21 @@ class Forgotten:
         return f"Customer {self.customer_id} is forgotten: {counted}.{kept}"
 
 
-def forget(connection: Connection, customer_id: int, now: datetime, secret: bytes) -> Forgotten:
+def forget(
+    connection: Connection, customer_id: int, now: datetime, secret: bytes, also: Collection[str] = ()
+) -> Forgotten:
     """Forget a person. May be repeated: it then deletes what came since.
 
     Must run in a transaction of its own (`Database.writing`), so that all of it happens or nothing.
 
+    Args:
+      also: further addresses, numbers and ids that name this person in raw webhooks.
+
     Raises:
       UnknownCustomerError: there is no customer of this number.
     """
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
-    needles = _needles(connection, customer_id)
+    requests.erase_for_good(connection)
+    needles = _needles(connection, customer_id, also)
     mentioned = list(_mentions(connection, needles))
     # Webhooks before customers, as `ingest` locks them, so that the two never wait for each other.
     connection.execute(
@@ -107,6 +111,7 @@ def forget(connection: Connection, customer_id: int, now: datetime, secret: byte
     if person.email:
         _suppress(connection, identity.address_digest(secret, person.email).hex(), now)
     stopped = _stop(connection, customer_id, now)
+    requests.settle_for(connection, customer_id, now, FORGOTTEN)
     return Forgotten(
         customer_id=customer_id,
         **stopped,
@@ -122,7 +127,29 @@ def forget(connection: Connection, customer_id: int, now: datetime, secret: byte
     )
 
 
-def _needles(connection: Connection, customer_id: int) -> Needles:
+def forget_stranger(connection: Connection, named: Collection[str]) -> int:
+    """Empty the raw webhooks that speak of a person who is no customer (any more). How many.
+
+    Args:
+      named: the addresses, numbers and ids by which the person is named.
+    """
+    requests.erase_for_good(connection)
+    needles = Needles.of(addresses=_addresses(named), ids=named)
+    mentioned = list(_mentions(connection, needles))
+    if not mentioned:
+        return 0
+    connection.execute(
+        sa.select(inbox.c.id).where(bulk.among(inbox.c.id, mentioned)).order_by(inbox.c.id).with_for_update()
+    )
+    return _empty_inbox(connection, None, mentioned, needles)
+
+
+def _addresses(named: Iterable[str]) -> list[str]:
+    """Those that are looked for whatever their length; the others may be short ids."""
+    return [one for one in named if "@" in one or one.startswith("+")]
+
+
+def _needles(connection: Connection, customer_id: int, also: Collection[str]) -> Needles:
     """The texts by which a raw webhook shows that it speaks of this person."""
     row = connection.execute(
         sa.select(profiles.c.email, profiles.c.phone).where(profiles.c.customer_id == customer_id)
@@ -134,7 +161,8 @@ def _needles(connection: Connection, customer_id: int) -> Needles:
             identities.c.source.not_like("%:order"),
         )
     ).scalars()
-    return Needles.of(addresses=[row.email, row.phone] if row else [], ids=list(ids))
+    known = [row.email, row.phone] if row else []
+    return Needles.of(addresses=[*known, *_addresses(also)], ids=[*ids, *also])
 
 
 def _mentions(connection: Connection, needles: Needles) -> Iterator[int]:
@@ -242,10 +270,10 @@ def _empty_events(connection: Connection, customer_id: int, needles: Needles) ->
     return len(full)
 
 
-def _empty_inbox(connection: Connection, customer_id: int, mentioned: Sequence[int], needles: Needles) -> int:
+def _empty_inbox(connection: Connection, customer_id: int | None, mentioned: Sequence[int], needles: Needles) -> int:
     """Empty raw webhooks; one that nobody has read yet is never read, and one that was parked is settled."""
     c = inbox.c
-    mine = c.customer_id == customer_id
+    mine = sa.false() if customer_id is None else c.customer_id == customer_id
     if mentioned:
         mine |= bulk.among(c.id, mentioned)
     rows = connection.execute(sa.select(c.id, c.key, c.state, c.body != b"").where(mine)).all()
@@ -314,6 +342,11 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "runs": _runs(connection, customer_id),
         "messages": _messages(connection, catalog, settings, customer_id),
         "referral_codes": mine.rows(referral_codes, "programme", "code", "made_at"),
+        "requests": [
+            {"source": one.source, "asked_at": one.asked_at, "due_at": one.due_at}
+            for one in requests.to_hand_over(connection)
+            if customer_id in one.customer_ids
+        ],
         "raw_webhooks_kept": _raw(connection, customer_id),
         "story": [str(line) for line in why.story(connection, catalog, secret, customer_id)],
     }

@@ -17,7 +17,7 @@ from afterglow.errors import AfterglowError
 from db.app import App
 from db.broker import KINDS
 from db.due import full
-from workers import deliver, tend
+from workers import deliver, requests, tend
 from workers.advance import Advance
 from workers.batches import Work, run_batch, run_suspect
 from workers.channels import Channel, make_channel
@@ -122,6 +122,8 @@ class Actors:
         done = run_batch(self.app, work)
         may_grow = self._more("ingest", done, work.batch)
         self._suspects("ingest", work, done)
+        if work.asked:
+            requests.obey(self.app)
         return Done(may_grow, onward="advance" if work.woke else None)
 
     def advance(self) -> Done:

@@ -17,9 +17,9 @@ from sqlalchemy.engine import Connection
 
 from afterglow.decide import run_key
 from afterglow.language.flow import Flow
-from afterglow.mapping import Ignored, Mapped, Unmappable, map_element
+from afterglow.mapping import Ignored, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
-from db import bulk, events, people
+from db import bulk, events, people, requests
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
@@ -42,6 +42,8 @@ class Ingest:
     batch: int = 250
     #: Filled by `do`: whether there are new runs or newly due ones.
     woke: bool = field(default=False)
+    #: Filled by `do`: whether somebody asks to be forgotten, or for their data.
+    asked: bool = field(default=False)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         rows = connection.execute(
@@ -107,12 +109,17 @@ class Ingest:
             ).where(bulk.among(inbox.c.id, ids), inbox.c.state == "received")
         ).all()  # a cursor left open by a mapping that raises would keep SQLite's old snapshot alive
         arrivals = []
+        asked = []
         for row in rows:
             at = self.app.clock.moment(row.received_at, now)
             try:
                 mapped = _map(release, row, at)
             except Unmappable as error:
                 fates[row.id] = Fate(state=InboxState.PARKED, reason=str(error))
+                continue
+            if isinstance(mapped, PrivacyRequest):
+                asked.append((row.id, row.source, at, mapped))
+                fates[row.id] = Fate(state=InboxState.MAPPED, reason=requests.reason(mapped.kind))
                 continue
             if isinstance(mapped, Ignored):
                 fates[row.id] = Fate(state=InboxState.IGNORED, reason=mapped.reason)
@@ -127,6 +134,8 @@ class Ingest:
                     digest=bytes.fromhex(mapped.digest()),
                 )
             )
+        requests.ask(connection, asked)
+        self.asked |= bool(asked)
         return sorted(arrivals, key=lambda arrival: (arrival.mapped.occurred_at, arrival.inbox_id))
 
     def _take_in(
@@ -202,10 +211,10 @@ class Ingest:
         return waiting, sending
 
 
-def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored:
+def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored | PrivacyRequest:
     catalog = release.catalog
     if row.source in NATIVE_SOURCES:
-        mapped: Mapped | Ignored = map_native(row.body, received_at=at, known_events=catalog.events)
+        mapped: Mapped | Ignored | PrivacyRequest = map_native(row.body, received_at=at, known_events=catalog.events)
     else:
         source = catalog.sources.get(row.source)
         if source is None:

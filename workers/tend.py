@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 from db import bulk, claims, control
 from db.app import App
 from db.tables import identities, inbox
+from workers.requests import obey
 from workers.settle import resolve
 
 log = structlog.get_logger()
@@ -26,6 +27,7 @@ def tend(app: App) -> None:
         moved = control.sweep(connection, app.catalog.current(connection), now, BATCH)
         emptied = empty_bodies(connection, now - timedelta(days=app.settings.keep_webhooks_days))
     in_doubt = resolve(app)
+    obey(app)  # what was asked by a webhook whose worker died before it was done
     if died or in_doubt:
         log.warning("a worker did not come back", batches=died, in_doubt=in_doubt)
     if emptied:

@@ -7,7 +7,7 @@ out, with a reason for whoever looks after the inbox; reasons name fields, never
 """
 
 from afterglow.mapping.conforming import conforming
-from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, Unmappable
+from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.intake import Element, elements
 from afterglow.mapping.rules import map_element
 
@@ -18,6 +18,7 @@ __all__ = [
     "Element",
     "Ignored",
     "Mapped",
+    "PrivacyRequest",
     "Unmappable",
     "conforming",
     "elements",

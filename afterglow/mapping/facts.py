@@ -10,7 +10,7 @@ from typing import Literal
 import orjson
 
 from afterglow.errors import AfterglowError
-from afterglow.language.source import Basis
+from afterglow.language.source import Basis, Privacy
 
 
 class Unmappable(AfterglowError):
@@ -102,6 +102,14 @@ class Mapped:
         )
         options = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
         return hashlib.sha256(orjson.dumps(said, default=_canonical, option=options)).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivacyRequest:
+    """No event: somebody asks to be forgotten, or for their data. `customer` is None where it is about everybody."""
+
+    kind: Privacy
+    customer: CustomerFacts | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ from afterglow.language.value import Value
 from afterglow.local_time import known_zone
 from afterglow.mapping.addresses import normalised_email, normalised_phone
 from afterglow.mapping.conforming import conforming
-from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, Unmappable
+from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.intake import parsed
 from afterglow.mapping.values import Facts, moment, stored, text, value_of
 from afterglow.problems import did_you_mean
@@ -40,7 +40,7 @@ def map_element(
     received_at: datetime,
     known_events: Mapping[str, Mapping[str, str]] | None = None,
     known_stages: Collection[str] | None = None,
-) -> Mapped | Ignored:
+) -> Mapped | Ignored | PrivacyRequest:
     """What one element means to the shop.
 
     Args:
@@ -63,6 +63,9 @@ def map_element(
         return Ignored(reason=f"No rule of the source '{source.name}' speaks of this.")
     if rule.ignore is not None:
         return Ignored(reason=rule.ignore)
+    if rule.privacy is not None:
+        who = None if rule.privacy == "forget-everybody" else _customer(rule.customer, facts)
+        return PrivacyRequest(kind=rule.privacy, customer=who)
     return _mapped(rule, facts, received_at, known_events, known_stages)
 
 
