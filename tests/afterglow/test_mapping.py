@@ -19,6 +19,7 @@ from afterglow.mapping import (
     CustomerFacts,
     Ignored,
     Mapped,
+    PrivacyRequest,
     Unmappable,
     conforming,
     elements,
@@ -284,6 +285,15 @@ EXPECTED = {
         {"external_id": "7000000000001", "email": "ada.example@example.com"},
         consent=consent("granted", "2026-03-11T09:30:00Z", "confirmed_opt_in"),
     ),
+    "shopify/customers-redact": PrivacyRequest(
+        kind="forget",
+        customer=CustomerFacts(external_id="7000000000001", email="ada.example@example.com", phone="+33612345678"),
+    ),
+    "shopify/customers-redact.nobody": "neither an id nor an e-mail address",
+    "shopify/customers-data_request": PrivacyRequest(
+        kind="export", customer=CustomerFacts(external_id="7000000000001", email="ada.example@example.com")
+    ),
+    "shopify/shop-redact": PrivacyRequest(kind="forget-everybody", customer=None),
     "shopify/products-update": Ignored(reason="No rule of the source 'shopify' speaks of this."),
     "stripe/payment_intent.succeeded": event("payment.succeeded", NINE, BUYER, payment("pi_example1", "19.99")),
     "stripe/payment_intent.succeeded.zero-decimal": event(
