@@ -19,7 +19,7 @@ import orjson
 
 from afterglow import strict_yaml
 from afterglow.errors import AfterglowError
-from afterglow.mapping import Ignored, Lacking, Mapped, Unmappable
+from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.trial import Trial
 from afterglow.problems import Problems
 
@@ -92,8 +92,10 @@ def _told(trial: Trial) -> dict[str, Any]:
             return base | {"ignored": reason}
         case Unmappable() as error:
             return base | {"parked": error.reason}
+        case PrivacyRequest(kind=kind):
+            return base | {"privacy": kind}
         case Lacking(name=name):
-            return {"fetches": name}
+            return base | {"fetches": name}
         case Mapped() as mapped:
             return base | told_event(mapped)
 

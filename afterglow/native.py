@@ -10,7 +10,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from afterglow.expressions import MISSING, parse
+from afterglow.language.source import Basis
 from afterglow.mapping import Consent, CustomerFacts, Mapped, Unmappable, conforming
+from afterglow.whereabouts import country_code
 
 #: The sources whose bodies are events in our own words.
 NATIVE_SOURCES = ("api", "command-line", "page")
@@ -31,6 +33,8 @@ class NativeCustomer(BaseModel):
     last_name: str | None = Field(default=None, max_length=200)
     locale: str | None = Field(default=None, max_length=20)
     timezone: str | None = Field(default=None, max_length=60)
+    country: str | None = Field(default=None, max_length=60, description="ISO 3166 code or English name.")
+    region: str | None = Field(default=None, max_length=60, description="State or province of that country.")
     attributes: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
 
     @field_validator("email")
@@ -57,6 +61,8 @@ class NativeConsent(BaseModel):
 
     state: Literal["granted", "withdrawn"]
     topic: str = Field(default="*", max_length=100)
+    basis: Basis = Field(default="consent", description="On what it rests.")
+    evidence: str | None = Field(default=None, max_length=500, description="How it was given, in your words.")
 
 
 class NativeEvent(BaseModel):
@@ -106,6 +112,7 @@ def map_native(body: bytes, *, received_at: datetime, known_events: Mapping[str,
     except ValueError as error:
         raise Unmappable(f"This is not an event in our words: {_told(error)}.") from None
     who = event.customer
+    country = country_code(who.country)
     return Mapped(
         event=event.event,
         occurred_at=min(event.occurred_at or received_at, received_at),
@@ -120,10 +127,18 @@ def map_native(body: bytes, *, received_at: datetime, known_events: Mapping[str,
             last_name=who.last_name,
             locale=who.locale,
             timezone=who.timezone,
+            country=country,
+            region=who.region if country else None,
             attributes=dict(who.attributes),
         ),
         payload=conforming(event.payload, known_events.get(event.event, {})),
-        consent=Consent(state=event.consent.state, topic=event.consent.topic, at=event.occurred_at, evidence=None)
+        consent=Consent(
+            state=event.consent.state,
+            topic=event.consent.topic,
+            at=event.occurred_at,
+            evidence=event.consent.evidence,
+            basis=event.consent.basis,
+        )
         if event.consent
         else None,
         account=None,

@@ -7,16 +7,20 @@ what ends a touchpoint before what only delays it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from afterglow.durations import Duration
 from afterglow.language.shop import Cap
+from afterglow.language.source import Basis
 from afterglow.local_time import Quiet, quiet_until
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Go:
-    """It may go now."""
+    """It may go now, and on what basis; None for a note to the shop's own people."""
+
+    basis: Basis | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +54,19 @@ class Consent:
 
     topic: str
     granted: bool
+    basis: str = "consent"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Existing:
+    """What the shop lets itself write to who has bought, without their having agreed; nothing unless it says so."""
+
+    topics: frozenset[str] = frozenset()
+    #: Whether this customer has bought, as far as we know. A source may say so too, by a grant on that basis.
+    has_bought: bool = False
+
+
+NOT_BY_BUYING: Final = Existing()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +83,7 @@ class Question:
     forgotten: bool
     suppressed: str | None  # "marketing", "everything" or None
     consents: Sequence[Consent]
+    existing: Existing = NOT_BY_BUYING
     only_if: bool
     only_if_text: str
     halted: bool
@@ -92,14 +110,14 @@ def judge(question: Question, now: datetime) -> Verdict:
     if not question.only_if:
         return Skip(reason=f"only_if is not true: {question.only_if_text}")
     if question.kind == "service":
-        return Go()
+        return Go(basis="service")
     return _marketing(question, now)
 
 
 def _marketing(question: Question, now: datetime) -> Verdict:
     if question.suppressed:
         return Skip(reason="the address is suppressed for marketing")
-    if refusal := consent_refusal(question.consents, question.topic):
+    if refusal := consent_refusal(question.consents, question.topic, question.existing):
         return Skip(reason=refusal)
     if question.halted:
         return Hold(reason="marketing is halted")
@@ -111,22 +129,36 @@ def _marketing(question: Question, now: datetime) -> Verdict:
     for cap in question.caps:
         if until := capped_until(cap, question.sent, now):
             return Defer(until=until, reason=f"cap of {cap.at_most} within {cap.within}")
-    return Go()
+    return Go(basis=basis_of(question.consents, question.topic, question.existing))
 
 
-def consent_refusal(consents: Sequence[Consent], topic: str | None) -> str | None:
+def consent_refusal(consents: Sequence[Consent], topic: str | None, existing: Existing = NOT_BY_BUYING) -> str | None:
     """Why marketing on this topic is not allowed; None where it is.
 
-    A withdrawal of everything or of the topic refuses; otherwise a grant of either allows.
+    A withdrawal of everything or of the topic refuses, on whatever basis it was noted; otherwise `basis_of` decides.
     """
-    words = {consent.topic: consent.granted for consent in consents}
-    if words.get("*") is False:
+    refused = {consent.topic for consent in consents if not consent.granted}
+    if "*" in refused:
         return "the customer unsubscribed from marketing"
-    if topic is not None and words.get(topic) is False:
+    if topic is not None and topic in refused:
         return f"the customer unsubscribed from {topic}"
-    if words.get("*") or (topic is not None and words.get(topic)):
+    if basis_of(consents, topic, existing) is not None:
         return None
     return f"the customer has not agreed to {topic or 'marketing'}"
+
+
+def basis_of(consents: Sequence[Consent], topic: str | None, existing: Existing) -> Basis | None:
+    """On what marketing on this topic rests, where nothing was withdrawn; None where it rests on nothing.
+
+    The customer's own word for everything or for the topic; else, for topics that the shop opens to who has bought,
+    a purchase. A grant on the basis `service` allows no marketing.
+    """
+    granted = {consent.basis for consent in consents if consent.granted and consent.topic in ("*", topic)}
+    if "consent" in granted:
+        return "consent"
+    if topic in existing.topics and (existing.has_bought or "existing-customer" in granted):
+        return "existing-customer"
+    return None
 
 
 def capped_until(cap: Cap, sent: Sequence[datetime], now: datetime) -> datetime | None:

@@ -109,7 +109,7 @@ def decision(
             named = reason or str(detail.get("name"))
             return f"Stopped because of {named} (event {detail.get('event')})."
         case "sent":
-            return f"{what} was sent."
+            return f"{what} was sent{_ON_WHAT.get(str(detail.get('basis')), '')}."
         case "skipped":
             return f"{what} was not sent{because}."
         case "held":
@@ -131,6 +131,13 @@ def decision(
         case _:
             rest = ", ".join(f"{name} {value}" for name, value in detail.items())
             return f"{verb.capitalize()}{': ' + rest if rest else ''}."
+
+
+#: On what basis a mail went; of service mail it goes without saying.
+_ON_WHAT: Mapping[str, str] = {
+    "consent": ", as the customer agreed",
+    "existing-customer": ", as to an existing customer",
+}
 
 
 def _moment(detail: Mapping[str, Any], zone: ZoneInfo) -> str:
@@ -227,10 +234,51 @@ def stage(name: str, entered_at: datetime, is_older: bool, zone: ZoneInfo) -> st
     return f"Entered stage {name}."
 
 
-def consent(topic: str, granted: bool, channel: str, basis: str) -> str:
-    """What a customer allowed or refused, as a sentence."""
+def consent(topic: str, granted: bool, channel: str, basis: str, evidence: Mapping[str, Any]) -> str:
+    """What a customer allowed or refused, on what basis and how that came, as a sentence.
+
+    A permission that is not the customer's own word is told as what it is.
+    """
     which = "all topics" if topic == "*" else topic
-    return f"{'Agreed to' if granted else 'Unsubscribed from'} marketing by {channel} on {which} ({basis})."
+    permitted = "Agreed to" if basis == "consent" else "May get"
+    what = permitted if granted else "Unsubscribed from"
+    return f"{what} marketing by {channel} on {which} ({basis}{proof(evidence)})."
+
+
+def proof(evidence: Mapping[str, Any]) -> str:
+    """How a word on consent came: `, from shopify: "confirmed_opt_in"`; nothing where nothing was kept."""
+    source, words = evidence.get("source"), evidence.get("words") or evidence.get("by")
+    said = f': "{words}"' if words else ""
+    return f", from {source}{said}" if source else ""
+
+
+def zone(name: str, taken_from: str | None, *, country: str | None, region: str | None) -> str:
+    """Which zone a customer's clock follows and why, as a sentence.
+
+    Args:
+      taken_from: of `afterglow.whereabouts.Origin`; None where it is the shop's.
+      country, region: of the customer's newest address.
+    """
+    return f"Time zone {name}, {_taken(taken_from, country, region)}."
+
+
+def language(locale: str, taken_from: str | None, *, country: str | None) -> str:
+    """Which language a customer is taken to read and why, as a sentence; the arguments are those of `zone`."""
+    return f"Language {locale}, {_taken(taken_from, country, None)}."
+
+
+def _taken(taken_from: str | None, country: str | None, region: str | None) -> str:
+    match taken_from:
+        case None:
+            return "the shop's"
+        case "address":
+            return f"from the address ({', '.join(part for part in (country, region) if part)})"
+        case "phone":
+            return "from the country of the phone number"
+        case "locale":
+            return "from the region of the customer's locale"
+        case _:
+            return "as a source told"
 
 
 def values(names: frozenset[str], facts: Mapping[str, Any]) -> dict[str, str]:

@@ -93,9 +93,9 @@ def one(connection: Connection, customer_id: int) -> Sequence[Any]:
 
 
 def consents_of(connection: Connection, customer_id: int) -> Sequence[Any]:
-    """The last word of a customer on each channel and topic: channel, topic, state, basis, occurred_at."""
+    """The last word of a customer on each channel and topic: channel, topic, state, basis, evidence, occurred_at."""
     c = consents.c
-    query = sa.select(c.channel, c.topic, c.state, c.basis, c.occurred_at)
+    query = sa.select(c.channel, c.topic, c.state, c.basis, c.evidence, c.occurred_at)
     return connection.execute(query.where(c.customer_id == customer_id).order_by(c.channel, c.topic)).all()
 
 

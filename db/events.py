@@ -82,10 +82,11 @@ def enter_stages(connection: Connection, rows: Sequence[bulk.Row]) -> None:
 def hear_consents(connection: Connection, rows: Sequence[bulk.Row]) -> None:
     """Record words on consent given as (customer_id, channel, topic, state, basis, evidence, occurred_at).
 
-    The word with the latest `occurred_at` stands, in whatever order they come.
+    The word with the latest `occurred_at` stands, in whatever order they come; but what the customer said themselves,
+    and any withdrawal, stands before a permission on another basis, however new.
     """
     latest: dict[tuple[Any, ...], bulk.Row] = {}
-    for row in sorted(rows, key=lambda row: row[6]):
+    for row in sorted(rows, key=lambda row: (row[4] == "consent" or row[3] == "withdrawn", row[6])):
         latest[row[:3]] = row
     bulk.insert(
         connection,
@@ -94,8 +95,14 @@ def hear_consents(connection: Connection, rows: Sequence[bulk.Row]) -> None:
         list(latest.values()),
         on_conflict="(customer_id, channel, topic) DO UPDATE SET state = excluded.state, basis = excluded.basis, "
         "evidence = excluded.evidence, occurred_at = excluded.occurred_at "
-        "WHERE excluded.occurred_at >= consents.occurred_at",
+        f"WHERE {_own('excluded')} AND NOT {_own('consents')} "
+        f"OR {_own('excluded')} = {_own('consents')} AND excluded.occurred_at >= consents.occurred_at",
     )
+
+
+def _own(row: str) -> str:
+    """SQL: whether a row of consents is the customer's own word, or a withdrawal."""
+    return f"({row}.basis = 'consent' OR {row}.state = 'withdrawn')"
 
 
 def find_accounts(connection: Connection, wanted: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], int]:

@@ -8,11 +8,12 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow.language.shop import Shop
 from afterglow.native import NativeCustomer, NativeEvent
-from afterglow.rails import Consent, consent_refusal
+from afterglow.rails import Consent, Existing, consent_refusal
 from db import events, people
 from db.intake import Received, is_received, receive_once
-from db.tables import consents, referral_codes, touchpoints
+from db.tables import consents, customers, referral_codes, touchpoints
 
 #: Our own pages, as a source of events.
 PAGE = "page"
@@ -28,6 +29,7 @@ class Standing:
     customer_id: int
     topic: str | None
     consents: tuple[Consent, ...]
+    existing: Existing
 
     @property
     def all_refused(self) -> bool:
@@ -37,27 +39,29 @@ class Standing:
     @property
     def topic_refused(self) -> bool:
         """Whether marketing on the mail's own topic is not allowed, for whatever reason."""
-        return consent_refusal(self.consents, self.topic) is not None
+        return consent_refusal(self.consents, self.topic, self.existing) is not None
 
 
-def standing(connection: Connection, touchpoint_id: int, customer_id: int) -> Standing | None:
+def standing(connection: Connection, shop: Shop, touchpoint_id: int, customer_id: int) -> Standing | None:
     """How the customer of a mail stands; None where there is no such customer (any more)."""
     known = people.kept(connection, [customer_id])
     if not known:
         return None
     customer_id = known[customer_id]
+    orders = connection.execute(sa.select(customers.c.orders).where(customers.c.id == customer_id)).scalar_one()
     topic: str | None = connection.execute(
         sa.select(touchpoints.c.topic).where(
             touchpoints.c.id == touchpoint_id, touchpoints.c.customer_id == customer_id
         )
     ).scalar()
     rows = connection.execute(
-        sa.select(consents.c.topic, consents.c.state).where(
+        sa.select(consents.c.topic, consents.c.state, consents.c.basis).where(
             consents.c.customer_id == customer_id, consents.c.channel == CHANNEL
         )
     )
-    words = tuple(Consent(topic=row.topic, granted=row.state == "granted") for row in rows)
-    return Standing(customer_id=customer_id, topic=topic, consents=words)
+    words = tuple(Consent(topic=row.topic, granted=row.state == "granted", basis=row.basis) for row in rows)
+    existing = Existing(topics=shop.topics_of_existing_customers, has_bought=orders > 0)
+    return Standing(customer_id=customer_id, topic=topic, consents=words, existing=existing)
 
 
 def say(

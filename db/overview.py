@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import alarms, bulk
+from db import alarms, bulk, requests
 from db.alarms import Alarm
 from db.tables import documents, enrollments, events, halts, inbox, profiles, touchpoints
 
@@ -63,13 +63,15 @@ class Needs:
     runs: Pile  # parked runs
     in_doubt: Pile  # touchpoints of the last days
     failed: Pile
+    asked: Sequence[Any]  # customers' requests for their data: source, asked_at, due_at, customer_ids
     overdue: dict[str, Figure]  # webhooks, runs, messages that are late; only what is
 
     @property
     def nothing(self) -> bool:
         """Whether nobody is needed."""
         piles = (self.parked, self.runs, self.in_doubt, self.failed)
-        return not self.halts and not self.alarms and not self.overdue and not any(pile.count for pile in piles)
+        told = (*self.halts, *self.alarms, *self.asked, *self.overdue)
+        return not told and not any(pile.count for pile in piles)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +133,7 @@ def needs(connection: Connection, now: datetime) -> Needs:
         runs=_parked_runs(connection),
         in_doubt=_trouble(connection, "in_doubt", now),
         failed=_trouble(connection, "failed", now),
+        asked=requests.to_hand_over(connection),
         overdue={name: count for name, count in _overdue(connection, now).items() if count},
     )
 

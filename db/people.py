@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow import telling
 from afterglow.errors import AfterglowError
 from afterglow.language.shop import Shop
 from afterglow.local_time import known_zone
@@ -26,7 +27,20 @@ _CUSTOMER = (
     "since",
     "forgotten_at",
 )
-_PROFILE = ("email", "phone", "first_name", "last_name", "locale", "timezone", "attributes", "updated_at")
+_PROFILE = (
+    "email",
+    "phone",
+    "first_name",
+    "last_name",
+    "locale",
+    "locale_from",
+    "timezone",
+    "timezone_from",
+    "country",
+    "region",
+    "attributes",
+    "updated_at",
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -47,7 +61,11 @@ class Person:
     first_name: str | None
     last_name: str | None
     locale: str | None
-    timezone: str | None
+    locale_from: str | None
+    timezone: str | None  # told or derived: see workers/learn.py
+    timezone_from: str | None
+    country: str | None
+    region: str | None
     attributes: dict[str, Any]
     updated_at: datetime | None
     #: The customer whom this one turned out to be; nothing else is left of it then.
@@ -64,12 +82,23 @@ class Person:
             "last_name": self.last_name,
             "locale": self.locale or shop.model.locale,
             "timezone": self.timezone or shop.model.timezone,
+            "country": self.country,
+            "region": self.region,
             "stage": self.stage,
             "orders": self.orders,
             "spent": shop.to_major(self.spent),
             "since": self.since,
             "last_order_at": self.last_order_at,
         }
+
+    def whereabouts(self, shop: Shop) -> tuple[str, str]:
+        """Whose clock and whose language it is, and why, as two sentences."""
+        place: dict[str, Any] = {"country": self.country}
+        zone_from, locale_from = self.timezone_from or "told", self.locale_from or "told"
+        return (
+            telling.zone(self.zone(shop).key, zone_from if self.timezone else None, region=self.region, **place),
+            telling.language(self.locale or shop.model.locale, locale_from if self.locale else None, **place),
+        )
 
     def zone(self, shop: Shop) -> ZoneInfo:
         """Where the customer lives; the shop's zone where that is not known."""

@@ -8,7 +8,7 @@ Deleted rows linger in a database's own files for a while: PostgreSQL reuses the
 overwrites it (`secure_delete`), backups keep it for as long as backups are kept.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -22,7 +22,7 @@ from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
 from afterglow.matching import EMAIL, PHONE
-from db import bulk, fetching, identity, merging, people, why
+from db import bulk, fetching, identity, merging, people, requests, why
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -88,18 +88,22 @@ class Forgotten:
         return f"Customer {self.customer_id} is forgotten: {counted}.{kept}"
 
 
-def forget(connection: Connection, customer_id: int, now: datetime, secret: bytes) -> Forgotten:
+def forget(
+    connection: Connection, customer_id: int, now: datetime, secret: bytes, also: Collection[str] = ()
+) -> Forgotten:
     """Forget a person, with all who were merged into them. May be repeated: it then deletes what came since.
 
     Must run in a transaction of its own (`Database.writing`), so that all of it happens or nothing.
 
+    Args:
+      also: further addresses, numbers and ids that name this person in raw webhooks.
+
     Raises:
       UnknownCustomerError: there is no customer of this number.
     """
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    requests.erase_for_good(connection)
     customer_id = people.kept(connection, [customer_id]).get(customer_id, customer_id)
-    needles = _needles(connection, customer_id, secret)
+    needles = _needles(connection, customer_id, secret, also)
     mentioned = list(_mentions(connection, needles))
     # Webhooks before customers, as `ingest` locks them, so that the two never wait for each other.
     connection.execute(
@@ -112,6 +116,7 @@ def forget(connection: Connection, customer_id: int, now: datetime, secret: byte
     _suppress(connection, digests, now)
     stones = merging.stones(connection, customer_id)
     stopped = _stop(connection, customer_id, now)
+    requests.settle_for(connection, customer_id, now, FORGOTTEN)
     return Forgotten(
         customer_id=customer_id,
         **stopped,
@@ -155,7 +160,29 @@ class _Sought:
         return any(identity.address_digest(self.secret, one).hex() in self.digests for one in found)
 
 
-def _needles(connection: Connection, customer_id: int, secret: bytes) -> _Sought:
+def forget_stranger(connection: Connection, named: Collection[str]) -> int:
+    """Empty the raw webhooks that speak of a person who is no customer (any more). How many.
+
+    Args:
+      named: the addresses, numbers and ids by which the person is named.
+    """
+    requests.erase_for_good(connection)
+    needles = _Sought(Needles.of(addresses=_addresses(named), ids=named), frozenset(), b"")
+    mentioned = list(_mentions(connection, needles))
+    if not mentioned:
+        return 0
+    connection.execute(
+        sa.select(inbox.c.id).where(bulk.among(inbox.c.id, mentioned)).order_by(inbox.c.id).with_for_update()
+    )
+    return _empty_inbox(connection, None, mentioned, needles)
+
+
+def _addresses(named: Iterable[str]) -> list[str]:
+    """Those that are looked for whatever their length; the others may be short ids."""
+    return [one for one in named if "@" in one or one.startswith("+")]
+
+
+def _needles(connection: Connection, customer_id: int, secret: bytes, also: Collection[str]) -> _Sought:
     """The texts by which a raw webhook shows that it speaks of this person."""
     row = connection.execute(
         sa.select(profiles.c.email, profiles.c.phone).where(profiles.c.customer_id == customer_id)
@@ -163,12 +190,12 @@ def _needles(connection: Connection, customer_id: int, secret: bytes) -> _Sought
     ids = connection.execute(
         sa.select(identities.c.external_id).where(identities.c.customer_id == customer_id, identity.ACCOUNTS)
     ).scalars()
-    addresses = [row.email, row.phone] if row else []
+    addresses = [*([row.email, row.phone] if row else ()), *_addresses(also)]
     for profile in merging.profiles_before(connection, customer_id):
         addresses += [profile["email"], profile["phone"]]
     i = identities.c
     hashes = connection.execute(sa.select(i.external_id).where(i.customer_id == customer_id, i.source == EMAIL))
-    return _Sought(Needles.of(addresses=addresses, ids=list(ids)), frozenset(hashes.scalars()), secret)
+    return _Sought(Needles.of(addresses=addresses, ids=[*ids, *also]), frozenset(hashes.scalars()), secret)
 
 
 def _mentions(connection: Connection, needles: _Sought) -> Iterator[int]:
@@ -278,10 +305,10 @@ def _empty_events(connection: Connection, customer_id: int, needles: _Sought) ->
     return len(full)
 
 
-def _empty_inbox(connection: Connection, customer_id: int, mentioned: Sequence[int], needles: _Sought) -> int:
+def _empty_inbox(connection: Connection, customer_id: int | None, mentioned: Sequence[int], needles: _Sought) -> int:
     """Empty raw webhooks; one that nobody has read yet is never read, and one that was parked is settled."""
     c = inbox.c
-    mine = c.customer_id == customer_id
+    mine = sa.false() if customer_id is None else c.customer_id == customer_id
     if mentioned:
         mine |= bulk.among(c.id, mentioned)
     rows = connection.execute(sa.select(c.id, c.key, c.state, c.body != b"").where(mine)).all()
@@ -319,7 +346,19 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
     mine = _Mine(connection, customer_id)
     profile = {
         name: getattr(person, name)
-        for name in ("email", "phone", "first_name", "last_name", "locale", "timezone", "attributes")
+        for name in (
+            "email",
+            "phone",
+            "first_name",
+            "last_name",
+            "locale",
+            "locale_from",
+            "timezone",
+            "timezone_from",
+            "country",
+            "region",
+            "attributes",
+        )
     }
     exported = {
         "customer": customer_id,
@@ -342,6 +381,11 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "runs": _runs(connection, customer_id),
         "messages": _messages(connection, catalog, settings, customer_id),
         "referral_codes": mine.rows(referral_codes, "programme", "code", "made_at"),
+        "requests": [
+            {"source": one.source, "asked_at": one.asked_at, "due_at": one.due_at}
+            for one in requests.to_hand_over(connection)
+            if customer_id in one.customer_ids
+        ],
         "raw_webhooks_kept": _raw(connection, customer_id),
         "story": [str(line) for line in why.story(connection, catalog, secret, customer_id)],
     }

@@ -187,9 +187,15 @@ profiles = sa.Table(
     sa.Column("first_name", sa.Text),
     sa.Column("last_name", sa.Text),
     sa.Column("locale", sa.Text),
-    sa.Column("timezone", sa.Text),
+    sa.Column("timezone", sa.Text),  # told by a source or derived; NULL: the shop's
+    sa.Column("country", sa.Text),  # ISO 3166 code and region of the newest address
+    sa.Column("region", sa.Text),
+    sa.Column("locale_from", sa.Text),  # what locale and timezone were taken from; NULL: told, or from nothing
+    sa.Column("timezone_from", sa.Text),
     sa.Column("attributes", Json, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
+    sa.CheckConstraint("locale_from IN ('told', 'address')", name="locale_from_is_known"),
+    sa.CheckConstraint("timezone_from IN ('told', 'address', 'phone', 'locale')", name="timezone_from_is_known"),
 )
 
 #: A customer's id at a source; under source "email" (and "phone") its keyed hash; under "<source>:order" an order.
@@ -229,7 +235,9 @@ merges = sa.Table(
     ),
 )
 
-#: What a customer allows on a channel. Topic "*" is every topic. The word with the latest occurred_at stands.
+#: What a customer allows on a channel. Topic "*" is every topic. The word with the latest occurred_at stands, save
+#: that what the customer said themselves is never overruled by a permission on another basis. `evidence` says by which
+#: source and event it came, and what the provider said about how it was given.
 consents = sa.Table(
     "consents",
     metadata,
@@ -241,6 +249,7 @@ consents = sa.Table(
     sa.Column("evidence", Json, nullable=False),
     sa.Column("occurred_at", Moment, nullable=False),
     sa.CheckConstraint("state IN ('granted', 'withdrawn')", name="state_is_known"),
+    sa.CheckConstraint("basis IN ('consent', 'existing-customer', 'service')", name="basis_is_known"),
 )
 
 #: Addresses that get no mail, as keyed hashes, so that the list can outlive the person's data.
@@ -523,6 +532,30 @@ fetch_cache = sa.Table(
     sa.Column("until", Moment, nullable=False, index=True),  # from then on it may be asked for again
     sa.Column("document", Json),
     sa.CheckConstraint("state IN ('asking', 'kept', 'gone')", name="state_is_known"),
+)
+
+_open = sa.text("state <> 'done'")
+
+#: What customers ask for by way of a provider: to be forgotten, or to have what is kept about them. Kept by number; the
+#: texts in `who` that name the person stand here only until the request is first looked at.
+privacy_requests = sa.Table(
+    "privacy_requests",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("inbox_id", Id, nullable=False, unique=True),
+    sa.Column("asked_at", Moment, nullable=False),
+    sa.Column("due_at", Moment, nullable=False),  # until when the law wants it done
+    sa.Column("who", Json),  # {id, email, phone}
+    sa.Column("customer_ids", Json, nullable=False),  # for whom an export is to be made
+    sa.Column("state", Word, nullable=False),
+    sa.Column("done_at", Moment),
+    sa.CheckConstraint("kind IN ('forget', 'export', 'forget-everybody')", name="kind_is_known"),
+    sa.CheckConstraint("state IN ('asked', 'found', 'done')", name="state_is_known"),
+    sa.CheckConstraint("(state = 'done') = (done_at IS NOT NULL)", name="done_has_a_moment"),
+    sa.CheckConstraint("state = 'asked' OR who IS NULL", name="names_nobody_for_long"),
+    sa.Index("ix_privacy_requests_open", "state", "due_at", postgresql_where=_open, sqlite_where=_open),
 )
 
 #: Batches in work. A row that can be locked belongs to a process that died: its members are tried alone.

@@ -137,16 +137,18 @@ def sent_marketing(connection: Connection, customer_ids: Iterable[int], after: d
     return found
 
 
-def consents_of(connection: Connection, customer_ids: Iterable[int], channel: str) -> dict[int, list[tuple[str, bool]]]:
-    """What these customers said about a channel: (topic, granted)."""
+def consents_of(
+    connection: Connection, customer_ids: Iterable[int], channel: str
+) -> dict[int, list[tuple[str, bool, str]]]:
+    """What these customers said about a channel: (topic, granted, basis)."""
     rows = connection.execute(
-        sa.select(consents.c.customer_id, consents.c.topic, consents.c.state).where(
+        sa.select(consents.c.customer_id, consents.c.topic, consents.c.state, consents.c.basis).where(
             bulk.among(consents.c.customer_id, list(set(customer_ids))), consents.c.channel == channel
         )
     )
-    found: dict[int, list[tuple[str, bool]]] = {}
+    found: dict[int, list[tuple[str, bool, str]]] = {}
     for row in rows:
-        found.setdefault(row.customer_id, []).append((row.topic, row.state == "granted"))
+        found.setdefault(row.customer_id, []).append((row.topic, row.state == "granted", row.basis))
     return found
 
 

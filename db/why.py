@@ -25,7 +25,7 @@ from db.merging import MERGED_EVENT, PARTED_EVENT
 from db.merging import SOURCE as MERGING
 from db.tables import OPEN_TOUCHPOINTS
 
-__all__ = ["UnknownCustomerError", "UnknownFlowError", "heading", "story"]
+__all__ = ["UnknownCustomerError", "UnknownFlowError", "about", "heading", "story"]
 
 #: At one instant causes come before effects: `Kind` names them in this order.
 _ORDER: Mapping[str, int] = {kind: place for place, kind in enumerate(get_args(Kind))}
@@ -93,6 +93,16 @@ def heading(connection: Connection, customer_id: int) -> str:
     name = " ".join(part for part in (person.first_name, person.last_name) if part)
     address = f"<{person.email}>" if person.email else ""
     return " ".join(part for part in (f"Customer {customer_id}", name, address) if part)
+
+
+def about(connection: Connection, catalog: CatalogCache, customer_id: int) -> list[str]:
+    """What holds for everything that is told about a customer: whose clock and language, and where we know it from."""
+    person = people.load(connection, [customer_id]).get(customer_id)
+    if person is None:
+        raise UnknownCustomerError
+    if person.forgotten_at is not None:
+        return []
+    return list(person.whereabouts(catalog.current(connection).catalog.shop))
 
 
 class _Teller:
@@ -216,7 +226,7 @@ class _Teller:
             yield self._line(
                 row.occurred_at,
                 "consent",
-                telling.consent(row.topic, row.state == "granted", row.channel, row.basis),
+                telling.consent(row.topic, row.state == "granted", row.channel, row.basis, row.evidence),
                 detail={"topic": row.topic, "state": row.state},
             )
         for row in self.h.suppressions:

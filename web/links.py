@@ -92,7 +92,8 @@ class Links:
 
     def _standing(self, ids: tuple[int, ...]) -> tuple[links.Standing | None, Shop]:
         with self._app.reading() as connection:
-            return links.standing(connection, *ids), self._app.catalog.current(connection).catalog.shop
+            shop = self._app.catalog.current(connection).catalog.shop
+            return links.standing(connection, shop, *ids), shop
 
     def _unsubscribe_page(self, shop: Shop, standing: links.Standing, *, done: str, status: int) -> Response:
         topic = shop.model.topics.get(standing.topic or "")

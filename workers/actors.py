@@ -17,7 +17,7 @@ from afterglow.errors import AfterglowError
 from db.app import App
 from db.broker import KINDS
 from db.due import full
-from workers import deliver, tend, watch
+from workers import deliver, requests, tend, watch
 from workers.advance import Advance
 from workers.asker import Asker
 from workers.batches import Work, run_batch, run_suspect
@@ -147,6 +147,8 @@ class Actors:
         self._suspects("ingest", work, done)
         if work.lacks:
             self.app.hint("fetch")
+        if work.asked:
+            requests.obey(self.app)
         return Done(may_grow, onward="advance" if work.woke else None)
 
     def advance(self) -> Done:

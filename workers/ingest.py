@@ -19,9 +19,9 @@ from sqlalchemy.engine import Connection
 
 from afterglow.decide import run_key
 from afterglow.language.flow import Flow
-from afterglow.mapping import Ignored, Lacking, Mapped, Unmappable, map_element
+from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
-from db import bulk, events, fetching, merging, people
+from db import bulk, events, fetching, merging, people, requests
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
@@ -51,6 +51,8 @@ class Ingest:
     lacks: bool = field(default=False)
     #: Whether customers turned out to be one.
     _matched: bool = field(default=False)
+    #: Filled by `do`: whether somebody asks to be forgotten, or for their data.
+    asked: bool = field(default=False)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         rows = connection.execute(
@@ -138,12 +140,17 @@ class Ingest:
             )
         ).all()  # a cursor left open by a mapping that raises would keep SQLite's old snapshot alive
         arrivals = []
+        asked = []
         for row in rows:
             at = self.app.clock.moment(row.received_at, now)
             try:
                 mapped = _map(release, row, at)
             except Unmappable as error:
                 fates[row.id] = Fate(state=InboxState.PARKED, reason=str(error))
+                continue
+            if isinstance(mapped, PrivacyRequest):
+                asked.append((row.id, row.source, at, mapped))
+                fates[row.id] = Fate(state=InboxState.MAPPED, reason=requests.reason(mapped.kind))
                 continue
             if isinstance(mapped, Ignored):
                 fates[row.id] = Fate(state=InboxState.IGNORED, reason=mapped.reason)
@@ -162,6 +169,8 @@ class Ingest:
                     customer_id=row.customer_id or 0,  # of one that was mapped before, and is replayed
                 )
             )
+        requests.ask(connection, asked)
+        self.asked |= bool(asked)
         return sorted(arrivals, key=lambda arrival: (arrival.mapped.occurred_at, arrival.inbox_id))
 
     def _take_in(
@@ -229,10 +238,12 @@ class Ingest:
         return waiting, sending
 
 
-def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored | Lacking:
+def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored | Lacking | PrivacyRequest:
     catalog = release.catalog
     if row.source in NATIVE_SOURCES:
-        mapped: Mapped | Ignored | Lacking = map_native(row.body, received_at=at, known_events=catalog.events)
+        mapped: Mapped | Ignored | Lacking | PrivacyRequest = map_native(
+            row.body, received_at=at, known_events=catalog.events
+        )
     else:
         source = catalog.sources.get(row.source)
         if source is None:
@@ -340,8 +351,9 @@ def _write_words(connection: Connection, arrivals: Sequence[Arrival], joins: Seq
                 "email",
                 consent.topic,
                 consent.state,
-                "consent",
-                {"source": arrival.source, "event": arrival.event_id},
+                consent.basis,
+                {"source": arrival.source, "event": arrival.event_id}
+                | ({"words": consent.evidence} if consent.evidence else {}),
                 consent.at or arrival.mapped.occurred_at,
             )
             for arrival in (*arrivals, *joins)

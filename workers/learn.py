@@ -3,7 +3,8 @@
 from decimal import Decimal
 
 from afterglow.language.shop import Kind, Shop
-from afterglow.mapping import Mapped
+from afterglow.mapping import CustomerFacts, Mapped
+from afterglow.whereabouts import language_of, zone_of
 from db.people import Person
 
 
@@ -27,10 +28,13 @@ def learn_about(person: Person, mapped: Mapped, shop: Shop, *, only_gaps: bool =
     """Learn who somebody is, and nothing of what happened. News that is older than what we know only fills gaps."""
     newer = not only_gaps and (person.updated_at is None or mapped.occurred_at >= person.updated_at)
     who = mapped.customer
-    for name in ("email", "phone", "first_name", "last_name", "locale", "timezone"):
+    for name in ("email", "phone", "first_name", "last_name"):
         said = getattr(who, name)
         if said is not None and (newer or getattr(person, name) is None):
             setattr(person, name, said)
+    if who.country is not None and (newer or person.country is None):
+        person.country, person.region = who.country, who.region  # of one address, so never one of them alone
+    _learn_whereabouts(person, who, newer)
     remarks = []
     for name, said in who.attributes.items():
         kind = shop.model.attributes.get(name)
@@ -43,6 +47,32 @@ def learn_about(person: Person, mapped: Mapped, shop: Shop, *, only_gaps: bool =
     if newer:
         person.updated_at = mapped.occurred_at
     return "; ".join(remarks) or None
+
+
+def _learn_whereabouts(person: Person, who: CustomerFacts, newer: bool) -> None:
+    """The person's locale and zone: what a source told beats what is derived, and a derived one follows the facts."""
+    if who.locale is not None and (newer or not _is_told(person.locale, person.locale_from)):
+        person.locale, person.locale_from = who.locale, "told"
+    if who.timezone is not None and (newer or not _is_told(person.timezone, person.timezone_from)):
+        person.timezone, person.timezone_from = who.timezone, "told"
+    if who.country is None and who.phone is None and who.locale is None:
+        return  # nothing came from which anything could be derived
+    if not _is_told(person.locale, person.locale_from):
+        language = language_of(person.country)
+        person.locale, person.locale_from = (language.value, language.origin) if language else (None, None)
+    if not _is_told(person.timezone, person.timezone_from):
+        zone = zone_of(
+            country=person.country,
+            region=person.region,
+            phone=person.phone,
+            locale=person.locale if _is_told(person.locale, person.locale_from) else None,
+        )
+        person.timezone, person.timezone_from = (zone.value, zone.origin) if zone else (None, None)
+
+
+def _is_told(value: str | None, taken_from: str | None) -> bool:
+    """Whether a source gave it; NULL beside a value is of before it was noted, when nothing was derived."""
+    return value is not None and taken_from in (None, "told")
 
 
 def _is_kind(value: object, kind: Kind) -> bool:

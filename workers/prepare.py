@@ -162,8 +162,8 @@ class Preparation:
                 batch.deferred.append((row.id, until, reason))
                 batch.note(row, at, "deferred", because=reason, until=until.isoformat())
                 return None
-            case rails.Go():
-                return self._letter(row, flow, facts, person, at, batch)
+            case rails.Go(basis=basis):
+                return self._letter(row, flow, facts, person, at, batch, basis)
 
     def _question(self, row: Any, flow: Flow, facts: Facts, person: Person) -> rails.Question:
         marketing = row.kind == "marketing"
@@ -177,10 +177,12 @@ class Preparation:
             forgotten=person.forgotten_at is not None,
             suppressed=self.suppressed.get(digest) if digest else None,
             consents=[
-                rails.Consent(topic=topic, granted=granted) for topic, granted in self.consents.get(person.id, ())
+                rails.Consent(topic=topic, granted=granted, basis=basis)
+                for topic, granted, basis in self.consents.get(person.id, ())
             ]
             if marketing
             else (),
+            existing=rails.Existing(topics=self.shop.topics_of_existing_customers, has_bought=person.orders > 0),
             only_if=flow.only_if is None or flow.only_if.is_true(facts.names()),
             only_if_text=flow.only_if.text if flow.only_if else "",
             halted=marketing and bool(self.halted & {"*", flow.name}),
@@ -193,7 +195,7 @@ class Preparation:
         )
 
     def _letter(
-        self, row: Any, flow: Flow, facts: Facts, person: Person, at: datetime, batch: Batch
+        self, row: Any, flow: Flow, facts: Facts, person: Person, at: datetime, batch: Batch, basis: str | None
     ) -> tuple[Handed, Outgoing] | None:
         mail = self.release.catalog.mails.get(row.template)
         template_id = self.release.mail_id(row.template)
@@ -227,7 +229,7 @@ class Preparation:
                 Settled(id=row.id, state=TouchpointState.SENT, at=at, template_id=template_id, prepared_at=at)
             )
             batch.go_on.append((row.enrollment_id, at))
-            batch.note(row, at, "sent", template=row.template)
+            batch.note(row, at, "sent", template=row.template, **({"basis": basis} if basis else {}))
             return None
         batch.handed.append((row.id, template_id, at, self.leased_until))
         handed = Handed(
@@ -240,6 +242,7 @@ class Preparation:
             kind=row.kind,
             at=at,
             digest=self.digests.get(person.id) if row.kind != "team" else None,
+            basis=basis,
         )
         return handed, self._outgoing(handed, mail, rendered, address, person, to)
 

@@ -31,6 +31,7 @@ class Handed:
     kind: str
     at: datetime
     digest: str | None  # of the address, should it turn out to be dead
+    basis: str | None = None  # on what it goes; None where nobody can say any more
 
 
 def settle(connection: Connection, ends: Sequence[tuple[Handed, Fate]], channel: str, now: datetime) -> None:
@@ -60,7 +61,7 @@ def settle(connection: Connection, ends: Sequence[tuple[Handed, Fate]], channel:
     reasons |= {id_: ("tried again", reason) for id_, _, _, reason in again if id_ in requeued}
     whose = ended | requeued
     notes = [
-        (whose[id_], one.enrollment_id, now, verb, one.step, {"because": reason} if reason else None)
+        (whose[id_], one.enrollment_id, now, verb, one.step, _detail(verb, reason, one.basis))
         for id_, (verb, reason) in reasons.items()
         if (one := by_id[id_])
     ]
@@ -74,6 +75,13 @@ def settle(connection: Connection, ends: Sequence[tuple[Handed, Fate]], channel:
         )
         enrollments.go_on(connection, [(by_id[id_].enrollment_id, now) for id_ in sorted(ended)])
         enrollments.note(connection, notes)
+
+
+def _detail(verb: str, reason: str | None, basis: str | None) -> dict[str, str] | None:
+    detail = {"because": reason} if reason else {}
+    if basis and verb == "sent":
+        detail["basis"] = basis
+    return detail or None
 
 
 def _verdict(handed: Handed, fate: Fate) -> tuple[TouchpointState, str | None]:

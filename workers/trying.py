@@ -18,7 +18,7 @@ from afterglow.decide import run_key
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow
 from afterglow.language.source import Source
-from afterglow.mapping import Ignored, Lacking, Mapped, Unmappable
+from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.trial import Trial
 from afterglow.matching import Identity, Register
 from db import events, identity, people
@@ -62,7 +62,7 @@ class Story:
 
     key: str
     rule: Held | None
-    #: event, ignored, parked, awaiting, fetching, joining or repeat
+    #: event, ignored, parked, awaiting, fetching, joining, privacy or repeat
     outcome: str
     reason: str | None = None
     #: The event as plain data, as expectations have it.
@@ -110,6 +110,8 @@ def stories(
                 story.outcome, story.reason = "ignored", reason
             case Unmappable() as error:
                 story.outcome, story.reason = "parked", error.reason
+            case PrivacyRequest(kind=kind):
+                story.outcome, story.reason = "privacy", f"somebody asks to {kind.replace('-', ' ')}; it is obeyed"
             case Lacking(name=name):
                 story.outcome = "fetching"
                 story.reason = f"the document '{name}' is fetched from {source.name} first"

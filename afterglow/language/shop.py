@@ -93,6 +93,12 @@ class TopicModel(_Model):
     about: str | None = Field(default=None, description="One sentence for the unsubscribe page.")
 
 
+class ExistingCustomersModel(_Model):
+    """What who has bought may be written about without having agreed, as the law of some countries allows."""
+
+    may_mail_about: list[str] = Field(default_factory=list, description="Topics; each a decision of the shop's own.")
+
+
 class TeamModel(_Model):
     """People of the shop who can be notified."""
 
@@ -122,6 +128,10 @@ class ShopModel(_Model):
     review_url: str | None = Field(default=None, description="Where reviews are written.")
     links: dict[str, str] = Field(default_factory=dict, description="Addresses that templates may use by name.")
     topics: dict[str, TopicModel] = Field(default_factory=dict)
+    existing_customers: ExistingCustomersModel = Field(
+        default_factory=ExistingCustomersModel,
+        description="Marketing to customers who bought and said neither yes nor no; none unless stated.",
+    )
     teams: dict[str, TeamModel] = Field(default_factory=dict)
     alarms: AlarmsModel | None = Field(default=None, description="Who is told when a source needs somebody.")
     quiet_hours: QuietModel | None = None
@@ -154,6 +164,11 @@ class Shop:
     #: What expressions and templates know as `shop`.
     facts: Mapping[str, object] = field(repr=False)
     document: strict_yaml.Document = field(repr=False, compare=False)
+
+    @property
+    def topics_of_existing_customers(self) -> frozenset[str]:
+        """The topics on which who has bought may be written to without having agreed."""
+        return frozenset(self.model.existing_customers.may_mail_about)
 
     def rank(self, flow: str) -> int:
         """The flow's place in the order of priority; flows that are not listed come last."""

@@ -157,6 +157,12 @@ class CustomerRule(_Model):
     last_name: Expr | None = None
     locale: Expr | None = Field(default=None, description="Such as fr or fr-CA.")
     timezone: Expr | None = Field(default=None, description="IANA name, such as Europe/Paris.")
+    country: Expr | None = Field(
+        default=None, description="Of an address: ISO 3166 code or English name; the time zone is derived from it."
+    )
+    region: Expr | None = Field(
+        default=None, description="Of the same address: state or province, for countries of several time zones."
+    )
     order: Expr | None = Field(
         default=None, description="An order's id, where only that is known: the customer is the order's."
     )
@@ -174,6 +180,13 @@ class CustomerRule(_Model):
         return self.__pydantic_extra__ or {}
 
 
+#: On what a permission to write rests: the customer's own word; a purchase, where the shop's law and shop.yaml let it;
+#: or the service itself, which allows no marketing.
+Basis = Literal["consent", "existing-customer", "service"]
+BASES: Final[tuple[Basis, ...]] = ("consent", "existing-customer", "service")
+BasisOrFrom = Annotated[Annotated[Basis, Tag("named")] | Annotated[From, Tag("from")], Discriminator(_is_from)]
+
+
 class ConsentRule(_Model):
     """What the customer allowed or withdrew."""
 
@@ -181,6 +194,10 @@ class ConsentRule(_Model):
     at: Expr | None = Field(default=None, description="When; the event's own moment unless given.")
     topic: NameOrFrom = Field(default="*", description="The topic of shop.yaml; `*` is all marketing.")
     evidence: Expr | None = Field(default=None, description="How it was given, in the provider's words.")
+    basis: BasisOrFrom = Field(
+        default="consent",
+        description="On what it rests: consent, existing-customer or service; or {from: ...} which comes to one.",
+    )
 
 
 class AccountRule(_Model):
@@ -190,11 +207,20 @@ class AccountRule(_Model):
     name: Expr | None = None
 
 
+#: What a customer or a whole shop may ask for by way of a provider; obeyed as `afterglow forget` and `export` do it.
+Privacy = Literal["forget", "export", "forget-everybody"]
+
+
 class Rule(_Model):
     """One kind of request and the event it becomes, or why it is let go."""
 
     when: Expr | None = Field(default=None, description="Holds for the requests this rule is about.")
     ignore: str | None = Field(default=None, description="Instead of an event: why such a request is let go.")
+    privacy: Privacy | None = Field(
+        default=None,
+        description="Instead of an event: the customer asks to be forgotten (`forget`) or for their data (`export`), "
+        "or everybody is to be forgotten whom we know from this source only (`forget-everybody`).",
+    )
     event: EventOrFrom | None = Field(default=None, description="The event's name.")
     occurred_at: Expr | None = Field(default=None, description="When it happened; when it came unless given.")
     stage: NameOrFrom | None = Field(default=None, description="The stage the customer enters.")
@@ -211,6 +237,8 @@ class Rule(_Model):
 
     @model_validator(mode="after")
     def _event_or_ignore(self) -> "Rule":
+        if self.privacy is not None:
+            return self._asks_for_one_thing()
         if (self.event is None) == (self.ignore is None):
             raise ValueError("A rule gives an event, or says with `ignore` why there is none: one of the two.")
         if self.ignore is not None and self.model_fields_set - {"when", "ignore"}:
@@ -219,6 +247,16 @@ class Rule(_Model):
             raise ValueError("Say whose event it is: a rule needs a `customer` with id, email or order.")
         if isinstance(self.payload, dict) and (hidden := RESERVED & self.payload.keys()):
             raise ValueError(f"A payload may not hold '{min(hidden)}': flows know something else by that name.")
+        return self
+
+    def _asks_for_one_thing(self) -> "Rule":
+        if self.model_fields_set - {"when", "privacy", "customer"}:
+            raise ValueError("A rule with `privacy` has a `when`, a `customer` and nothing else.")
+        if self.privacy == "forget-everybody":
+            if self.customer is not None:
+                raise ValueError("`forget-everybody` is about no single customer: leave `customer` out.")
+        elif self.customer is None or not {"id", "email"} & self.customer.model_fields_set:
+            raise ValueError(f"Say who asks: `{self.privacy}` needs a `customer` with id or email.")
         return self
 
 
@@ -247,6 +285,12 @@ class Source(_Model):
     key: Expr = Field(description="The same for the same event sent again, different for any other.")
     fetch: Fetch | None = Field(default=None, description="Documents of the provider that the webhooks leave out.")
     events: list[Rule] = Field(min_length=1, description="The first whose `when` holds counts.")
+
+    @model_validator(mode="after")
+    def _strangers_ask_for_nothing(self) -> "Source":
+        if self.auth == "none" and any(rule.privacy for rule in self.events):
+            raise ValueError("Without a signature anybody could have customers forgotten: `privacy` needs an `auth`.")
+        return self
 
     @cached_property
     def header_names(self) -> frozenset[str]:

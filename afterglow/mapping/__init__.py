@@ -7,7 +7,7 @@ out, with a reason for whoever looks after the inbox; reasons name fields, never
 """
 
 from afterglow.mapping.conforming import conforming
-from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, Unmappable
+from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.fetching import Lacking
 from afterglow.mapping.intake import FORMATS, Answer, Element, elements, parsed
 from afterglow.mapping.rules import map_element
@@ -22,6 +22,7 @@ __all__ = [
     "Ignored",
     "Lacking",
     "Mapped",
+    "PrivacyRequest",
     "Unmappable",
     "conforming",
     "elements",

@@ -10,6 +10,7 @@ from typing import Literal
 import orjson
 
 from afterglow.errors import AfterglowError
+from afterglow.language.source import Basis, Privacy
 
 
 class Unmappable(AfterglowError):
@@ -36,6 +37,10 @@ class CustomerFacts:
     last_name: str | None = None
     locale: str | None = None
     timezone: str | None = None
+    #: ISO 3166 code, from an address of theirs.
+    country: str | None = None
+    #: The state or province of that country, as it was written; None where the country is.
+    region: str | None = None
     #: An order of the same source whose customer this is, where neither id nor address is known.
     order_id: str | None = None
     #: Text, int, Decimal, bool; moments as ISO 8601 text.
@@ -52,6 +57,8 @@ class Consent:
     at: datetime | None
     #: How it was given, in the provider's words.
     evidence: str | None
+    #: On what it rests.
+    basis: Basis = "consent"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +104,14 @@ class Mapped:
         )
         options = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
         return hashlib.sha256(orjson.dumps(said, default=_canonical, option=options)).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivacyRequest:
+    """No event: somebody asks to be forgotten, or for their data. `customer` is None where it is about everybody."""
+
+    kind: Privacy
+    customer: CustomerFacts | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from afterglow.expressions import MISSING
 from afterglow.language.source import (
+    BASES,
     RESERVED,
     ConsentRule,
     CustomerRule,
@@ -20,11 +21,12 @@ from afterglow.language.value import Value
 from afterglow.local_time import known_zone
 from afterglow.mapping.addresses import normalised_email, normalised_phone
 from afterglow.mapping.conforming import conforming
-from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, Unmappable
+from afterglow.mapping.facts import Account, Consent, CustomerFacts, Ignored, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.fetching import Lacking, with_documents
 from afterglow.mapping.intake import read_element
 from afterglow.mapping.values import Facts, moment, stored, text, value_of
 from afterglow.problems import did_you_mean
+from afterglow.whereabouts import REGION_MAX, country_code
 
 _EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)*")
 _FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -40,7 +42,7 @@ def map_element(
     known_events: Mapping[str, Mapping[str, str]] | None = None,
     known_stages: Collection[str] | None = None,
     fetched: Mapping[str, object] | None = None,
-) -> Mapped | Ignored | Lacking:
+) -> Mapped | Ignored | Lacking | PrivacyRequest:
     """What one element means to the shop; or which document of its source must be fetched first.
 
     Args:
@@ -76,13 +78,16 @@ def _by_rules(
     received_at: datetime,
     known_events: Mapping[str, Mapping[str, str]] | None,
     known_stages: Collection[str] | None,
-) -> Mapped | Ignored:
+) -> Mapped | Ignored | PrivacyRequest:
     number = holding_rule(source, facts)
     if number is None:
         return Ignored(reason=f"No rule of the source '{source.name}' speaks of this.")
     rule = source.events[number]
     if rule.ignore is not None:
         return Ignored(reason=rule.ignore)
+    if rule.privacy is not None:
+        who = None if rule.privacy == "forget-everybody" else _customer(rule.customer, facts)
+        return PrivacyRequest(kind=rule.privacy, customer=who)
     return _mapped(rule, facts, received_at, known_events, known_stages)
 
 
@@ -158,6 +163,8 @@ def _customer(rule: CustomerRule | None, facts: Facts) -> CustomerFacts:
         text(rule.locale, facts, "customer.locale"),
         text(rule.timezone, facts, "customer.timezone"),
     )
+    country = country_code(text(rule.country, facts, "customer.country"))
+    region = text(rule.region, facts, "customer.region")
     return CustomerFacts(
         external_id=external_id,
         email=normalised,
@@ -166,6 +173,8 @@ def _customer(rule: CustomerRule | None, facts: Facts) -> CustomerFacts:
         last_name=text(rule.last_name, facts, "customer.last_name"),
         locale=locale.replace("_", "-") if locale and _LOCALE.fullmatch(locale) else None,
         timezone=zone if zone and known_zone(zone) else None,
+        country=country,
+        region=region[:REGION_MAX] if country and region else None,
         order_id=order_id,
         attributes=dict(_attributes(rule, facts)),
     )
@@ -198,11 +207,15 @@ def _consent(rule: ConsentRule | None, facts: Facts, received_at: datetime) -> C
         return None
     if state not in ("granted", "withdrawn"):
         raise Unmappable("consent.state should come to granted or withdrawn.")
+    basis = _named(rule.basis, facts, "basis", None)
+    if basis not in BASES:
+        raise Unmappable(f"consent.basis should come to {', '.join(BASES[:-1])} or {BASES[-1]}.")
     return Consent(
         state="granted" if state == "granted" else "withdrawn",
         topic=_named(rule.topic, facts, "topic", None) or "*",
         at=moment(rule.at, facts, "consent.at", received_at),
         evidence=text(rule.evidence, facts, "consent.evidence"),
+        basis=basis,
     )
 
 

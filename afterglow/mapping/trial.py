@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from afterglow.language.source import Source
-from afterglow.mapping.facts import Ignored, Mapped, Unmappable
+from afterglow.mapping.facts import Ignored, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.fetching import Lacking
 from afterglow.mapping.intake import Element, elements, read_element
 from afterglow.mapping.rules import holding_rule, map_element
@@ -22,7 +22,7 @@ class Trial:
     element: Element = field(repr=False)
     #: The place of the rule that held among the source's (from 0); None where none did, or the body is unreadable.
     rule: int | None
-    result: Mapped | Ignored | Lacking | Unmappable
+    result: Mapped | Ignored | Lacking | PrivacyRequest | Unmappable
 
 
 def tried(
@@ -49,7 +49,7 @@ def tried(
         return [Trial(element=Element(key=f"sha256:{digest}", digest=digest, body=body), rule=None, result=error)]
     trials = []
     for part in parts:
-        result: Mapped | Ignored | Lacking | Unmappable
+        result: Mapped | Ignored | Lacking | PrivacyRequest | Unmappable
         rule = None
         try:
             whole = read_element(source, headers, part.body)

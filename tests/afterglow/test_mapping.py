@@ -19,6 +19,7 @@ from afterglow.mapping import (
     CustomerFacts,
     Ignored,
     Mapped,
+    PrivacyRequest,
     Unmappable,
     conforming,
     elements,
@@ -106,7 +107,8 @@ ORDER = {
         {"title": "Paper Filters", "sku": "FILTER-100", "quantity": 3, "price": Decimal("5.00")},
     ],
 }
-FRENCH = ADA | {"locale": "fr-FR"}
+AT_HOME = ADA | {"country": "FR"}
+FRENCH = AT_HOME | {"locale": "fr-FR"}
 OF_THE_ORDER = {"order_id": "5000000000001"}
 BUYER = {"external_id": "cus_example1", "email": "ada.example@example.com"}
 SUBSCRIBER = {"external_id": "cus_example1"}
@@ -179,6 +181,7 @@ EXPECTED = {
         TRIGGERED,
         {
             "email": "guest@example.com",
+            "country": "FR",
             "phone": "+33612345678",
             "first_name": "Noor",
             "last_name": "Sample",
@@ -248,21 +251,21 @@ EXPECTED = {
     "shopify/checkouts-create": event(
         "checkout.started",
         "2026-03-01T20:04:30+01:00",
-        ADA | {"phone": None, "locale": "fr"},
+        AT_HOME | {"phone": None, "locale": "fr"},
         checkout("3000000000010"),
         stage="decision",
     ),
     "shopify/checkouts-update": event(
         "checkout.started",
         "2026-03-01T20:04:30+01:00",
-        ADA | {"external_id": None, "phone": None, "locale": "fr"},
+        AT_HOME | {"external_id": None, "phone": None, "locale": "fr"},
         checkout("3000000000009"),
         stage="decision",
     ),
     "shopify/checkouts-create.anonymous": Ignored(reason="A checkout of somebody who has not said who they are."),
     "shopify/checkouts-update.completed": Ignored(reason="A checkout that became an order."),
     "shopify/customers-create": event(
-        "customer.created", ELEVEN_FIVE, ADA, stage="awareness", consent=consent("granted", ELEVEN_FIVE)
+        "customer.created", ELEVEN_FIVE, AT_HOME, stage="awareness", consent=consent("granted", ELEVEN_FIVE)
     ),
     "shopify/customers-create.by-phone-only": event(
         "customer.created",
@@ -273,16 +276,25 @@ EXPECTED = {
     "shopify/customers-update.unsubscribed": event(
         "customer.updated",
         "2026-03-10T08:00:00+01:00",
-        ADA,
+        AT_HOME,
         consent=consent("withdrawn", "2026-03-10T08:00:00+01:00"),
     ),
-    "shopify/customers-update.pending": event("customer.updated", "2026-03-10T08:00:00+01:00", ADA),
+    "shopify/customers-update.pending": event("customer.updated", "2026-03-10T08:00:00+01:00", AT_HOME),
     "shopify/customers_email_marketing_consent-update": event(
         "customer.updated",
         "2026-03-11T09:30:00Z",
         {"external_id": "7000000000001", "email": "ada.example@example.com"},
         consent=consent("granted", "2026-03-11T09:30:00Z", "confirmed_opt_in"),
     ),
+    "shopify/customers-redact": PrivacyRequest(
+        kind="forget",
+        customer=CustomerFacts(external_id="7000000000001", email="ada.example@example.com", phone="+33612345678"),
+    ),
+    "shopify/customers-redact.nobody": "neither an id nor an e-mail address",
+    "shopify/customers-data_request": PrivacyRequest(
+        kind="export", customer=CustomerFacts(external_id="7000000000001", email="ada.example@example.com")
+    ),
+    "shopify/shop-redact": PrivacyRequest(kind="forget-everybody", customer=None),
     "shopify/products-update": Ignored(reason="No rule of the source 'shopify' speaks of this."),
     "stripe/payment_intent.succeeded": event("payment.succeeded", NINE, BUYER, payment("pi_example1", "19.99")),
     "stripe/payment_intent.succeeded.zero-decimal": event(
@@ -297,13 +309,16 @@ EXPECTED = {
     ),
     "stripe/charge.succeeded": Ignored(reason="The charge behind a payment; the payment itself says so too."),
     "stripe/charge.succeeded.without-intent": event(
-        "payment.succeeded", NINE, {"email": "ada.example@example.com"}, payment("ch_example2", "19.99")
+        "payment.succeeded",
+        NINE,
+        {"email": "ada.example@example.com", "country": "FR"},
+        payment("ch_example2", "19.99"),
     ),
     "stripe/charge.refunded": event(
-        "payment.refunded", "2026-03-03T09:00:00Z", BUYER, refund("evt_example8", "19.99", True)
+        "payment.refunded", "2026-03-03T09:00:00Z", BUYER | {"country": "FR"}, refund("evt_example8", "19.99", True)
     ),
     "stripe/charge.refunded.second-part": event(
-        "payment.refunded", "2026-03-03T09:00:00Z", BUYER, refund("evt_example9", "5.00", False)
+        "payment.refunded", "2026-03-03T09:00:00Z", BUYER | {"country": "FR"}, refund("evt_example9", "5.00", False)
     ),
     "stripe/invoice.paid.renewal": event("subscription.renewed", NINE, BUYER, RENEWED, stage="retention"),
     "stripe/invoice.paid.renewal-before-2025": event("subscription.renewed", NINE, BUYER, RENEWED, stage="retention"),

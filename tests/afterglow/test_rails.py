@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from afterglow.durations import Duration
 from afterglow.language.shop import Cap
 from afterglow.local_time import Quiet, quiet_until
-from afterglow.rails import Consent, Defer, Go, Hold, Question, Skip, capped_until, consent_refusal, judge
+from afterglow.rails import Consent, Defer, Existing, Go, Hold, Question, Skip, capped_until, consent_refusal, judge
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)
@@ -43,7 +43,7 @@ def cap(at_most: int, hours: int) -> Cap:
 
 
 def test_marketing_goes_where_nothing_speaks_against_it():
-    assert judge(FINE, NOON) == Go()
+    assert judge(FINE, NOON) == Go(basis="consent")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_each_rail_stops_marketing_and_says_why(change, verdict):
 )
 def test_service_mail_keeps_only_the_rails_that_are_not_about_marketing(change, verdict):
     assert isinstance(judge(replace(SERVICE, **change), NOON), verdict)
-    assert judge(SERVICE, NOON + timedelta(hours=12)) == Go(), "in the night too"
+    assert judge(SERVICE, NOON + timedelta(hours=12)) == Go(basis="service"), "in the night too"
 
 
 def test_a_letter_to_a_team_always_goes():
@@ -127,6 +127,37 @@ def test_a_withdrawal_refuses_and_a_grant_of_either_allows(everything, own, on_t
     assert (consent_refusal(words, "news") is None) is on_topic
     assert (consent_refusal(words, "reminders") is None) is elsewhere
     assert (consent_refusal(words, None) is None) is elsewhere
+
+
+OPEN_TO_BUYERS = frozenset({"news"})
+
+
+@pytest.mark.parametrize(
+    ("words", "topics", "has_bought", "basis"),
+    [
+        ([], frozenset(), True, None),  # nothing unless the shop says so
+        ([], OPEN_TO_BUYERS, True, "existing-customer"),
+        ([], OPEN_TO_BUYERS, False, None),
+        ([("*", True, "existing-customer")], OPEN_TO_BUYERS, False, "existing-customer"),
+        ([("news", True, "existing-customer")], frozenset(), True, None),
+        ([("*", True, "service")], frozenset(), False, None),
+        ([("*", True, "service")], OPEN_TO_BUYERS, True, "existing-customer"),
+        ([("news", True, "consent")], OPEN_TO_BUYERS, True, "consent"),
+        ([("care", True, "consent")], frozenset(), True, None),
+        ([("*", False, "consent")], OPEN_TO_BUYERS, True, None),
+        ([("news", False, "existing-customer")], OPEN_TO_BUYERS, True, None),
+        ([("*", True, "consent"), ("news", False, "consent")], OPEN_TO_BUYERS, True, None),
+    ],
+)
+def test_a_purchase_allows_only_what_the_shop_opened_to_buyers_and_never_against_their_word(
+    words, topics, has_bought, basis
+):
+    said = [Consent(topic=topic, granted=granted, basis=on) for topic, granted, on in words]
+    question = replace(
+        FINE, consents=said, topic="news", existing=Existing(topics=topics, has_bought=has_bought), caps=()
+    )
+
+    assert judge(question, NOON) == Go(basis=basis) if basis else isinstance(judge(question, NOON), Skip)
 
 
 windows = st.integers(1, 72).map(lambda hours: timedelta(hours=hours))

@@ -214,3 +214,42 @@ def test_all_slips_are_said_at_once():
 def test_an_editor_gets_a_json_schema():
     schema = Source.model_json_schema()
     assert {"source", "auth", "key", "events"} <= schema["properties"].keys()
+
+
+def asking(privacy, more):
+    return SMALL + f"  - when: body.type == 'gone'\n    privacy: {privacy}\n{more}"
+
+
+def test_a_rule_may_ask_to_forget_or_to_export_in_place_of_an_event():
+    text = asking("forget", "    customer: {id: body.customer}\n")
+
+    assert read_source(text, "small.yaml").events[-1].privacy == "forget"
+
+
+@pytest.mark.parametrize(
+    ("privacy", "more", "problem"),
+    [
+        ("export", "", "Say who asks: `export` needs a `customer` with id or email."),
+        ("forget", "    customer: {order: body.order}\n", "Say who asks: `forget` needs a `customer`"),
+        ("forget-everybody", "    customer: {id: body.id}\n", "leave `customer` out"),
+        ("forget", "    customer: {id: body.id}\n    event: customer.gone\n", "and nothing else"),
+    ],
+)
+def test_a_rule_that_asks_for_privacy_says_whose_and_nothing_else(privacy, more, problem):
+    assert problem in " ".join(problems_of(asking(privacy, more)))
+
+
+def test_a_source_that_anybody_may_post_to_can_have_nobody_forgotten():
+    text = asking("forget", "    customer: {id: body.customer}\n").replace(SIGNED, "none")
+
+    assert "anybody could have customers forgotten" in " ".join(problems_of(text))
+
+
+def test_the_basis_of_a_consent_is_one_of_three_or_comes_from_the_payload():
+    rule = "    consent: {{state: '\"granted\"', basis: {}}}\n"
+
+    assert (
+        read_source(SMALL + rule.format("existing-customer"), "a.yaml").events[0].consent.basis == "existing-customer"
+    )
+    assert read_source(SMALL + rule.format("{from: body.basis}"), "a.yaml").events[0].consent.basis.from_ is not None
+    assert "basis" in problems_of(SMALL + rule.format("because"))[0]

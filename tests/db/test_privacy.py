@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import doctor, people, privacy, why
+from db import doctor, overview, people, privacy, requests, why
 from db.privacy import Forgotten, UnknownCustomerError
 from db.tables import (
     customers,
@@ -18,6 +18,7 @@ from db.tables import (
     identities,
     inbox,
     metadata,
+    privacy_requests,
     profiles,
     runs,
     suppressions,
@@ -303,3 +304,139 @@ def test_an_export_after_forgetting_holds_only_what_nobody_can_be_known_by(drive
     assert [name for name, canary in CANARIES.items() if canary.lower() in text] == []
     assert told["forgotten_at"] == driver.clock.now().isoformat()
     assert line == f"Customer {customer} (forgotten on 2026-03-14)"
+
+
+# What customers ask for through a provider
+
+
+#: As Shopify documents them; they name a customer by their id at Shopify, and by address and number.
+AT_SHOPIFY = {"id": 191167201, "email": CANARIES["email"].upper(), "phone": CANARIES["phone"]}
+
+
+def _asks(driver: Driver, topic: str, customer: object = None) -> str:
+    """A privacy webhook of Shopify's comes; what stands beside it in the inbox afterwards."""
+    body = {"shop_id": 954889, "shop_domain": "ember-oak.example", "customer": customer, "orders_to_redact": [299938]}
+    key = f"{topic}/{next(driver.keys)}"
+    driver.receive("shopify", key, json.dumps(body).encode(), headers={"x-shopify-topic": topic})
+    [(state, reason, raw)] = driver.rows(
+        sa.select(inbox.c.state, inbox.c.reason, inbox.c.body).where(inbox.c.source == "shopify", inbox.c.key == key)
+    )
+    assert state == "mapped"
+    assert raw == b""
+    return str(reason)
+
+
+def test_a_redact_webhook_leaves_not_one_canary_anywhere_its_own_body_included(driver: Driver) -> None:
+    customer = _lived(driver)
+    kim = {"id": "c2", "email": "kim@example.com"}
+    other = driver.post("order.paid", {"order": {"id": "o8"}}, customer=kim)
+
+    reason = _asks(driver, "customers/redact", AT_SHOPIFY)
+
+    assert reason == "asked to forget a customer: done"
+    after = _dump(driver)
+    assert [name for name, text in CANARIES.items() if text.lower() in after] == []
+    assert driver.rows(sa.select(customers.c.id).where(customers.c.forgotten_at.is_not(None))) == [(customer,)]
+    assert driver.rows(sa.select(events.c.payload).where(events.c.key == other)) == [({"order": {"id": "o8"}},)]
+    assert driver.rows(sa.select(privacy_requests.c.state, privacy_requests.c.who)) == [("done", None)]
+
+
+def test_a_redact_webhook_leaves_no_canary_in_the_file_of_an_embedded_database(sqlite_url: str) -> None:
+    with driving(sqlite_url, files=WITH_BIRDS) as driver:
+        _lived(driver)
+        _asks(driver, "customers/redact", AT_SHOPIFY)
+
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+    raw = b"".join(part.read_bytes() for part in file.parent.glob(file.name + "*")).lower()
+    assert [name for name, text in CANARIES.items() if text.lower().encode() in raw] == []
+
+
+def test_a_redact_webhook_about_nobody_we_know_empties_what_speaks_of_them_and_says_so(driver: Driver) -> None:
+    unmapped = json.dumps({"who": CANARIES["email"], "note": CANARIES["parked"]}).encode()
+    driver.receive("api", "parked-1", unmapped)
+    assert CANARIES["parked"] in _dump(driver)
+
+    reason = _asks(driver, "customers/redact", AT_SHOPIFY)
+
+    assert "nobody here is known" in reason
+    assert [name for name, text in CANARIES.items() if text.lower() in _dump(driver)] == []
+    assert driver.rows(sa.select(sa.func.count()).select_from(customers)) == [(0,)]
+
+
+def test_a_redact_webhook_forgets_both_customers_whom_id_and_address_name(driver: Driver) -> None:
+    driver.post("customer.created", customer={"id": "c1", "email": CANARIES["email"]})
+    by_id = {"id": AT_SHOPIFY["id"], "first_name": CANARIES["first_name"], "updated_at": "2026-03-01T08:00:00Z"}
+    headers = {"x-shopify-topic": "customers/update"}
+    driver.receive("shopify", "update-1", json.dumps(by_id).encode(), headers=headers)
+    assert len(driver.rows(sa.select(profiles.c.customer_id))) == 2
+
+    _asks(driver, "customers/redact", AT_SHOPIFY)
+
+    assert driver.rows(sa.select(profiles.c.customer_id)) == []
+    assert [name for name, text in CANARIES.items() if text.lower() in _dump(driver)] == []
+
+
+def test_a_request_to_forget_is_finished_by_tending_where_its_worker_died(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lived(driver)
+    monkeypatch.setattr("workers.requests.obey", lambda app: 0)
+    _asks(driver, "customers/redact", AT_SHOPIFY)
+    assert driver.rows(sa.select(privacy_requests.c.state)) == [("asked",)]
+
+    driver.actors.tend()
+
+    assert [name for name, text in CANARIES.items() if text.lower() in _dump(driver)] == []
+
+
+def test_a_request_for_data_waits_for_a_person_with_its_deadline_and_keeps_no_address(driver: Driver) -> None:
+    driver.post("customer.created", customer={"id": "c1", "email": CANARIES["email"]})
+    customer = driver.customer()
+
+    reason = _asks(driver, "customers/data_request", AT_SHOPIFY)
+
+    task = f"hand over what `afterglow export {customer}` prints by 2026-04-01"
+    assert reason == f"a customer asks for their data: {task}"
+    with driver.app.reading() as connection:
+        [waiting] = overview.needs(connection, driver.clock.now()).asked
+        told = privacy.export(connection, driver.app.catalog, driver.app.settings, customer)
+    assert (waiting.customer_ids, waiting.due_at) == ([customer], START + timedelta(days=30))
+    assert told["requests"][0]["source"] == "shopify"
+    assert driver.rows(sa.select(privacy_requests.c.who)) == [(None,)]
+
+    with driver.app.writing() as connection:
+        assert requests.settle_for(connection, customer, driver.clock.now(), "the customer has it") == 1
+    with driver.app.reading() as connection:
+        assert overview.needs(connection, driver.clock.now()).asked == []
+
+
+def test_a_request_for_data_ends_when_its_customer_is_forgotten_and_one_of_strangers_at_once(driver: Driver) -> None:
+    assert "nothing to hand over" in _asks(driver, "customers/data_request", AT_SHOPIFY)
+    driver.post("customer.created", customer={"id": "c1", "email": CANARIES["email"]})
+    _asks(driver, "customers/data_request", AT_SHOPIFY)
+
+    _forget(driver, driver.customer())
+
+    assert driver.rows(sa.select(privacy_requests.c.state)) == [("done",), ("done",)]
+
+
+def test_a_shop_that_leaves_takes_along_whom_only_it_knew(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.requests.FORGOTTEN_MAX", 2)  # more than one round of it
+    for n in range(5):
+        body = {"id": 100 + n, "email": f"only-{n}@example.com", "updated_at": "2026-03-01T08:00:00Z"}
+        headers = {"x-shopify-topic": "customers/update"}
+        driver.receive("shopify", f"update-{n}", json.dumps(body).encode(), headers=headers)
+    driver.post("customer.created", customer={"id": "c1", "email": "only-0@example.com"})  # known otherwise too
+    driver.post("customer.created", customer={"id": "c2", "email": "kim@example.com"})
+    driver.receive("shopify", "broken", b'{"who": "only-9@example.com"}', headers={"x-shopify-topic": "orders/paid"})
+
+    _asks(driver, "shop/redact")
+    driver.at(minutes=1)
+    driver.at(minutes=2)
+
+    left = {row[0] for row in driver.rows(sa.select(profiles.c.email))}
+    assert left == {"only-0@example.com", "kim@example.com"}
+    dump = _dump(driver)
+    assert [n for n in range(1, 10) if f"only-{n}@" in dump] == []
+    assert driver.rows(sa.select(privacy_requests.c.state)) == [("done",)]
+    assert driver.rows(sa.select(inbox.c.state).where(inbox.c.key == "broken")) == [("ignored",)]

@@ -43,7 +43,7 @@ def test_a_story_is_told_in_order_from_the_event_to_the_mail(driver: Driver) -> 
         "win-back: Started by stage purchase (event 1, once per order.id: o1).",
         "referral-invitation: Did not start: `customer.orders >= 2` was not true (customer.orders was 1).",
         "repeat-order: Did not start: `customer.orders > 1` was not true (customer.orders was 1).",
-        "Agreed to marketing by email on all topics (consent).",
+        "Agreed to marketing by email on all topics (consent, from api).",
         "first-order thank-you: Mail email/thank-you was queued.",
         "refill drink-it: Waits until Mon 23 Mar 2026 09:30 Europe/Paris (08:30 UTC).",
         "win-back silence: Waits until Thu 16 Apr 2026 10:00 Europe/Paris (08:00 UTC).",

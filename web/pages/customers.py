@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup, escape
 from starlette.responses import Response
 
-from afterglow.rails import Consent, consent_refusal
-from afterglow.telling import Line
+from afterglow.rails import Consent, Existing, basis_of, consent_refusal
+from afterglow.telling import Line, proof
 from db import directory, identity, people, touchpoints, why
 from db.people import Person
 from web.pages.look import Look, as_id
@@ -74,6 +74,7 @@ def customer(look: Look) -> Response:
         person=person,
         called=name_of_person(person),
         zone=zone,
+        whereabouts=person.whereabouts(shop),
         shop=shop,
         days=list(telling.days(happened[start:end])),
         earlier=start or None,
@@ -100,18 +101,32 @@ class Word:
 
     label: str
     refusal: str | None
+    #: On what a permission rests, or by what word it was refused, with what was kept of how that came.
+    because: str | None
 
 
 def allowed(look: Look, person: Person) -> list[Word]:
     """What the customer allows, topic by topic, as the rails would judge it now."""
     rows = directory.consents_of(look.connection, person.id)
-    words = [Consent(topic=row.topic, granted=row.state == "granted") for row in rows if row.channel == "email"]
+    said = [row for row in rows if row.channel == "email"]
+    words = [Consent(topic=row.topic, granted=row.state == "granted", basis=row.basis) for row in said]
+    shop = look.release.catalog.shop
+    existing = Existing(topics=shop.topics_of_existing_customers, has_bought=person.orders > 0)
     refused = {word.topic for word in words if not word.granted}
     found = []
-    for name, topic in look.release.catalog.shop.model.topics.items():
+    for name, topic in shop.model.topics.items():
         why_not = "unsubscribed" if refused & {name, "*"} else "has not agreed"
-        found.append(Word(label=topic.label, refusal=why_not if consent_refusal(words, name) else None))
+        refusal = why_not if consent_refusal(words, name, existing) else None
+        basis = None if refusal else basis_of(words, name, existing)
+        told = next((row for row in said if row.topic in (name, "*") and _decides(row, basis)), None)
+        because = "".join((basis or "", proof(told.evidence) if told else "")).removeprefix(", ")
+        found.append(Word(label=topic.label, refusal=refusal, because=because or None))
     return found
+
+
+def _decides(row: Any, basis: str | None) -> bool:
+    """Whether a word on consent is the one that a permission (on a basis) or a refusal (on none) rests on."""
+    return bool(row.state == "withdrawn" if basis is None else row.state == "granted" and row.basis == basis)
 
 
 @dataclass(frozen=True, kw_only=True)

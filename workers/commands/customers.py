@@ -29,31 +29,34 @@ def why(
     from dataclasses import asdict
 
     from db.catalog import CatalogCache
-    from db.why import heading, story
+    from db.why import about, heading, story
     from workers.commands.console import say_json, say_next
     from workers.commands.opening import opened
 
     with opened() as desk, desk.database.reading() as connection:
         found = desk.customer(connection, customer)
-        lines = story(connection, CatalogCache(), desk.settings.secrets[0], found, flow)
-        who = heading(connection, found)
+        catalog = CatalogCache()
+        lines = story(connection, catalog, desk.settings.secrets[0], found, flow)
+        who, known = heading(connection, found), about(connection, catalog, found)
     if as_json:
-        say_json({"customer": found, "lines": [asdict(line) for line in lines]})
+        say_json({"customer": found, "about": known, "lines": [asdict(line) for line in lines]})
         return
-    say_story(who, lines)
+    say_story(who, lines, known)
     say_next(
         (f"afterglow why {customer} --flow NAME", "of one flow only"),
         (f"afterglow export {customer}", "all that is kept about this customer"),
     )
 
 
-def say_story(who: str, lines: Sequence["Line"]) -> None:
+def say_story(who: str, lines: Sequence["Line"], about: Sequence[str] = ()) -> None:
     """A customer's story, as `db.why.story` tells it, under the moments at which things happened."""
     from itertools import groupby
 
     from workers.commands.console import say
 
     say(who, style="bold")
+    for sentence in about:
+        say(sentence, style="dim")
     for is_standing, part in groupby(lines, key=lambda line: line.kind == "standing"):
         if is_standing:
             say()
@@ -101,8 +104,14 @@ def forget(
 def export(
     customer: Customer,
     to: Annotated[Path | None, typer.Option(help="Write it to this file instead.", dir_okay=False)] = None,
+    answered: Annotated[
+        bool, typer.Option("--answered", help="Print nothing: note that the customer has what they asked for.")
+    ] = False,
 ) -> None:
-    """Print all that is kept about a customer, as JSON."""
+    """Print all that is kept about a customer, as JSON.
+
+    What a customer asked for through a provider stays under "Needs you" until you say that they have it: --answered.
+    """
     import json
     import os
 
@@ -110,6 +119,9 @@ def export(
     from db.catalog import CatalogCache
     from workers.commands.opening import opened
 
+    if answered:
+        _answered(customer)
+        return
     with opened() as desk, desk.database.reading() as connection:
         found = desk.customer(connection, customer)
         kept = privacy.export(connection, CatalogCache(), desk.settings, found)
@@ -121,3 +133,15 @@ def export(
     with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text + "\n")
     typer.echo(f"Written to {to}; it holds personal data.", err=True)
+
+
+def _answered(customer: str) -> None:
+    """Close the requests of a customer who has what they asked for."""
+    from db import requests
+    from workers.commands.console import count, say
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.writing() as connection:
+        found = desk.customer(connection, customer)
+        done = requests.settle_for(connection, found, desk.now(connection), "the customer has it")
+    say(f"{count(done, 'request')} of customer {found} answered." if done else f"Customer {found} asked for nothing.")

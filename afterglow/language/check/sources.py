@@ -17,6 +17,10 @@ def check_shop(shop: Shop, flows: Collection[str], world: World) -> Iterator[Pro
             yield problem(("priority", n), f"There is no flow '{flow}'.{did_you_mean(flow, flows)}")
         elif flow in shop.model.priority[:n]:
             yield problem(("priority", n), f"'{flow}' stands here twice.")
+    for n, topic in enumerate(shop.model.existing_customers.may_mail_about):
+        if topic not in shop.model.topics:
+            meant = did_you_mean(topic, shop.model.topics)
+            yield problem(("existing_customers", "may_mail_about", n), f"There is no topic '{topic}'.{meant}")
     if world.whole and shop.model.order_event not in world.events:
         event = shop.model.order_event
         yield problem(("order_event",), f"No source brings an event '{event}'.{did_you_mean(event, world.events)}")

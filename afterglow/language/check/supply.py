@@ -36,6 +36,8 @@ CUSTOMER: Final[Mapping[str, Shape]] = {
     "last_name": "text",
     "locale": "text",
     "timezone": "text",
+    "country": "text",
+    "region": "text",
     "stage": "text",
     "orders": "number",
     "spent": "number",
