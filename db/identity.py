@@ -5,9 +5,8 @@ under the source "email" and as a keyed hash, so that the promise "one customer 
 and no address stands outside `profiles`.
 """
 
-import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -22,7 +21,7 @@ Identity = tuple[str, str]
 
 def address_digest(secret: bytes, address: str) -> bytes:
     """The keyed hash of a normalised address: enough to recognise it, useless to whoever takes the table."""
-    return hmac.new(secret, b"address\0" + address.strip().lower().encode(), hashlib.sha256).digest()
+    return hmac.digest(secret, b"address\0" + address.strip().lower().encode(), "sha256")
 
 
 def email_identity(secret: bytes, address: str) -> Identity:
@@ -64,6 +63,11 @@ def settle(
         ("id", "orders", "spent", "since"),
         [(customer, 0, 0, since) for customer, since in created.items()],
     )
+    return claim(connection, claimed, created)
+
+
+def claim(connection: Connection, claimed: Mapping[Identity, int], created: Container[int]) -> dict[Identity, int]:
+    """Write identities, as `settle` does, of new customers that are written already."""
     rows = [(source, external_id, claimed[source, external_id]) for source, external_id in sorted(claimed)]
     taken = bulk.insert(
         connection,
@@ -81,7 +85,7 @@ def settle(
             connection.execute(identities.update().where(identities.c.customer_id == mine).values(customer_id=theirs))
     settled = {one: others.get(owner, owner) if owner in created else owner for one, owner in settled.items()}
     kept = set(settled.values())
-    orphans = [customer for customer in created if customer not in kept]
+    orphans = sorted({customer for customer in claimed.values() if customer in created} - kept)
     if orphans:
         connection.execute(customers.delete().where(bulk.among(customers.c.id, orphans)))
     return settled

@@ -7,14 +7,15 @@
 5. Start the flows that the event or the stage starts, and wake the runs that wait for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow import past
 from afterglow.decide import run_key
 from afterglow.language.flow import Flow
 from afterglow.mapping import Ignored, Mapped, Unmappable, map_element
@@ -26,7 +27,14 @@ from db.events import NewRun
 from db.people import Person
 from db.tables import InboxState, enrollments, inbox
 from db.tables import events as events_table
-from workers.arrivals import Arrival, Fate, identified, new_orders, of_those_not_forgotten
+from workers.arrivals import (
+    Arrival,
+    Fate,
+    identified,
+    new_orders,
+    of_those_not_forgotten,
+    that_the_past_does_not_know,
+)
 from workers.learn import learn
 
 #: Written into the statement, so that the index of rows that were tried before can be used.
@@ -69,6 +77,8 @@ class Ingest:
         people.lock(connection, known)
         persons = people.load(connection, known) | fresh
         arrivals = of_those_not_forgotten(connection, arrivals, persons, fates)
+        order_event = release.catalog.shop.model.order_event
+        arrivals = that_the_past_does_not_know(connection, arrivals, order_event, fates)
         arrivals = _recorded(connection, arrivals, fates, now)
         starting = self._take_in(connection, release, arrivals, persons, fates)
         starting = events.claim_keys(connection, starting)
@@ -125,6 +135,7 @@ class Ingest:
                     at=at,
                     mapped=mapped,
                     digest=bytes.fromhex(mapped.digest()),
+                    is_history=_is_history(row.headers, mapped.occurred_at, at),
                 )
             )
         return sorted(arrivals, key=lambda arrival: (arrival.mapped.occurred_at, arrival.inbox_id))
@@ -152,6 +163,9 @@ class Ingest:
             fate.reason = learn(person, mapped, catalog.shop)
             if mapped.account is not None:
                 person.account_id = account_ids[arrival.source, mapped.account.id]
+            if arrival.is_history:
+                fate.reason = "; ".join(filter(None, [fate.reason, "it was fetched late, so it started nothing"]))
+                continue
             names = {**mapped.payload, "customer": person.facts(catalog.shop), "shop": catalog.shop.facts}
             for flow in (
                 *catalog.started_by_event.get(mapped.event, ()),
@@ -186,6 +200,8 @@ class Ingest:
         """
         by_customer: dict[int, list[Arrival]] = {}
         for arrival in arrivals:
+            if arrival.is_history:
+                continue
             by_customer.setdefault(arrival.customer_id, []).append(arrival)
         open_runs = events.open_runs(connection, by_customer)
         flows = self.app.catalog.flows(connection, [run.flow_id for run in open_runs])
@@ -223,6 +239,12 @@ def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored:
     return mapped
 
 
+def _is_history(headers: Mapping[str, str], occurred_at: datetime, at: datetime) -> bool:
+    """Whether an element was fetched, and so late that it starts nothing."""
+    limit = headers.get(past.FETCHED)
+    return limit is not None and at - occurred_at >= timedelta(seconds=float(limit))
+
+
 def _without_repeats(connection: Connection, arrivals: list[Arrival], fates: dict[int, Fate]) -> list[Arrival]:
     """The arrivals that are the first under their key."""
     seen = {
@@ -240,7 +262,8 @@ def _without_repeats(connection: Connection, arrivals: list[Arrival], fates: dic
 
 
 def _repeat(arrival: Arrival, digest: bytes) -> Fate:
-    if arrival.digest == digest:
+    # Of the past the key says all: a file and a provider's list tell the same order in different words.
+    if arrival.digest == digest or past.is_past(arrival.key):
         return Fate(state=InboxState.MAPPED, reason="a repeat of an event that is recorded already")
     return Fate(
         state=InboxState.PARKED,
