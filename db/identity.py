@@ -69,15 +69,8 @@ def settle(
 def claim(connection: Connection, claimed: Mapping[Identity, int], created: Container[int]) -> dict[Identity, int]:
     """Write identities, as `settle` does, of new customers that are written already."""
     rows = [(source, external_id, claimed[source, external_id]) for source, external_id in sorted(claimed)]
-    taken = bulk.insert(
-        connection,
-        identities,
-        ("source", "external_id", "customer_id"),
-        rows,
-        on_conflict="DO NOTHING",
-        returning="external_id",
-    )
-    settled = dict(claimed) if len(taken) == len(rows) else known(connection, claimed)
+    taken = bulk.insert_new(connection, identities, ("source", "external_id", "customer_id"), rows)
+    settled = dict(claimed) if taken == len(rows) else known(connection, claimed)
     # Of a person whom another was first to make, we may have been first with a weaker identity, such as an order.
     others = {claimed[one]: settled[one] for one in reversed(list(claimed)) if settled[one] != claimed[one]}
     for mine, theirs in others.items():

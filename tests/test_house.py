@@ -182,8 +182,9 @@ def test_the_example_environment_names_every_setting_and_no_other():
 
 def _secrets(file: Path) -> list[str]:
     """The environment variables that a source file names."""
-    auth = YAML(typ="safe").load(_text(file))["auth"]
-    return [] if auth == "none" else auth["secrets"]
+    source = YAML(typ="safe").load(_text(file))
+    fetching = source.get("backfill", {}).get("environment", {}).values()
+    return [*([] if source["auth"] == "none" else source["auth"]["secrets"]), *fetching]
 
 
 @pytest.mark.slow

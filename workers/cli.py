@@ -10,7 +10,19 @@ import typer
 from typer.core import TyperGroup
 
 from afterglow import __version__
-from workers.commands import customers, demo, events, files, flows, halting, health, importing, inbox, processes
+from workers.commands import (
+    backfill,
+    customers,
+    demo,
+    events,
+    files,
+    flows,
+    halting,
+    health,
+    importing,
+    inbox,
+    processes,
+)
 from workers.commands.failing import sentence
 
 
@@ -54,7 +66,7 @@ def _common(
     """Mail flows, loyalty and referral in your own database, as files you can test."""
 
 
-for family in (files, processes, demo, events, importing, inbox, halting, flows, customers, health):
+for family in (files, processes, demo, events, importing, backfill, inbox, halting, flows, customers, health):
     family.add_to(main)
 
 if __name__ == "__main__":
