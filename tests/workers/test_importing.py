@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -410,3 +411,28 @@ def test_forty_thousand_imported_customers_send_no_mail(driver: Driver, afterglo
 
     assert (count(driver, customers), count(driver, events)) == (number, 2 * number)
     assert [count(driver, table) for table in (enrollments, touchpoints)] == [0, 0]
+
+
+def test_orders_that_come_by_file_and_by_webhook_at_the_same_moment_count_once(
+    driver: Driver, afterglow: Afterglow, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("workers.importing.BATCH", 25)
+    monkeypatch.setattr("workers.importing.BATCH_SQLITE", 25)
+    number, each = 400, 40
+    lines = ["order_id,total,paid_at,customer_id"]
+    lines += [f"o{n},10,2026-01-05T10:00:00Z,c{n % each}" for n in range(number)]
+    name = file("o.csv", *lines)
+    for n in reversed(range(number)):
+        payload = {"order": {"id": f"o{n}", "total": 10}}
+        driver.post("order.paid", payload, customer={"id": f"c{n % each}"}, drained=False)
+
+    webhooks = threading.Thread(target=driver.drain)
+    webhooks.start()
+    found = told(afterglow("import", "orders", name, "--source", "api", "--json"))
+    webhooks.join()
+
+    assert found["bad"] == []
+    assert found["new"] + found["known"] == number
+    assert driver.rows(sa.select(customers.c.orders, customers.c.spent)) == [(number // each, 10_000)] * each
+    assert count(driver, events) == number
+    assert driver.rows(sa.select(sa.func.count()).where(runs.c.flow == "thanks"))[0][0] == number - found["new"]
