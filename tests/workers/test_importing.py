@@ -436,3 +436,38 @@ def test_orders_that_come_by_file_and_by_webhook_at_the_same_moment_count_once(
     assert driver.rows(sa.select(customers.c.orders, customers.c.spent)) == [(number // each, 10_000)] * each
     assert count(driver, events) == number
     assert driver.rows(sa.select(sa.func.count()).where(runs.c.flow == "thanks"))[0][0] == number - found["new"]
+
+
+def test_a_waiting_run_is_not_woken_by_what_is_imported(driver: Driver, afterglow: Afterglow):
+    driver.post("order.paid", {"order": {"id": "o1", "total": 40}}, stage="purchase")
+    before = driver.rows(sa.select(enrollments).order_by(enrollments.c.id))
+
+    afterglow(
+        "import", "orders", file("o.csv", "order_id,total,paid_at,email", "o2,1,2026-03-02T09:00Z,sam@example.com")
+    )
+    driver.drain()
+
+    assert driver.rows(sa.select(customers.c.orders)) == [(2,)]
+    assert driver.rows(sa.select(enrollments).order_by(enrollments.c.id)) == before
+
+
+def test_a_flow_that_is_not_live_is_not_started(driver: Driver, afterglow: Afterglow):
+    status, _, error = afterglow("import", "customers", file("c.csv", "email", "a@example.com"), "--start", "helo")
+
+    assert status == 1
+    assert "Did you mean 'hello'?" in error
+    assert count(driver, customers) == 0
+
+
+def test_columns_are_told(driver: Driver, afterglow: Afterglow):
+    status, out, _ = afterglow("import", "orders")
+
+    assert status == 0
+    assert "paid_at" in out
+
+
+def test_backfill_names_the_variables_that_are_missing(driver: Driver, afterglow: Afterglow):
+    status, _, error = afterglow("backfill", "shopify", "--since", "2026-11-01")
+
+    assert status == 1
+    assert error.startswith("SHOPIFY_SHOP and SHOPIFY_ADMIN_TOKEN must be in the environment or in .env;")
