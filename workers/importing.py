@@ -270,6 +270,7 @@ class Importer:
                 for record in records(form, lines, theirs):
                     if type(record) is not BadRow and record.line in reasons:
                         found[record.line] = record.values  # type: ignore[union-attr]
+        path.touch(mode=0o600)  # it holds what the file holds
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["line", "reason", *header])

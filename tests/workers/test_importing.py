@@ -262,6 +262,17 @@ def test_a_forgotten_customer_stays_forgotten_and_gets_no_marketing_by_an_old_li
     assert driver.rows(sa.select(suppressions.c.digest, suppressions.c.covers)) == [(digest, "marketing")]
 
 
+def test_forgetting_leaves_no_key_by_which_an_imported_person_could_be_found(driver: Driver, afterglow: Afterglow):
+    afterglow("import", "customers", file("c.csv", "email", "ann@example.com"))
+    afterglow("import", "orders", file("o.csv", "order_id,total,paid_at,email", "o77,40,2025-05-01,ann@example.com"))
+
+    status, _, _ = afterglow("forget", "ann@example.com", "--yes")
+
+    assert status == 0
+    assert [key.split()[0] for (key,) in driver.rows(sa.select(events.c.key))] == ["forgotten", "forgotten"]
+    assert driver.rows(sa.select(identities)) == []
+
+
 # Orders
 
 
