@@ -56,7 +56,13 @@ class Refusal:
 
 
 def refusal(
-    flow: Flow, names: Mapping[str, Any], event_id: int, ran_by: Callable[[str], str | None], *, forgotten: bool
+    flow: Flow,
+    names: Mapping[str, Any],
+    event_id: int,
+    ran_by: Callable[[str], str | None],
+    *,
+    forgotten: bool,
+    is_past: bool = False,
 ) -> Refusal:
     """Why a flow that this event or stage starts did not start.
 
@@ -64,6 +70,7 @@ def refusal(
       names: what its condition saw: the payload, `customer` as of the event, `shop`.
       ran_by: what started the earlier run of a key, in words; None where the key never ran before.
       forgotten: the payload was erased, so that conditions can no longer be repeated.
+      is_past: the event was imported or fetched.
     """
     match flow.status:
         case "draft":
@@ -91,6 +98,8 @@ def refusal(
             sentence=f"Did not start again: it runs once per {text}, and ran for {key} already, started by {earlier}.",
             detail={"once_per": text, "key": key},
         )
+    if is_past:
+        return Refusal(sentence="Did not start: the event came as history, which starts no flow by itself.")
     return Refusal(
         sentence="Did not start, though by what is known now it would; a fact about the customer has changed since.",
         detail={"once_per": text, "key": key},

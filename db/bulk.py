@@ -87,7 +87,7 @@ def insert(
     text = _insert_text(connection.dialect.name, table, tuple(columns), on_conflict, returning)
     if connection.dialect.name == "postgresql":
         if returning:
-            return [tuple(row) for row in connection.exec_driver_sql(text, _arrays(table, columns, rows))]
+            return [tuple(row) for row in connection.exec_driver_sql(text, _arrays(table, columns, rows)).all()]
         _write(connection, text, _arrays(table, columns, rows))
         return []
     values = _bound(connection, table, columns, rows)
@@ -95,6 +95,17 @@ def insert(
         return [tuple(row) for row_values in values for row in connection.exec_driver_sql(text, tuple(row_values))]
     connection.exec_driver_sql(text, [tuple(row) for row in values])
     return []
+
+
+def insert_new(connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Row]) -> int:
+    """Insert the rows that are not there yet; how many were not."""
+    if not rows:
+        return 0
+    text = _insert_text(connection.dialect.name, table, tuple(columns), "DO NOTHING", "")
+    if connection.dialect.name == "postgresql":
+        return connection.exec_driver_sql(text, _arrays(table, columns, rows)).rowcount
+    values = _bound(connection, table, columns, rows)
+    return connection.exec_driver_sql(text, [tuple(row) for row in values]).rowcount
 
 
 def update(
@@ -220,6 +231,12 @@ def array_literal(values: Iterable[Any], as_json: bool = False) -> str:
     return "{" + ",".join(["NULL" if value is None else _item(value, as_json) for value in values]) + "}"
 
 
+@lru_cache(maxsize=4096)
+def _quoted_moment(value: datetime) -> str:
+    """An instant as an item of an array; a batch has few different ones."""
+    return f'"{value.isoformat()}"'
+
+
 def _item(value: Any, as_json: bool) -> str:
     if as_json:
         text = dump_json(value)
@@ -228,7 +245,7 @@ def _item(value: Any, as_json: bool) -> str:
     elif type(value) is str:
         text = value
     elif isinstance(value, datetime):
-        return f'"{value.isoformat()}"'
+        return _quoted_moment(value)
     elif isinstance(value, bytes):
         return f'"\\\\x{value.hex()}"'
     else:

@@ -49,6 +49,20 @@ def digests(connection: Connection, keys: Iterable[tuple[str, str]]) -> dict[tup
     return {(row.source, row.key): (row.id, row.digest) for row in rows if (row.source, row.key) in wanted}
 
 
+def happened(
+    connection: Connection, customer_ids: Iterable[int], names: Iterable[str], source: str
+) -> list[tuple[int, str, dict[str, Any]]]:
+    """Customer, name and payload of what a source said happened to these customers, under any of these names."""
+    rows = connection.execute(
+        sa.select(events.c.customer_id, events.c.name, events.c.payload).where(
+            bulk.among(events.c.customer_id, sorted(set(customer_ids))),
+            bulk.among(events.c.name, sorted(set(names))),
+            events.c.source == source,
+        )
+    )
+    return [(row.customer_id, row.name, row.payload) for row in rows]
+
+
 def record(connection: Connection, rows: Sequence[bulk.Row]) -> set[int]:
     """Insert events given as (id, customer_id, source, key, name, digest, occurred_at, recorded_at, payload).
 
@@ -138,11 +152,11 @@ def claim_keys(connection: Connection, wanted: Sequence[NewRun]) -> list[NewRun]
     return [run for run in wanted if run.id in fresh]
 
 
-def insert_enrollments(connection: Connection, wanted: Sequence[NewRun]) -> None:
-    """Insert enrollments that stand before their first step, in the fast lane."""
+def insert_enrollments(connection: Connection, wanted: Sequence[NewRun], *, lane: int = 0) -> None:
+    """Insert enrollments that stand before their first step, in the fast lane unless told otherwise."""
     columns = ("id", "customer_id", "flow_id", "event_id", "entered_at", "due_at", "state", "lane", "tries", "step")
     rows = [
-        (run.id, run.customer_id, run.flow_id, run.event_id, run.entered_at, run.due_at, "waiting", 0, 0, FIRST)
+        (run.id, run.customer_id, run.flow_id, run.event_id, run.entered_at, run.due_at, "waiting", lane, 0, FIRST)
         for run in wanted
     ]
     bulk.insert(connection, enrollments, columns, rows)

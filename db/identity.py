@@ -8,7 +8,7 @@ who is meant are those of `afterglow.matching`.
 
 import hashlib
 import hmac
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,7 +26,7 @@ ACCOUNTS: sa.ColumnElement[bool] = identities.c.source.not_in([EMAIL, PHONE]) & 
 
 def address_digest(secret: bytes, address: str) -> bytes:
     """The keyed hash of a normalised address: enough to recognise it, useless to whoever takes the table."""
-    return hmac.new(secret, b"address\0" + address.strip().lower().encode(), hashlib.sha256).digest()
+    return hmac.digest(secret, b"address\0" + address.strip().lower().encode(), "sha256")
 
 
 def email_identity(secret: bytes, address: str) -> Identity:
@@ -98,16 +98,19 @@ def settle(
         ("id", "orders", "spent", "since"),
         [(customer, 0, 0, since) for customer, since in created.items()],
     )
+    return settle_claims(connection, claimed, created, many_ids)
+
+
+def settle_claims(
+    connection: Connection,
+    claimed: Mapping[Identity, int],
+    created: Container[int],
+    many_ids: Collection[str] = frozenset(),
+) -> Settled:
+    """Write identities, as `settle` does, of new customers that are written already."""
     rows = [(source, external_id, claimed[source, external_id]) for source, external_id in sorted(claimed)]
-    taken = bulk.insert(
-        connection,
-        identities,
-        ("source", "external_id", "customer_id"),
-        rows,
-        on_conflict="DO NOTHING",
-        returning="external_id",
-    )
-    if len(taken) == len(rows):
+    taken = bulk.insert_new(connection, identities, ("source", "external_id", "customer_id"), rows)
+    if taken == len(rows):
         return Settled(owners=claimed, turned_out={})
     owners = known(connection, claimed)
     lost = [one for one in claimed if owners[one] != claimed[one] and claimed[one] in created]

@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow import letters
+from afterglow import letters, past
 from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
@@ -300,9 +300,14 @@ def _empty_events(connection: Connection, customer_id: int, needles: _Sought) ->
         connection,
         events,
         ("id", "key"),
-        [(row.id, f"forgotten {row.id}") for row in rows if needles.are_in(row.key.encode(), anywhere=True)],
+        [(row.id, f"forgotten {row.id}") for row in rows if _tells(row.key, needles)],
     )
     return len(full)
+
+
+def _tells(key: str, needles: _Sought) -> bool:
+    """Whether a key leads to a person. One of the past is made of an order, an id or the hash of an address."""
+    return past.is_past(key) or needles.are_in(key.encode(), anywhere=True)
 
 
 def _empty_inbox(connection: Connection, customer_id: int | None, mentioned: Sequence[int], needles: _Sought) -> int:
@@ -323,7 +328,7 @@ def _empty_inbox(connection: Connection, customer_id: int | None, mentioned: Seq
         connection,
         inbox,
         ("id", "key"),
-        [(row[0], f"forgotten {row[0]}") for row in rows if needles.are_in(row.key.encode(), anywhere=True)],
+        [(row[0], f"forgotten {row[0]}") for row in rows if _tells(row.key, needles)],
     )
     return sum(bool(row[3]) for row in rows)
 

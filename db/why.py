@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from sqlalchemy.engine import Connection
 
-from afterglow import telling
+from afterglow import past, telling
 from afterglow.errors import AfterglowError
 from afterglow.language.flow import Flow, WaitFor
 from afterglow.language.shop import Shop
@@ -204,7 +204,14 @@ class _Teller:
         )
         names = {**event.payload, "customer": then.facts(shop), "shop": shop.facts}
         forgotten = self.h.person.forgotten_at is not None and not event.payload
-        found = refusal(flow, names, event.id, lambda key: self._ran_by(flow.name, key, event), forgotten=forgotten)
+        found = refusal(
+            flow,
+            names,
+            event.id,
+            lambda key: self._ran_by(flow.name, key, event),
+            forgotten=forgotten,
+            is_past=past.is_past(event.key),
+        )
         return self._line(
             event.recorded_at,
             "refusal",

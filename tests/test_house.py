@@ -182,11 +182,12 @@ def test_the_example_environment_names_every_setting_and_no_other():
 
 
 def _secrets(file: Path) -> list[str]:
-    """The environment variables that a source file names: its secrets, and the token by which it fetches."""
+    """The environment variables that a source file names: its secrets, and what it fetches with."""
     source = YAML(typ="safe").load(_text(file))
     secrets = [] if source["auth"] == "none" else source["auth"]["secrets"]
     token = source.get("fetch", {}).get("token")
-    return [*secrets, *([token] if token else [])]
+    backfill = source.get("backfill", {}).get("environment", {}).values()
+    return [*secrets, *([token] if token else []), *backfill]
 
 
 @pytest.mark.slow

@@ -5,16 +5,18 @@ element that names only an order we do not know waits for that order. Where an e
 that is noted here, and done by `workers.merging` soon after.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from afterglow import past
 from afterglow.mapping import Mapped
 from afterglow.mapping.addresses import normalised_phone
 from afterglow.matching import Identity, Named, One, Register, found_one, is_account
-from db import bulk, identity, people
+from db import bulk, events, identity, people
 from db.people import Person
 from db.tables import InboxState, inbox
 from db.tables import customers as customers_table
@@ -38,6 +40,8 @@ class Arrival:
     #: Whether others may add to it.
     is_joined: bool = False
     number: int | None = None  # of the customer, where the element gives ours
+    #: Fetched so late that it starts nothing and wakes nobody.
+    is_history: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -165,9 +169,7 @@ def named(matching: Matching, arrival: Arrival) -> Named:
 
 
 def _order_id(arrival: Arrival) -> str | None:
-    order = arrival.mapped.payload.get("order")
-    found = order.get("id") if isinstance(order, dict) else None
-    return str(found) if found is not None else None
+    return past.order_of(arrival.mapped.payload)
 
 
 def new_orders(arrivals: Sequence[Arrival]) -> list[str]:
@@ -179,6 +181,53 @@ def new_orders(arrivals: Sequence[Arrival]) -> list[str]:
             if arrival.is_joined:
                 found.append("/".join(identity.event_identity(arrival.source, arrival.mapped.event, order_id)))
     return found
+
+
+def that_the_past_does_not_know(
+    connection: Connection, arrivals: Sequence[Arrival], order_event: str, fates: dict[int, Fate]
+) -> list[Arrival]:
+    """The arrivals that no import and no fetched list brought before, and no webhook what they fetched.
+
+    Looked at with the customers locked, as the import does, so that the two never miss each other.
+    """
+    named = [
+        (arrival, subject)
+        for arrival in arrivals
+        if (subject := past.subject(*_of_once(arrival), order_event=order_event)) is not None
+    ]
+    if not named:
+        return list(arrivals)
+    keys = {id(arrival): past.past_key(arrival.mapped.event, subject) for arrival, subject in named}
+    webhooks = [arrival for arrival, _ in named if not past.is_past(arrival.key)]
+    there = events.digests(connection, [(arrival.source, keys[id(arrival)]) for arrival in webhooks])
+    repeats = {id(arrival) for arrival in webhooks if (arrival.source, keys[id(arrival)]) in there}
+    fetched = [(arrival, subject) for arrival, subject in named if past.is_past(arrival.key)]
+    for source in {arrival.source for arrival, _ in fetched}:
+        mine = [(arrival, subject) for arrival, subject in fetched if arrival.source == source]
+        told = {
+            (customer, name, past.order_of(payload))
+            for customer, name, payload in events.happened(
+                connection,
+                [arrival.customer_id for arrival, _ in mine],
+                {arrival.mapped.event for arrival, _ in mine},
+                source,
+            )
+        }
+        for arrival, subject in mine:
+            of = None if arrival.mapped.event == past.CREATED else subject
+            if (arrival.customer_id, arrival.mapped.event, of) in told:
+                repeats.add(id(arrival))
+    by_webhook = {(arrival.source, keys[id(arrival)]) for arrival in webhooks}
+    repeats |= {id(arrival) for arrival, _ in fetched if (arrival.source, arrival.key) in by_webhook}
+    for arrival, _ in named:
+        if id(arrival) in repeats:
+            fates[arrival.inbox_id].reason = "a repeat of an event that is recorded already"
+    return [arrival for arrival in arrivals if id(arrival) not in repeats]
+
+
+def _of_once(arrival: Arrival) -> tuple[str, Mapping[str, Any], str | None]:
+    mapped = arrival.mapped
+    return mapped.event, mapped.payload, mapped.customer.external_id
 
 
 def of_those_not_forgotten(

@@ -10,7 +10,21 @@ import typer
 from typer.core import TyperGroup
 
 from afterglow import __version__
-from workers.commands import customers, demo, events, files, flows, halting, health, inbox, merging, processes, sources
+from workers.commands import (
+    backfill,
+    customers,
+    demo,
+    events,
+    files,
+    flows,
+    halting,
+    health,
+    importing,
+    inbox,
+    merging,
+    processes,
+    sources,
+)
 from workers.commands.failing import sentence
 
 
@@ -54,7 +68,10 @@ def _common(
     """Mail flows, loyalty and referral in your own database, as files you can test."""
 
 
-for family in (files, sources, processes, demo, events, inbox, halting, flows, customers, merging, health):
+FAMILIES = (
+    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, health,
+)  # fmt: skip
+for family in FAMILIES:
     family.add_to(main)
 
 if __name__ == "__main__":

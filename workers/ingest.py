@@ -9,14 +9,15 @@
 5. Start the flows that the event or the stage starts, and wake the runs that wait for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow import past
 from afterglow.decide import run_key
 from afterglow.language.flow import Flow
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
@@ -29,7 +30,15 @@ from db.people import Person
 from db.tables import InboxState, enrollments, inbox
 from db.tables import events as events_table
 from workers import joining
-from workers.arrivals import Arrival, Fate, Matching, identified, new_orders, of_those_not_forgotten
+from workers.arrivals import (
+    Arrival,
+    Fate,
+    Matching,
+    identified,
+    new_orders,
+    of_those_not_forgotten,
+    that_the_past_does_not_know,
+)
 from workers.learn import learn
 
 #: Written into the statement, so that the index of rows that were tried before can be used.
@@ -84,7 +93,10 @@ class Ingest:
         known = {arrival.customer_id for arrival in (*arrivals, *joins)} - fresh.keys()
         persons = people.locked(connection, known) | fresh
         allowed = of_those_not_forgotten(connection, [*arrivals, *joins], persons, fates)
-        arrivals = _recorded(connection, [arrival for arrival in allowed if arrival.owner is None], fates, now)
+        arrivals = [arrival for arrival in allowed if arrival.owner is None]
+        order_event = release.catalog.shop.model.order_event
+        arrivals = that_the_past_does_not_know(connection, arrivals, order_event, fates)
+        arrivals = _recorded(connection, arrivals, fates, now)
         joins = [arrival for arrival in allowed if arrival.owner is not None]
         joins = joining.add(connection, joins, persons, release.catalog.shop, fates)
         _find_companies(connection, [*arrivals, *joins], persons)
@@ -167,6 +179,7 @@ class Ingest:
                     mapped=mapped,
                     digest=bytes.fromhex(mapped.digest()),
                     customer_id=row.customer_id or 0,  # of one that was mapped before, and is replayed
+                    is_history=_is_history(row.headers, mapped.occurred_at, at),
                 )
             )
         requests.ask(connection, asked)
@@ -188,6 +201,9 @@ class Ingest:
             mapped, person = arrival.mapped, persons[arrival.customer_id]
             fate = fates[arrival.inbox_id]
             fate.reason = learn(person, mapped, catalog.shop)
+            if arrival.is_history:
+                fate.reason = "; ".join(filter(None, [fate.reason, "it was fetched late, so it started nothing"]))
+                continue
             names = {**mapped.payload, "customer": person.facts(catalog.shop), "shop": catalog.shop.facts}
             for flow in (
                 *catalog.started_by_event.get(mapped.event, ()),
@@ -222,6 +238,8 @@ class Ingest:
         """
         by_customer: dict[int, list[Arrival]] = {}
         for arrival in arrivals:
+            if arrival.is_history:
+                continue
             by_customer.setdefault(arrival.customer_id, []).append(arrival)
         open_runs = events.open_runs(connection, by_customer)
         flows = self.app.catalog.flows(connection, [run.flow_id for run in open_runs])
@@ -262,6 +280,12 @@ def _map(release: Release, row: Any, at: datetime) -> Mapped | Ignored | Lacking
     return mapped
 
 
+def _is_history(headers: Mapping[str, str], occurred_at: datetime, at: datetime) -> bool:
+    """Whether an element was fetched, and so late that it starts nothing."""
+    limit = headers.get(past.FETCHED)
+    return limit is not None and at - occurred_at >= timedelta(seconds=float(limit))
+
+
 def _without_repeats(connection: Connection, arrivals: list[Arrival], fates: dict[int, Fate]) -> list[Arrival]:
     """The arrivals that are the first under their key."""
     seen = {
@@ -281,7 +305,8 @@ def _without_repeats(connection: Connection, arrivals: list[Arrival], fates: dic
 def _repeat(arrival: Arrival, digest: bytes) -> Fate:
     # One that is replayed stays its customer's, so that whoever is forgotten is forgotten here, too.
     customer_id = arrival.customer_id or None
-    if arrival.digest == digest:
+    # Of the past the key says all: a file and a provider's list tell the same order in different words.
+    if arrival.digest == digest or past.is_past(arrival.key):
         reason = "a repeat of an event that is recorded already"
         return Fate(state=InboxState.MAPPED, reason=reason, customer_id=customer_id)
     return Fate(

@@ -260,6 +260,57 @@ class Rule(_Model):
         return self
 
 
+class NextPage(_Model):
+    """Where the next page of a list is, when the answer gives no address: by the last item of this page."""
+
+    parameter: str = Field(description="The parameter of the address that says where to go on, such as starting_after.")
+    value: Expr = Field(description="What it is, read from the page's last `item`, such as item.id.")
+    more: Expr = Field(description="Holds while there are more pages, such as body.has_more.")
+
+
+class ListedElement(_Model):
+    """What one item of a list would have been as a webhook."""
+
+    when: Expr | None = Field(default=None, description="Holds for the items that it is about.")
+    headers: dict[str, Expr] = Field(
+        default_factory=dict, description="The headers, by lower-case name, that the webhook would have brought."
+    )
+
+
+class BackfillList(_Model):
+    """One list of the provider's API."""
+
+    get: str = Field(
+        description="The address; {since}, {until} (as 2026-11-01T00:00:00Z), {since_epoch}, {until_epoch} and the "
+        "names under `environment` are filled in.",
+        pattern=r"^https?://",
+    )
+    each: Expr = Field(description="The items of a page, such as body.orders.")
+    next: Annotated[
+        Annotated[Literal["link"], Tag("link")] | Annotated[NextPage, Tag("page")],
+        Discriminator(lambda value: "link" if isinstance(value, str) else "page"),
+    ] = Field(description="`link`, where the answer's Link header tells the next page; else parameter, value and more.")
+    same_by: Literal["key", "event"] = Field(
+        default="key",
+        description="How an item is known to be the same as a webhook: `key`, where both have the source's key; "
+        "`event`, where the list knows no such key, and what happens to an order only once says so.",
+    )
+    elements: list[ListedElement] = Field(
+        default_factory=lambda: [ListedElement()], min_length=1, description="What each item would have been."
+    )
+
+
+class Backfill(_Model):
+    """How what was missed is fetched from the provider's API."""
+
+    environment: dict[FieldName, Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]] = Field(
+        default_factory=dict, description="Names for `get` and `headers`, and the environment variables that hold them."
+    )
+    headers: dict[str, str] = Field(default_factory=dict, description="Headers of every request.")
+    per_second: float = Field(default=2, gt=0, le=100, description="At most so many requests a second.")
+    lists: list[BackfillList] = Field(min_length=1)
+
+
 class Source(_Model):
     """A source, compiled."""
 
@@ -285,6 +336,7 @@ class Source(_Model):
     key: Expr = Field(description="The same for the same event sent again, different for any other.")
     fetch: Fetch | None = Field(default=None, description="Documents of the provider that the webhooks leave out.")
     events: list[Rule] = Field(min_length=1, description="The first whose `when` holds counts.")
+    backfill: Backfill | None = Field(default=None, description="How what was missed is fetched.")
 
     @model_validator(mode="after")
     def _strangers_ask_for_nothing(self) -> "Source":
