@@ -1,8 +1,10 @@
 """The pages for the team, over HTTP: what they show, what they refuse, and that no name is ever more than text."""
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,9 +14,10 @@ import sqlalchemy as sa
 
 import db.directory
 import db.outbox
+from db import requests
 from db.privacy import forget
 from db.tables import enrollments, halts, inbox, touchpoints
-from tests.driver import Driver, driving
+from tests.driver import START, Driver, driving
 from tests.web.conftest import client
 from tests.web.shop_of_pages import HOSTILE, lived_in, order, troubled
 from web.app import Faces
@@ -486,3 +489,37 @@ def test_before_any_files_are_in_force_pages_say_what_to_run(sqlite_url: str) ->
             assert "afterglow apply" in text_of(Site(driver, faces).get("/outbox", status=503))
         finally:
             faces.close()
+
+
+def test_a_request_for_data_is_a_task_with_its_deadline_until_it_is_answered(site: Site) -> None:
+    site.driver.post("customer.created", customer={"id": "c1", "email": "sam@example.com"})
+    body = {"shop_domain": "ember-oak.example", "customer": {"id": 1, "email": "sam@example.com"}}
+    headers = {"x-shopify-topic": "customers/data_request"}
+    site.driver.receive("shopify", "ask-1", json.dumps(body).encode(), headers=headers)
+
+    told = text_of(site.get("/"))
+    assert "Customers ask for their data 1" in told
+    assert "Customer 1 through shopify" in told
+    assert "To be answered by" in told
+    assert "afterglow export NUMBER --answered" in told
+
+    site.driver.clock.jump(START + timedelta(days=31))
+    assert "Late: to be answered since" in text_of(site.get("/"))
+    with site.driver.app.writing() as connection:
+        requests.settle_for(connection, 1, site.driver.clock.now(), "the customer has it")
+    assert "ask for their data" not in text_of(site.get("/"))
+
+
+def test_a_customers_page_says_where_the_clock_the_language_and_the_consent_come_from(site: Site) -> None:
+    body = {
+        "event": "customer.created",
+        "key": "k1",
+        "customer": {"id": "c1", "email": "sam@example.com", "country": "US", "region": "CO"},
+        "consent": {"state": "granted", "topic": "news", "evidence": "confirmed_opt_in"},
+    }
+    site.driver.receive("api", "k1", json.dumps(body).encode())
+
+    told = text_of(site.get("/customers/1"))
+    assert "Time zone America/Denver, from the address (US, CO)." in told
+    assert "Language en, from the address (US)." in told
+    assert 'News from the roastery (consent, from api: "confirmed_opt_in")' in told
