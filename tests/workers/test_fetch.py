@@ -25,7 +25,8 @@ from tests.crm_api import SOURCE, TOKEN, CrmApi, crm_api
 from tests.driver import START, Driver
 from tests.small_shop import documents, flow, small
 from workers.actors import Seats
-from workers.fetch import BATCH
+from workers.asker import Asker, Failed, Question
+from workers.fetch import BATCH, Fetching
 
 RECEIPT = flow("receipt", [{"send": "email/receipt"}])
 
@@ -184,7 +185,7 @@ def test_trouble_that_may_pass_is_asked_about_again_and_then_all_is_well(sqlite_
         crm.faults += [fault]
         began = time.monotonic()
         changed(driver, 1)
-        assert time.monotonic() - began < 4.5, "one deadline covers everything"
+        assert time.monotonic() - began < 12, "one deadline covers everything"
         [(state, reason, tries)] = inbox_rows(driver)
         assert (state, tries) == ("fetching", 1)
         assert reason is not None
@@ -245,8 +246,6 @@ def test_this_machine_is_asked_only_where_a_setting_allows_it(sqlite_url, crm, m
 
 
 def test_a_name_that_leads_into_a_private_network_is_not_asked():
-    from workers.asker import Asker, Failed, Question
-
     asker = Asker()
     now = time.monotonic()
     [answer] = asker.ask([Question(url="https://localhost/x", at=now, late=now + 9)], {}, 5)
@@ -365,11 +364,13 @@ def test_one_worker_asks_and_the_others_have_its_answer(database_url, crm, monke
         for number in range(2 * BATCH):
             changed(driver, number, 17, kind="contact.propertyChange", drained=False)
         driver.actors.ingest()
-        threads = [threading.Thread(target=driver.actors.fetch) for _ in range(4)]
+        asker = Asker(allow_local=True)
+        threads = [threading.Thread(target=Fetching(driver.app, asker).run) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        asker.close()
         driver.at(minutes=1)
 
         assert crm.paths() == ["contacts/17"]
