@@ -190,7 +190,7 @@ def _watched(work: "Callable[[Callable[[Reached], None]], Outcome]", *, quiet: b
 
 
 def _say(wanted: "Wanted", outcome: "Outcome", kept: str | None, *, check: bool) -> None:
-    from workers.commands.console import count, say, say_lines, say_next
+    from workers.commands.console import count, say, say_lines
 
     if check:
         say(f"{count(outcome.new, 'row')} of {wanted.kind} could go in; nothing was written.", style="bold")
@@ -209,12 +209,7 @@ def _say(wanted: "Wanted", outcome: "Outcome", kept: str | None, *, check: bool)
     if kept is not None:
         say(f"They are in {kept}; correct them there and import that file with --ignore line --ignore reason.")
     else:
-        say_next(
-            (
-                f"afterglow import {wanted.kind} {wanted.file} --rejects",
-                "the same, with bad rows in a file of their own",
-            )
-        )
+        say("The same command with --rejects writes them to a file of their own.")
 
 
 def _start(desk: "Desk", release: Any, flow: Any, outcome: "Outcome", *, yes: bool, quiet: bool) -> int:
@@ -241,7 +236,7 @@ def _start(desk: "Desk", release: Any, flow: Any, outcome: "Outcome", *, yes: bo
         say("Before a mail goes, consent, suppressions, caps and quiet hours are asked as ever.")
     if not yes and not (not quiet and _agreed(flow.name, entrants.runs)):
         if not quiet:
-            say("Nothing was started; what was imported stays.")
+            say("Nothing was started; what was imported stays. The same command with --yes starts it.")
         return 0
     started = starter.start(outcome.events)
     if not quiet:
