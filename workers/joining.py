@@ -15,7 +15,6 @@ from afterglow.language.catalog import Catalog
 from afterglow.language.shop import Shop
 from afterglow.mapping.joining import joined
 from afterglow.matching import Identity, Named, One, Register, found_one
-from afterglow.native import NATIVE_SOURCES
 from db import bulk, events, identity
 from db.people import Person
 from db.tables import InboxState
@@ -27,15 +26,12 @@ from workers.learn import learn_about
 def parted(
     catalog: Catalog, arrivals: Sequence[Arrival], fates: dict[int, Fate]
 ) -> tuple[list[Arrival], list[Arrival]]:
-    """The arrivals that are events, and those that add to another source's event. The rest is let go.
-
-    What the shop's own code posts is always an event: nobody else tells of it.
-    """
+    """The arrivals that are events, and those that add to another source's event. The rest is let go."""
     own, joining = [], []
     for arrival in arrivals:
-        owner = catalog.shop.owner(arrival.mapped.event)
-        if owner is None or owner == arrival.source or arrival.source in NATIVE_SOURCES:
-            arrival.is_joined = owner is not None and arrival.mapped.event in catalog.joined_events
+        owner = catalog.owner(arrival.source, arrival.mapped.event)
+        if owner is None:
+            arrival.is_joined = arrival.mapped.event in catalog.joined_events
             own.append(arrival)
         elif arrival.mapped.joins is not None:
             arrival.owner = owner

@@ -173,8 +173,8 @@ class _Teller:
 
     def _is_anothers(self, story: Story, mapped: Mapped) -> bool:
         """Another source owns the event: this adds to it, or is let go."""
-        owner = self._catalog.shop.owner(mapped.event)
-        if owner is None or owner == self._source.name:
+        owner = self._catalog.owner(self._source.name, mapped.event)
+        if owner is None:
             return False
         if mapped.joins is None:
             story.outcome = "ignored"

@@ -59,6 +59,16 @@ class Catalog:
         """Every event that the shop can know: what it carries, as kind by path."""
         return known_events(self.shop, self.sources.values())
 
+    def owner(self, source: str, event: str) -> str | None:
+        """The other source whose word counts for an event that this one tells of; None where its own does.
+
+        A source whose requests name the event (`generic`) and our own ways in speak for the shop's own systems, and
+        nobody else tells what they tell.
+        """
+        file = self.sources.get(source)
+        owner = self.shop.owner(event)
+        return owner if file is not None and event in file.event_names and owner != source else None
+
     @cached_property
     def joined_events(self) -> frozenset[str]:
         """The events of which one source's word counts and to which another may add."""
@@ -68,7 +78,7 @@ class Catalog:
             for rule in source.events
             if rule.joins is not None
             and isinstance(rule.event, str)
-            and self.shop.owner(rule.event) not in (None, source.name)
+            and self.owner(source.name, rule.event) is not None
         )
 
     @cached_property

@@ -178,6 +178,15 @@ def test_the_shops_own_code_may_tell_of_any_event(database_url):
         assert driver.rows(sa.select(events.c.source, events.c.name)) == [("api", "order.paid")]
 
 
+def test_a_source_whose_requests_name_the_event_speaks_for_the_shops_own_systems(database_url):
+    own = source("own", "", event={"from": "body.type"})
+    with selling(database_url, own=own) as driver:
+        said = SALE["shop"] | {"id": "x1", "type": "order.paid"}
+        driver.receive("own", "x1", json.dumps(said).encode())
+
+        assert driver.rows(sa.select(events.c.source, events.c.name)) == [("own", "order.paid")]
+
+
 def test_two_owners_of_one_event_are_a_problem_that_says_what_to_write():
     told = [problem for problem in check_files(files(owners={})) if "order.paid" in problem.message]
 
