@@ -482,7 +482,8 @@ def two_canaries(driver: Driver) -> None:
     driver.post("ping.one", customer=other, consent="granted")
     driver.receive("api", "unread", b'{"who": "canary-old@example.com"}')
     driver.receive("api", "unread too", b'{"who": "+33612345678"}')
-    driver.post("ping.two", customer={"id": "c1-canary-account", "email": "canary-new@example.com"})
+    shows_it = {"id": "c1-canary-account", "email": "canary-new@example.com"}
+    driver.post("ping.two", customer=shows_it, occurred_at=START)
     assert count(driver, customers, customers.c.merged_into.is_not(None)) == 1
 
 
