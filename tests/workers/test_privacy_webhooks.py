@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from afterglow import ROOT
 from afterglow.signatures import sign
 from db.tables import customers, inbox, metadata, privacy_requests, profiles
-from tests.workers.test_cli_run import ENVIRONMENT, PATIENCE_S, done, order, rows, running, until
+from tests.workers.test_cli_run import ENVIRONMENT, command, order, rows, running
 
 
 @pytest.fixture
@@ -29,7 +30,28 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+#: Half a dozen processes start here, one after the other; a busy machine gets time.
+PATIENCE_S = 120.0
 CANARIES = ("canary-buyer@example.com", "+33699887766", "Canaria", "Serinus-Example", "canary lane")
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait for something that comes soon."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.1)
+
+
+def done(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
+    """Run a command to its end: its status, and what it said."""
+    process = command(folder, *words, **environment)
+    try:
+        told, _ = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+        process.communicate()
+    return process.returncode, told
 
 
 def canary_order() -> dict[str, object]:
@@ -95,16 +117,18 @@ def shared_by_processes(folder: Path, url: str, broker_url: str) -> Iterator[str
 def post(public: str, body: dict[str, object], topic: str, id_: str) -> None:
     """Post a signed webhook, as Shopify does, as soon as somebody listens."""
     raw = json.dumps(body).encode()
+    client = httpx.Client(verify=False, timeout=PATIENCE_S)  # plain HTTP: reading certificates would take longer
 
     def accepted() -> bool:
         headers = sign("shopify", ENVIRONMENT["SHOPIFY_WEBHOOK_SECRET"], raw, datetime.now(UTC), id_)
         headers |= {"X-Shopify-Topic": topic, "X-Shopify-Event-Id": id_, "X-Shopify-Webhook-Id": id_}
         try:
-            return httpx.post(f"{public}/hooks/shopify", content=raw, headers=headers).status_code == 202
+            return client.post(f"{public}/hooks/shopify", content=raw, headers=headers).status_code == 202
         except httpx.ConnectError:
             return False
 
-    until(accepted)
+    with client:
+        until(accepted)
 
 
 def live_and_be_forgotten(folder: Path, url: str, public: str) -> None:
@@ -119,10 +143,10 @@ def live_and_be_forgotten(folder: Path, url: str, public: str) -> None:
     post(public, asking(canary_order()), "customers/data_request", "ask-1")
     until(lambda: rows(url, sa.select(privacy_requests.c.id).where(privacy_requests.c.state == "found")))
     [(number,)] = rows(url, sa.select(customers.c.id))
-    status, told, _ = done(folder, "export", str(number), AFTERGLOW_DATABASE_URL=url)
+    status, told = done(folder, "export", str(number), AFTERGLOW_DATABASE_URL=url)
     assert status == 0
     assert CANARIES[0] in told
-    status, told, _ = done(folder, "export", str(number), "--answered", AFTERGLOW_DATABASE_URL=url)
+    status, told = done(folder, "export", str(number), "--answered", AFTERGLOW_DATABASE_URL=url)
     assert (status, told.strip()) == (0, f"1 request of customer {number} answered.")
 
     for n in (2, 3):
@@ -142,6 +166,8 @@ def judged(url: str, said: str) -> None:
     assert "nobody here is known" in second
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_signed_redact_webhook_leaves_nothing_in_the_database_or_the_log_of_one_process(
     folder: Path, sqlite_url: str
 ) -> None:
@@ -152,14 +178,16 @@ def test_a_signed_redact_webhook_leaves_nothing_in_the_database_or_the_log_of_on
     judged(sqlite_url, run.told + said + complained)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_signed_redact_webhook_leaves_nothing_in_postgresql_redis_or_the_logs_of_several_processes(
     folder: Path, postgres_url: str, redis_url: str
 ) -> None:
     with shared_by_processes(folder, postgres_url, redis_url) as public:
         live_and_be_forgotten(folder, postgres_url, public)
         with redis.Redis.from_url(redis_url) as broker:
+            # Perhaps nothing: a hint is gone as soon as somebody took it.
             kept = {key: broker.dump(key) for key in broker.keys("*")}
-    assert kept
     assert left_in(repr(kept)) == []
     judged(postgres_url, (folder / "said.log").read_text())
 
