@@ -18,7 +18,7 @@ from db.tables import inbox
 HOURS: Final = 24
 HOUR: Final = timedelta(hours=1)
 #: At most so many of the newest webhooks of the day are counted.
-COUNTED_MAX: Final = 200_000
+COUNTED_MAX: Final = 100_000
 #: At most so many that wait for somebody are counted, of all sources together.
 WAITING_MAX: Final = 10_000
 
