@@ -23,9 +23,9 @@ from db.engine import dump_json
 from db.tables import customers
 from workers.importing import Importer, Wanted
 
-ROWS: Final = 20_000
+ROWS: Final = 200_000
 #: executemany is slow; a part of the rows tells its speed.
-ROWS_EXECUTEMANY: Final = 5_000
+ROWS_EXECUTEMANY: Final = 20_000
 COLUMNS: Final = ("id", "email", "first_name", "last_name", "phone", "created_at", "consent", "consent_at")
 TABLES: Final = {
     "customers": "id, orders, spent, stage, stage_at, since",
