@@ -182,12 +182,12 @@ def test_the_example_environment_names_every_setting_and_no_other():
 
 
 def _secrets(file: Path) -> list[str]:
-    """The environment variables that a source file names: its secrets, and what it fetches with."""
-    source = YAML(typ="safe").load(_text(file))
+    """The environment variables that a source file names: its secrets, and what it fetches with or would."""
+    text = _text(file)
+    source = YAML(typ="safe").load(text)
     secrets = [] if source["auth"] == "none" else source["auth"]["secrets"]
-    token = source.get("fetch", {}).get("token")
     backfill = source.get("backfill", {}).get("environment", {}).values()
-    return [*secrets, *([token] if token else []), *backfill]
+    return [*secrets, *re.findall(r"^#? +token: ([A-Z0-9_]+)$", text, re.MULTILINE), *backfill]
 
 
 @pytest.mark.slow

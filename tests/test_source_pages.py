@@ -13,6 +13,7 @@ import pytest
 
 from afterglow import ROOT
 from afterglow.language.source import Source, read_source
+from afterglow.mapping import elements, map_element
 from afterglow.signatures import sign, verify
 
 PAGES = ROOT / "docs" / "sources"
@@ -22,8 +23,7 @@ SOURCES = {
 INDEX = (PAGES / "README.md").read_text()
 #: A text in an expression that names a kind of request: two words or more with a point or a stroke between.
 _TOPIC = re.compile(r"""["']([a-z][\w]*(?:[./][\w]+)+)["']""")
-#: Only pages whose curl a shell can run with nothing but openssl.
-WITH_CURL = [name for name in SOURCES if "\n```sh\nBODY=" in (PAGES / f"{name}.md").read_text()]
+PUBLIC_URL = "https://crm.example/afterglow"
 
 
 def topics(source: Source) -> Iterator[str]:
@@ -48,6 +48,14 @@ def test_the_page_of_a_source_names_its_address_and_its_secret(name):
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_page_of_a_source_names_everything_that_the_file_listens_to(name):
     assert [topic for topic in topics(SOURCES[name]) if f"`{topic}`" not in page(name)] == []
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_says_what_to_subscribe_and_its_page_names_that(name):
+    text = page(name).lower()
+    topics = [topic.partition(" (")[0].lower() for topic in SOURCES[name].topics]
+    assert topics
+    assert [topic for topic in topics if topic not in text and "`" + topic.replace(".", "` `") + "`" not in text] == []
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -81,17 +89,18 @@ _STAND_IN = f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-@pytest.mark.parametrize("name", WITH_CURL)
-def test_the_curl_that_proves_a_source_is_signed_as_the_source_wants(name, tmp_path):
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_curl_that_proves_a_source_is_signed_as_the_source_wants_and_says_something_that_it_knows(name, tmp_path):
     """Run as it stands on the page, with another program in curl's place."""
-    auth = SOURCES[name].auth
+    source = SOURCES[name]
+    auth = source.auth
     secret = SECRETS.get(auth.scheme, "a-secret-of-the-tests")
     (tmp_path / "curl").write_text(_STAND_IN)
     (tmp_path / "curl").chmod(0o755)
     [script] = re.findall(r"^```sh\n(BODY=.*?)```", page(name), re.MULTILINE | re.DOTALL)
     environment = {
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
-        "AFTERGLOW_PUBLIC_URL": "https://afterglow.example",
+        "AFTERGLOW_PUBLIC_URL": PUBLIC_URL,
         **dict.fromkeys(auth.secrets, secret),
     }
 
@@ -99,9 +108,13 @@ def test_the_curl_that_proves_a_source_is_signed_as_the_source_wants(name, tmp_p
 
     assert ran.returncode == 0, ran.stderr
     url, headers, body = request(json.loads(ran.stdout), auth.scheme, secret)
-    assert url == f"https://afterglow.example/hooks/{name}"
-    verify(auth.scheme, [secret], headers, body, datetime.now(UTC))
-    assert isinstance(json.loads(body), dict)
+    now = datetime.now(UTC)
+    assert url.partition("?")[0] == f"{PUBLIC_URL}/hooks/{name}"
+    verify(auth.scheme, [secret], headers, body, now, uri=url)
+    parts = elements(source, headers, body)
+    assert parts
+    for part in parts:
+        assert map_element(source, headers, part.body, received_at=now, known_events={"review.posted": {}})
 
 
 def request(arguments: list[str], scheme: str, secret: str) -> tuple[str, dict[str, str], bytes]:

@@ -59,12 +59,13 @@ def at(text):
     return datetime.fromisoformat(text)
 
 
-def event(name, customer, payload=None, *, when, stage=None, consent=None, account=None):
+def event(name, customer, payload=None, *, when, stage=None, consent=None, account=None, joins=None):
     return Mapped(
         event=name,
         occurred_at=at(when) if when else RECEIVED,
         stated_at=at(when) if when else None,
         stage=stage,
+        joins=joins,
         customer=CustomerFacts(**customer),
         payload=payload or {},
         consent=consent,
@@ -282,7 +283,7 @@ SEEN = Ignored(reason="A page or screen that was looked at")
 
 def paid(id, total, currency, **more):
     order = {"id": id, "total": Decimal(total), "currency": currency, **more}
-    return event("order.paid", HERE, {"order": order}, when=SENT, stage="purchase")
+    return event("order.paid", HERE, {"order": order}, when=SENT, stage="purchase", joins=id)
 
 
 EXPECTED |= {
@@ -330,10 +331,11 @@ EXPECTED |= {
         "order.refunded",
         {"external_id": "u-501"},
         {"order": {"id": "5001"}, "refund": {"id": "node-next-1772442000-example1", "amount": Decimal("12.50")}},
+        joins="5001",
         when=SENT,
     ),
     "segment/track.order-cancelled": event(
-        "order.cancelled", {"external_id": "u-501"}, {"order": {"id": "5001"}}, when=SENT
+        "order.cancelled", {"external_id": "u-501"}, {"order": {"id": "5001"}}, when=SENT, joins="5001"
     ),
     "segment/track.other": Ignored(reason="A track call that no rule speaks of"),
     "segment/batch": [

@@ -1,16 +1,22 @@
-"""Sales, deals and reviews as WooCommerce, Pipedrive and Judge.me tell of them, through the whole engine."""
+"""Sales, deals and reviews as real sources tell of them, through the whole engine."""
 
 import json
 import random
+import re
+from itertools import permutations
 
+import pytest
 import sqlalchemy as sa
 
 from afterglow import ROOT
+from afterglow.language.catalog import Document, compile_files
 from afterglow.language.source import read_source
 from afterglow.mapping import elements
-from db.tables import customers, events, inbox, profiles, runs, stage_entries
-from tests.driver import Driver
-from tests.small_shop import flow, small
+from db import catalog
+from db.tables import customers, events, identities, inbox, profiles, runs, stage_entries
+from tests.crm_api import TOKEN, crm_api
+from tests.driver import Driver, shop_files
+from tests.small_shop import documents, flow, small
 
 THANKS = flow("thanks", [{"send": "email/receipt"}], once_per="order.id")
 SOURCES = {path.stem: read_source(path.read_text(), path.name) for path in ROOT.glob("flows/sources/*.yaml")}
@@ -105,3 +111,99 @@ def test_a_review_is_its_buyers_though_the_review_app_counts_them_otherwise(data
         assert counted(driver) == {"order.placed": 1, "order.paid": 1, "review.posted": 2}
         assert len(driver.rows(sa.select(customers.c.id))) == 1
         assert driver.rows(sa.select(runs.c.flow)) == [("sorry",)]
+
+
+def switched_on(name: str, base: str = "https://api.hubapi.com") -> str:
+    """A shipped source file with the rules in it that stand behind a #, as its page tells people to do."""
+    text = re.sub(r"^( *)#(?=\S|  )", r"\1", shop_files()[f"flows/sources/{name}.yaml"], flags=re.MULTILINE)
+    return text.replace("https://api.hubapi.com", base)
+
+
+@pytest.mark.parametrize("name", ["stripe", "hubspot"])
+def test_a_source_with_its_commented_rules_switched_on_compiles_in_the_sample_shop(name):
+    path = f"flows/sources/{name}.yaml"
+    text = switched_on(name)
+    assert text != shop_files()[path]
+
+    compile_files({**shop_files(), path: text})
+    assert "order.paid" in read_source(text, path).event_names
+    assert "order.paid" not in SOURCES[name].event_names
+
+
+def sale(who: str) -> tuple[bytes, dict[str, str]]:
+    """What each tells of the shop's order 5000000000001."""
+    body = json.loads(payload(MESSAGES[who]))
+    if who == "stripe":
+        body["data"]["object"] |= {"metadata": {"order_id": "5000000000001"}, "receipt_email": "pays@example.com"}
+    headers = {"x-shopify-topic": "orders/paid", "x-shopify-event-id": "e-1"} if who == "shopify" else {}
+    return json.dumps(body).encode(), headers
+
+
+MESSAGES = {
+    "shopify": "shopify/orders-paid",
+    "stripe": "stripe/payment_intent.succeeded",
+    "hubspot": "hubspot/deal.propertyChange.won",
+}
+
+
+@pytest.mark.parametrize("order", list(permutations(MESSAGES)), ids="-".join)
+def test_a_sale_told_by_shopify_stripe_and_hubspot_is_one_order_one_thank_you_and_one_customer(
+    sqlite_url, monkeypatch, order
+):
+    monkeypatch.setenv("HUBSPOT_ACCESS_TOKEN", TOKEN)
+    with crm_api() as crm, small(sqlite_url, fetch_local="yes") as driver:
+        crm.deals["9001"] = {"amount": "44.90", "shop_order_id": "5000000000001", "dealname": "A bag"}
+        crm.contacts["501"] = {"email": "works@example.com", "firstname": "Ada"}
+        crm.of_deal["9001"] = ["501"]
+        made = [
+            *documents(THANKS, sources=("shopify",), owners={"order": "shopify"}),
+            *(Document(kind="source", name=name, body=switched_on(name, crm.base)) for name in ("stripe", "hubspot")),
+        ]
+        with driver.app.writing() as connection:
+            catalog.apply(connection, made, now=driver.clock.now(), by="the tests")
+        driver.at(days=1)
+        for who in order:
+            hear(driver, who, *sale(who))
+            driver.drain()
+        driver.actors.tend()
+        driver.drain()
+        driver.actors.close()
+
+        assert counted(driver) == {"order.paid": 1}
+        assert driver.touchpoints() == [("thanks", "receipt", "sent")]
+        assert driver.rows(sa.select(customers.c.orders)) == [(1,)]
+        [(told,)] = driver.rows(sa.select(events.c.payload))
+        assert (told["order"]["id"], told["payment"]["id"], told["deal"]["name"]) == (
+            "5000000000001",
+            "pi_example1",
+            "A bag",
+        )
+        known = {(row[0], row[1]) for row in driver.rows(sa.select(identities.c.source, identities.c.external_id))}
+        assert {("stripe", "cus_example1"), ("hubspot", "501")} <= known
+        assert parked(driver) == []
+
+
+def test_with_fetch_a_change_in_hubspot_without_an_address_is_a_customer_with_one(sqlite_url, monkeypatch):
+    monkeypatch.setenv("HUBSPOT_ACCESS_TOKEN", TOKEN)
+    with crm_api() as crm, small(sqlite_url, fetch_local="yes") as driver:
+        crm.contacts["501"] = {"email": "works@example.com", "firstname": "Ada"}
+        crm.deals["9001"] = {"amount": "44.90", "dealname": "A bag"}
+        with driver.app.writing() as connection:
+            made = [*documents(), Document(kind="source", name="hubspot", body=switched_on("hubspot", crm.base))]
+            catalog.apply(connection, made, now=driver.clock.now(), by="the tests")
+        driver.at(days=1)
+
+        hear(driver, "hubspot", payload("hubspot/deal.propertyChange.won"))
+        driver.drain()
+        assert counted(driver) == {}, "a deal of nobody waits for its contact, as without fetch"
+        for name in ("contact.propertyChange.phone", "contact.deletion", "deal.associationChange"):
+            hear(driver, "hubspot", payload(f"hubspot/{name}"))
+            driver.drain()
+        driver.actors.tend()
+        driver.drain()
+        driver.actors.close()
+
+        assert driver.rows(sa.select(profiles.c.email, profiles.c.first_name)) == [("works@example.com", "Ada")]
+        assert counted(driver) == {"customer.updated": 1, "deal.contact_added": 1, "deal.won": 1}
+        assert crm.paths() == ["deals/9001", "contacts/501"]
+        assert parked(driver) == []

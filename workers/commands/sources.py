@@ -93,6 +93,7 @@ def _connection(settings: "Settings", catalog: "Catalog", source: "Source", last
         "topics": list(source.topics),
         "variables": _variables(source),
         "curl": connecting.curl(source, standing["address"], body),
+        "status": connecting.success(source),
         "ping": f"afterglow source ping {source.name}",
         "becomes": [_in_short(trial.result) for trial in trials],
     }
@@ -123,7 +124,8 @@ def _say_connection(told: dict[str, Any], settings: "Settings") -> None:
     say_lines([f"Received  {'last ' + moment(last) + ' UTC' if last else 'nothing lately'}"])
     say()
     if told["curl"]:
-        say("Paste this into a shell that has the secret. 202 proves the way, the address and the secret:")
+        proof = f"{told['status']} proves the way, the address and the secret"
+        say(f"Paste this into a shell that has the secret. {proof}:")
         say()
         say_lines([told["curl"]])
     else:
@@ -207,7 +209,7 @@ def ping(
 ) -> None:
     """Sign a harmless request as the provider would, and post it from here.
 
-    202 proves the way, the address and the secret. Exit status 1 for anything else.
+    202 (200 in SOAP) proves the way, the address and the secret. Exit status 1 for anything else.
     """
     import httpx
 
@@ -216,10 +218,11 @@ def ping(
 
     settings, catalog, _ = _shop()
     wanted = _known(catalog, source)
-    url = url or f"{settings.public_url}/hooks/{source}"
+    public = f"{settings.public_url}/hooks/{source}"  # which some providers sign, however a request comes here
+    url = url or public
     now = instant()
     body, trials = connecting.ping(wanted, now=now, known_events=catalog.events)
-    headers = {"content-type": "application/json", **_signature(wanted, body, now)}
+    headers = {"content-type": connecting.media_type(wanted), **_signature(wanted, public, body, now)}
     try:
         answer = httpx.post(url, content=body, headers=headers, timeout=ANSWER_S_MAX)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -229,7 +232,7 @@ def ping(
         )
     else:
         status = answer.status_code
-        problem = "" if status == 202 else _told_refusal(wanted, url, answer)
+        problem = "" if status == connecting.success(wanted) else _told_refusal(wanted, url, answer)
     if as_json:
         becomes = [_in_short(trial.result) for trial in trials]
         say_json(
@@ -238,14 +241,14 @@ def ping(
     elif problem:
         complain(problem)
     else:
-        say(f"202: {url} took a ping of {source}; the way, the address and the secret are right.")
+        say(f"{status}: {url} took a ping of {source}; the way, the address and the secret are right.")
         say(f"What it becomes: {'; '.join(_in_short(trial.result) for trial in trials)}.")
         say_next((f"afterglow inbox list --source {source} --state received --state ignored", "see it come in"))
     if problem:
         raise typer.Exit(1)
 
 
-def _signature(source: "Source", body: bytes, now: "datetime") -> dict[str, str]:
+def _signature(source: "Source", url: str, body: bytes, now: "datetime") -> dict[str, str]:
     from afterglow.errors import AfterglowError
     from afterglow.signatures import sign
     from db.settings import source_secrets
@@ -257,7 +260,7 @@ def _signature(source: "Source", body: bytes, now: "datetime") -> dict[str, str]
     if not secrets:
         raise AfterglowError(f"{' and '.join(names)} is not set here, so nothing can be signed for {source.name}.")
     try:
-        return sign(source.auth.scheme, secrets[0], body, now, f"ping_{int(now.timestamp())}")
+        return sign(source.auth.scheme, secrets[0], body, now, f"ping_{int(now.timestamp())}", uri=url)
     except ValueError as error:
         raise AfterglowError(f"The secret of {source.name} cannot be used: {error}") from None
 
