@@ -26,7 +26,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
 from afterglow.matching import One, are_two
-from db import bulk, enrollments, events, identity, people, touchpoints
+from db import bulk, enrollments, events, identity, people, requests, touchpoints
 from db.catalog import Release
 from db.people import Person
 from db.tables import (
@@ -197,6 +197,7 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     journal["stopped"], journal["skipped"] = _stop(connection, kept.id, later, now)
     journal["consents"] = _merge_consents(connection, kept.id, merged.id)
     journal["codes"] = _move_codes(connection, kept.id, merged.id)
+    requests.follow(connection, merged.id, kept.id)
     take_in(kept, merged)
     people.save(connection, {kept.id: kept}, ())
     connection.execute(profiles.delete().where(profiles.c.customer_id == merged.id))
@@ -344,10 +345,16 @@ def _move_codes(connection: Connection, kept: int, merged: int) -> list[str]:
 def take_in(kept: Person, merged: Person) -> None:
     """Let a customer know all that was known of another: newer news wins, gaps are filled, counts are added up."""
     their_news = merged.updated_at is not None and (kept.updated_at is None or merged.updated_at > kept.updated_at)
-    for name in ("email", "phone", "first_name", "last_name", "locale", "timezone"):
+    for name in ("email", "phone", "first_name", "last_name"):
         said = getattr(merged, name)
         if said is not None and (their_news or getattr(kept, name) is None):
             setattr(kept, name, said)
+    for name in ("locale", "timezone"):
+        if _stands(merged, name, their_news) > _stands(kept, name, not their_news):
+            setattr(kept, name, getattr(merged, name))
+            setattr(kept, f"{name}_from", getattr(merged, f"{name}_from"))
+    if merged.country is not None and (their_news or kept.country is None):
+        kept.country, kept.region = merged.country, merged.region  # of one address, so never one of them alone
     older, newer = (kept, merged) if their_news else (merged, kept)
     kept.attributes = {**older.attributes, **newer.attributes}
     kept.updated_at = newer.updated_at or older.updated_at
@@ -358,6 +365,11 @@ def take_in(kept: Person, merged: Person) -> None:
     kept.last_order_at = max(filter(None, (kept.last_order_at, merged.last_order_at)), default=None)
     kept.since = min(kept.since, merged.since)
     kept.account_id = kept.account_id if kept.account_id is not None else merged.account_id
+
+
+def _stands(person: Person, name: str, is_news: bool) -> tuple[bool, bool, bool]:
+    """How much a locale or zone counts: any more than none, told more than derived, news more than what is older."""
+    return getattr(person, name) is not None, getattr(person, f"{name}_from") in (None, "told"), is_news
 
 
 def _keep_apart(connection: Connection, kept: int, merged: int, now: datetime) -> None:

@@ -159,3 +159,12 @@ def empty_webhooks_of(connection: Connection, source: str, limit: int) -> int:
     )
     connection.execute(inbox.update().where(these).values(body=b"", headers={}))
     return len(ids)
+
+
+def follow(connection: Connection, merged: int, kept: int) -> None:
+    """What one customer asked for is now the other's, for the two turned out to be one."""
+    r = privacy_requests.c
+    for row in connection.execute(sa.select(r.id, r.customer_ids).where(r.state != "done")).all():
+        if merged in row.customer_ids:
+            ids = list(dict.fromkeys(kept if one == merged else one for one in row.customer_ids))
+            connection.execute(privacy_requests.update().where(r.id == row.id).values(customer_ids=ids))

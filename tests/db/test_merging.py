@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from db import doctor, identity, links, merging, people, privacy, why
-from db.merging import MergeError
+from db.merging import MergeError, take_in
 from db.tables import (
     consents,
     contexts,
@@ -170,7 +170,7 @@ def test_old_numbers_lead_to_the_kept_customer_everywhere(database_url):
             assert exported["customer"] == first
             assert exported["merges"][0]["before"]["merged"]["email"] == "sam@example.com"
         with driver.app.writing() as connection:
-            standing = links.standing(connection, mail, second)
+            standing = links.standing(connection, driver.app.catalog.current(connection).catalog.shop, mail, second)
             assert standing is not None
             assert standing.customer_id == first
             now = driver.clock.now()
@@ -519,3 +519,25 @@ def test_of_a_wrong_merge_that_was_undone_nothing_stays_with_the_other(database_
         assert sorted(canaries_left(driver)) == ["+33699999999", "Canaria", "canary-new@example.com"]
         assert count(driver, customers, customers.c.forgotten_at.is_not(None)) == 1
         assert count(driver, profiles, profiles.c.customer_id == second) == 1
+
+
+@pytest.mark.parametrize(
+    ("kept", "merged", "their_news", "stands"),
+    [
+        (("Europe/Paris", "told"), ("America/Denver", "address"), True, ("Europe/Paris", "told")),
+        (("Europe/Paris", "address"), ("America/Denver", "told"), False, ("America/Denver", "told")),
+        (("Europe/Paris", "told"), ("America/Denver", "told"), True, ("America/Denver", "told")),
+        (("Europe/Paris", "told"), ("America/Denver", "told"), False, ("Europe/Paris", "told")),
+        ((None, None), ("America/Denver", "phone"), False, ("America/Denver", "phone")),
+        (("Europe/Paris", None), (None, None), True, ("Europe/Paris", None)),
+    ],
+)
+def test_told_beats_derived_and_news_the_older_whoever_is_kept(kept, merged, their_news, stands):
+    then = START - timedelta(days=2)
+    one, other = people.new(1, then), people.new(2, then)
+    (one.timezone, one.timezone_from), (other.timezone, other.timezone_from) = kept, merged
+    one.updated_at, other.updated_at = (then, START) if their_news else (START, then)
+
+    take_in(one, other)
+
+    assert (one.timezone, one.timezone_from) == stands

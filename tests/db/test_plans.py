@@ -142,8 +142,8 @@ def test_the_day_of_every_source_is_read_by_an_index_and_so_is_what_waits(full):
 
 
 FILL_INBOX = """
-INSERT INTO inbox (source, key, digest, state, received_at, headers, body)
-  SELECT 'shopify', n::text, 'd', 'mapped', timestamptz '2026-03-02' - n * interval '1 minute', '{}',
+INSERT INTO inbox (id, source, key, digest, state, received_at, headers, body)
+  SELECT 1000000 + n, 'shopify', n::text, 'd', 'mapped', timestamptz '2026-03-02' - n * interval '1 minute', '{}',
          CASE WHEN n <= 20000 THEN 'b'::bytea ELSE ''::bytea END
   FROM generate_series(1, 40000) n
 """
