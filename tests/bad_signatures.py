@@ -42,7 +42,10 @@ UNTIMED = frozenset({"shopify", "segment", "shared_secret", "woocommerce", "judg
 #: What is shown is the secret, whatever the body.
 UNSIGNED_BODY = frozenset({"shared_secret", "basic"})
 #: Sent along, and signed by nobody.
-_UNSIGNED_HEADERS = frozenset({"x-shopify-event-id", "x-shopify-webhook-id", "x-wc-webhook-delivery-id"})
+UNSIGNED_HEADERS = frozenset({"x-shopify-event-id", "x-shopify-webhook-id", "x-wc-webhook-delivery-id"})
+
+#: Headers that hold a list of signatures, of which one must be right: what is only added to it spoils nothing.
+LISTS = frozenset({"stripe-signature", "webhook-signature"})
 
 _MALFORMED = (
     " ", ",", "=", "é", "ÿ" * 10, "t=", "t=1,v1=", "\x00", "v1,", "v1=", "null", "None", "0", "true", "[]", "{}",
@@ -65,7 +68,7 @@ def forged(scheme: str, now: datetime, uri: str) -> Iterator[Forged]:
     yield Forged("no headers", {})
     yield Forged("signed by another secret", sign(scheme, OTHERS[scheme], BODY, now, "msg_1", uri=uri))
     for name, value in good.items():
-        if name in _UNSIGNED_HEADERS:
+        if name in UNSIGNED_HEADERS:
             continue
         yield Forged(f"{name} missing", {other: text for other, text in good.items() if other != name})
         yield Forged(f"{name} empty", {**good, name: ""})
@@ -73,6 +76,9 @@ def forged(scheme: str, now: datetime, uri: str) -> Iterator[Forged]:
         yield Forged(f"{name} with a character more", {**good, name: value + "A"})
         yield Forged(f"{name} backwards", {**good, name: value[::-1]})
         yield Forged(f"{name} with its last character changed", {**good, name: value[:-2] + "~" + value[-1]})
+        for why, text in _twisted(value):
+            if not (name in LISTS and why in _ADDED):
+                yield Forged(f"{name} {why}", {**good, name: text})
         for text in _MALFORMED:
             yield Forged(f"{name} is {text[:12]!r}", {**good, name: text})
     for other in SCHEMES.keys() - {scheme}:
@@ -91,6 +97,26 @@ def forged(scheme: str, now: datetime, uri: str) -> Iterator[Forged]:
             moment = now + off_by + timedelta(seconds=60 if off_by > timedelta(0) else -60)
             yield Forged(f"off by {off_by}", sign(scheme, SECRETS[scheme], BODY, moment, "msg_1", uri=uri))
     yield from _OF_THEIR_OWN.get(scheme, _nothing)(now, uri)
+
+
+#: Of these a list keeps the right signature.
+_ADDED = frozenset({"doubled", "behind another kind", "with a word before it"})
+
+
+def _twisted(value: str) -> Iterator[tuple[str, str]]:
+    """A header's value, spoiled; what stays the same is left out."""
+    made = {f"cut to {keep}": value[:keep] for keep in (1, 5, len(value) // 2, len(value) - 3)}
+    for place in (0, len(value) // 2, max(0, len(value) - 5)):
+        made[f"changed at {place}"] = value[:place] + ("A" if value[place] != "A" else "B") + value[place + 1 :]
+    made["with its case swapped"] = value.swapcase()
+    made["doubled"] = value * 2
+    made["padded"] = value + "="
+    made["padded more"] = value + "===="
+    made["with a NUL"] = value + "\0"
+    made["in quotes"] = f'"{value}"'
+    made["behind another kind"] = f"Bearer {value}"
+    made["with a word before it"] = f"sha256={value}"
+    return ((why, text) for why, text in made.items() if text != value)
 
 
 def _nothing(now: datetime, uri: str) -> Iterator[Forged]:

@@ -11,12 +11,14 @@ import re
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
 
 import orjson
 import pytest
 
 from afterglow.language.source import Source, read_source
-from afterglow.mapping import Ignored, Mapped, Unmappable, elements, map_element
+from afterglow.mapping import Ignored, Mapped, PrivacyRequest, Unmappable, elements, map_element
+from afterglow.mapping.soap import read_soap
 
 ROOT = Path(__file__).parents[2]
 RECEIVED = datetime(2026, 3, 20, 12, 0, tzinfo=UTC)
@@ -153,16 +155,39 @@ def headers_of(name: str, file: Path, chance: random.Random) -> dict[str, str]:
 
 
 def spoiled_body(file: Path, chance: random.Random) -> bytes:
-    payload = json.loads(file.read_bytes())
+    is_xml = file.suffix == ".xml"
+    payload = read_soap(file.read_bytes()) if is_xml else json.loads(file.read_bytes())
     for _ in range(chance.choice([1, 1, 2, 3, 5, 8])):
         payload = spoil(payload, chance)
-    body = json.dumps(payload, ensure_ascii=chance.random() < 0.5).encode()
+    body = as_soap(payload) if is_xml else json.dumps(payload, ensure_ascii=chance.random() < 0.5).encode()
     if chance.random() < 0.05:
         cut = bytearray(body)
         for _ in range(chance.randint(1, 4)):
             cut[chance.randrange(len(cut))] = chance.randrange(256)
         body = bytes(cut[: chance.randint(0, len(cut))]) if chance.random() < 0.5 else bytes(cut)
     return body
+
+
+def as_soap(message: object) -> bytes:
+    """A message in its envelope again. What no XML can hold (some names, NUL) stays in it: the sender is broken."""
+    return (
+        '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/" xmlns:i="http://www.w3.org/2001/XMLSchema-instance">'
+        f"<e:Body>{as_xml('notifications', message)}</e:Body></e:Envelope>"
+    ).encode("utf-8", "surrogatepass")
+
+
+def as_xml(name: str, value: object) -> str:
+    match value:
+        case dict():
+            kind = f" i:type={quoteattr(str(value['type']))}" if "type" in value else ""
+            inner = "".join(as_xml(key, held) for key, held in value.items() if key != "type")
+            return f"<{name}{kind}>{inner}</{name}>"
+        case list():
+            return "".join(as_xml(name, held) for held in value)
+        case None:
+            return f'<{name} i:nil="true"/>'
+        case _:
+            return f"<{name}>{escape(str(value))}</{name}>"
 
 
 def fate(source: Source, headers: dict[str, str], body: bytes) -> list[str]:
@@ -189,6 +214,9 @@ def _fate_of_element(source: Source, headers: dict[str, str], key: str, body: by
     if isinstance(result, Ignored):
         assert_tells_nothing(result.reason)
         return "ignored"
+    if isinstance(result, PrivacyRequest):
+        assert (result.customer is None) == (result.kind == "forget-everybody")
+        return "privacy request"
     assert isinstance(result, Mapped)
     assert len(result.digest()) == 64
     assert result.occurred_at <= RECEIVED
@@ -209,7 +237,7 @@ def assert_tells_nothing(reason: str) -> None:
 @pytest.mark.timeout(600)
 def test_a_spoiled_payload_is_mapped_ignored_or_unmappable_and_its_reason_repeats_no_customer_data(name):
     source = read_source(SOURCES[name].read_text(), f"{name}.yaml")
-    files = sorted((ROOT / "tests/payloads" / name).glob("*.json"))
+    files = sorted((ROOT / "tests/payloads" / name).glob("*.*"))
     assert files, f"tests/payloads/{name}/ holds no payload to spoil"
     seed = int(os.environ.get("FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
     chance = random.Random(seed)

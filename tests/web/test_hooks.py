@@ -13,9 +13,10 @@ from structlog.testing import capture_logs
 
 from afterglow import ROOT
 from afterglow.language.catalog import Document
+from afterglow.language.source import read_source
 from afterglow.signatures import SCHEMES, sign
 from db.tables import inbox
-from tests.bad_signatures import SECRETS, forged
+from tests.bad_signatures import BODY, LISTS, SECRETS, UNSIGNED_HEADERS, forged
 from tests.web.conftest import BOTH, SHOPIFY_SECRET, client, faces_of, put_into_force, rows
 from web import hooks
 
@@ -160,15 +161,71 @@ def test_whatever_was_forged_is_401_and_nothing_is_stored(app, monkeypatch, sche
         for one in forged(scheme, datetime.now(UTC), uri):
             raw = [(name.encode(), value.encode("utf-8")) for name, value in one.headers.items()]
             place = f"{source}?{one.query}" if one.query else source
-            answers[one.why] = (await post(face, one.body, raw, place)).status_code
+            answers[one.why] = await post(face, one.body, raw, place)
+        good = sign(scheme, SECRETS[scheme], BODY, datetime.now(UTC), "msg_1", uri=uri)
+        for name in good.keys() - UNSIGNED_HEADERS - LISTS:
+            for beside in (good[name], "AAAA"):
+                raw = [(key.encode(), value.encode()) for key, value in [*good.items(), (name, beside)]]
+                answers[f"{name} beside {beside[:9]}"] = await post(face, BODY, raw, source)
         return answers
 
     with faces_of(app) as faces:
         answers = asyncio.run(all_of_them(faces.public))
 
     assert len(answers) >= 40
-    assert {why: status for why, status in answers.items() if status != 401} == {}
+    assert {why: answer.status_code for why, answer in answers.items() if answer.status_code != 401} == {}
+    assert {answer.json()["error"][-1] for answer in answers.values()} == {"."}
+    assert [why for why, answer in answers.items() if SECRETS[scheme] in answer.text] == []
     assert rows(app, inbox) == []
+
+
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_what_a_provider_sends_is_accepted_and_its_credentials_are_not_stored(app, monkeypatch, scheme):
+    source, variable = OF_SCHEME[scheme]
+    monkeypatch.setenv(variable, SECRETS[scheme])
+    good = sign(scheme, SECRETS[scheme], BODY, datetime.now(UTC), "m", uri=f"{app.settings.public_url}/hooks/{source}")
+
+    with faces_of(app) as faces:
+        answer = asyncio.run(post(faces.public, BODY, good, source))
+
+    assert answer.status_code in (200, 202)
+    stored = rows(app, inbox)
+    assert stored
+    assert not [row for row in stored if {"authorization", "x-afterglow-secret"} & row.headers.keys()]
+    assert SECRETS[scheme] not in repr([row.headers for row in stored])
+
+
+def test_every_scheme_is_used_by_a_shipped_source_and_no_source_has_a_door_without_one():
+    shipped = [read_source(path.read_text(), path.name) for path in ROOT.glob("flows/sources/*.yaml")]
+
+    assert {source.name: source.auth.scheme for source in shipped} == {
+        source: scheme for scheme, (source, _) in OF_SCHEME.items()
+    }
+    assert OF_SCHEME.keys() == SCHEMES.keys()
+
+
+PINGS_REFUSED = (b"webhook_id=1&a=b", b"webhook_id=", b"webhook_id=one", b" webhook_id=1", b"webhook_id=1" * 9)
+
+
+def test_the_question_whether_somebody_is_there_is_answered_200_and_nothing_is_stored(app, monkeypatch):
+    """WooCommerce asks it unsigned when a webhook is saved, and shows an error for any other answer, 202 too."""
+    monkeypatch.setenv("WOOCOMMERCE_WEBHOOK_SECRET", "typed into each webhook")
+    form = {"content-type": "application/x-www-form-urlencoded"}
+
+    async def ask(face) -> list[int]:
+        return [(await post(face, body, form, "woocommerce")).status_code for body in (b"webhook_id=1", *PINGS_REFUSED)]
+
+    with faces_of(app) as faces:
+        assert asyncio.run(ask(faces.public)) == [200] + [401] * len(PINGS_REFUSED)
+        assert faces.hooks.counts["woocommerce", 200] == 1
+    assert rows(app, inbox) == []
+
+
+def test_other_sources_answer_no_unsigned_question(app, monkeypatch):
+    monkeypatch.setenv("JUDGEME_WEBHOOK_SECRET", "token")
+
+    with faces_of(app) as faces:
+        assert asyncio.run(post(faces.public, b"webhook_id=1", {}, "judgeme")).status_code == 401
 
 
 @pytest.mark.parametrize("query", ["", "?a=1&b=%2F%41"])
