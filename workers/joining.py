@@ -31,7 +31,8 @@ def parted(
     for arrival in arrivals:
         owner = catalog.owner(arrival.source, arrival.mapped.event)
         if owner is None:
-            arrival.is_joined = arrival.mapped.event in catalog.joined_events
+            event = arrival.mapped.event
+            arrival.is_joined = event in catalog.joined_events and catalog.shop.owner(event) == arrival.source
             own.append(arrival)
         elif arrival.mapped.joins is not None:
             arrival.owner = owner
