@@ -167,7 +167,7 @@ def _public_address(settings: Settings) -> Iterator[Finding]:
     if settings.live == "yes" and not settings.is_public:
         yield Finding(
             check="public address",
-            severity="error",
+            severity="warning",
             what=f"address leads nowhere for customers: mails go out, and their links begin with {settings.public_url}",
             count=1,
             examples=(),

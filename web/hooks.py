@@ -102,6 +102,7 @@ class Hooks:
             guard = await self._guard(scope, name)
             counted = guard.source.name
             if not guard.is_open:
+                self._sources.tell_closed(guard.source)
                 raise Refused(403, "This source has no secret set, so it accepts nothing; the server's log says which.")
             accepted = await self._accept(guard, scope, receive)
         except Refused as refused:

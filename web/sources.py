@@ -88,14 +88,15 @@ class Sources:
             return Guard(source=source, scheme=None, secrets=())
         variables = tuple(source.auth.secrets)
         secrets = source_secrets(variables)
-        if not secrets:
-            self._tell_once(
-                f"The source '{source.name}' is refused: none of {', '.join(variables)} is set; put its secret there."
-            )
         for secret in secrets:
             if problem := secret_problem(source.auth.scheme, secret):
                 self._tell_once(f"A secret of the source '{source.name}' cannot be used: {problem}")
         return Guard(source=source, scheme=source.auth.scheme, secrets=secrets)
+
+    def tell_closed(self, source: Source) -> None:
+        """Say, when the first webhook comes for it, why a source accepts nothing: most shops use few of them."""
+        variables = ", ".join(source.auth.secrets) if source.auth != "none" else ""
+        self._tell_once(f"The source '{source.name}' is refused: none of {variables} is set; put its secret there.")
 
     def _tell_once(self, sentence: str) -> None:
         if sentence not in self._told:

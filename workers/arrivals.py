@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from afterglow import past
 from afterglow.mapping import Mapped
 from afterglow.mapping.addresses import normalised_phone
-from afterglow.matching import Identity, Named, One, Register, found_one, is_account
+from afterglow.matching import ORDER, Identity, Named, One, Register, found_one, is_account
 from db import bulk, events, identity, people
 from db.people import Person
 from db.tables import InboxState, inbox
@@ -92,7 +92,7 @@ def identified(
 
         customer = register.meet(names, make)
         if customer is None:
-            awaits = "/".join(names.identities[-1]) if names.identities else None
+            awaits = next(("/".join(one) for one in names.identities if one[0].endswith(ORDER)), None)
             fates[arrival.inbox_id] = Fate(
                 state=InboxState.AWAITING, reason="it names an order that has not come yet", awaits=awaits
             )

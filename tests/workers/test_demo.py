@@ -375,7 +375,8 @@ def test_the_command_says_what_came_of_it_within_eighty_columns(command: Any, tm
     assert result.exit_code == 0
     for words in ("Mails", "thank-you", "Runs", "afterglow why mara.lindqvist@example.com", "1 order.refunded"):
         assert words in result.stdout
-    assert all(len(line) <= 80 for line in result.stdout.splitlines() if "AFTERGLOW_SECRET" not in line)
+    ours = [line for line in result.stdout.splitlines() if "AFTERGLOW_SECRET" not in line and str(kept) not in line]
+    assert [line for line in ours if len(line) > 80] == []
     assert kept.exists()
 
 
