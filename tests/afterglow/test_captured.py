@@ -127,9 +127,9 @@ def test_an_expectation_reads_as_a_person_would_write_it():
 plain = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(10**18), 10**18)
     | st.text()
-    | st.decimals(allow_nan=False, allow_infinity=False, places=3),
+    | st.decimals(min_value=-(10**12), max_value=10**12, places=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1), inner, max_size=3),
     max_leaves=8,
 )

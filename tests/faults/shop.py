@@ -65,7 +65,7 @@ def files() -> Mapping[str, str]:
         str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
         for path in (
             *(ROOT / "templates/email").glob("_*"),
-            *(ROOT / "flows/sources").glob("*.yaml"),
+            *(ROOT / "flows/sources" / f"{name}.yaml" for name in ("generic", "shopify")),
             ROOT / "flows/stages.yaml",
         )
     }
