@@ -7,6 +7,8 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 # Arguments for pytest: make test PYTEST="-k refund -x"
 PYTEST ?=
+# One process a core. Tests of one group (see their marks) never run beside each other.
+SPREAD := -n auto --maxprocesses 8 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check faults bench lock clean
@@ -18,7 +20,7 @@ demo: $(READY) ## Sixty days of a coffee roastery in a minute, then its pages
 	$(VENV)/bin/afterglow demo
 
 test: check ## Everything that must hold: check, then the tests with a real PostgreSQL and Redis
-	$(PY) -m pytest $(PYTEST)
+	$(PY) -m pytest $(SPREAD) $(PYTEST)
 
 check: $(READY) ## Style and types (ruff, mypy strict)
 	$(PY) -m ruff check .

@@ -1,4 +1,4 @@
-"""Fixtures for everybody: real servers once per run; a migrated database and an empty Redis for each test."""
+"""Fixtures for everybody: real servers once per process; a migrated database and an empty Redis for each test."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def _only_the_settings_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    """The run's PostgreSQL, without fsync, as it lives no longer. Durability tests start their own."""
+    """This process's PostgreSQL, without fsync, as it lives no longer. Durability tests start their own."""
     with postgres(fsync=False) as server:
         yield server
 
@@ -99,6 +99,6 @@ def _redis_server() -> Iterator[Redis]:
 
 @pytest.fixture
 def redis_url(_redis_server: Redis) -> str:
-    """The URL of the run's Redis, emptied for this test; Dramatiq's RedisBroker takes it as it is."""
+    """The URL of this process's Redis, emptied for this test; Dramatiq's RedisBroker takes it as it is."""
     _redis_server.flushall()
     return _redis_server.url

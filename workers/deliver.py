@@ -117,16 +117,18 @@ class Deliver:
         """Write the fates down, again and again while the database is away: they are known nowhere else.
 
         Raises:
-          sqlalchemy.exc.OperationalError: when it stays away for as long as the lease lasts.
+          sqlalchemy.exc.OperationalError: when it stays away for as long as the lease lasts. A process that stood
+            still in the middle of a try, and finds its connection dead, tries once more.
         """
         until = time.monotonic() + LEASE.total_seconds()
         while True:
+            began = time.monotonic()
             try:
                 with self.app.writing() as connection:
                     settle(connection, ends, self.channel, self.app.clock.now(connection))
                 return
             except Exception as error:
-                if not is_passing(error) or time.monotonic() > until:
+                if not is_passing(error) or began > until:
                     raise
             time.sleep(SETTLE_AGAIN_S)
 

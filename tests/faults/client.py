@@ -105,7 +105,8 @@ class Client:
             time.sleep(0.1)
         self._given_up.set()
         for thread in self._threads:
-            thread.join(ANSWER_S_MAX + 5)
+            if thread.is_alive():
+                thread.join(ANSWER_S_MAX + 5)
         self._log.close()
         return self._open
 

@@ -8,7 +8,7 @@ What a test changes stands in the environment:
     FAULTS_LEASE_S   how long a lease lasts (ours: two minutes); a quarter of it is the deadline for a batch
     FAULTS_POISON    any value: events and customers marked "poison-..." kill the process that works on them
     FAULTS_PAUSE     "before 2" or "after 2": the worker waits so many seconds before, or after, each batch is sent
-    FAULTS_NOTES     a file that gets a line when a batch is about to be sent, and one when it was settled
+    FAULTS_NOTES     a file that gets a line when a batch is about to be sent, and one when the worker lets go of it
 """
 
 import json
@@ -81,9 +81,11 @@ def _note(notes: Path) -> None:
         mails = [handed.id for handed, _ in self.outgoing]
         if mails:
             _write(notes, {"holds": mails})
-        honest(self)
-        if mails:
-            _write(notes, {"settled": mails})
+        try:
+            honest(self)
+        finally:
+            if mails:
+                _write(notes, {"lets go": mails})
 
     deliver.Deliver.send = send  # type: ignore[method-assign]
 

@@ -109,8 +109,8 @@ class Process:
                 note = json.loads(line)
                 if "holds" in note:
                     held.append(set(note["holds"]))
-                elif (settled := set(note["settled"])) in held:  # else a child of its former life wrote this
-                    held.remove(settled)
+                elif (gone := set(note["lets go"])) in held:  # else a child of its former life wrote this
+                    held.remove(gone)
         return held
 
     def send(self, how: signal.Signals) -> None:
@@ -200,6 +200,7 @@ class Rig:
     processes: list[Process] = field(default_factory=list)
     keeper: Keeper | None = None
     faults: Counter[str] = field(default_factory=Counter)
+    clients: list[client.Client] = field(default_factory=list)
 
     def process(self, name: str, words: Sequence[str], **environment: str) -> Process:
         """Declare a process; whoever calls starts it."""
@@ -242,8 +243,10 @@ class Rig:
         return not any(process.orphans() for process in self.processes)
 
     def client(self, posts: Sequence[client.Post], chance: random.Random) -> client.Client:
-        """A shop that posts these."""
-        return client.Client(self.url, posts, self.acknowledged_log, chance=chance)
+        """A shop that posts these, for as long as the installation stands."""
+        made = client.Client(self.url, posts, self.acknowledged_log, chance=chance)
+        self.clients.append(made)
+        return made
 
     @property
     def acknowledged_log(self) -> Path:
@@ -372,6 +375,8 @@ def _rig(folder: Path, database_url: str, broker_url: str, further: Mapping[str,
                 rig.keeper.end()
             for process in rig.processes:
                 process.end()
+            for shop in rig.clients:
+                shop.join(0)
             if kept := os.environ.get("FAULTS_KEEP"):
                 shutil.copytree(folder, kept, dirs_exist_ok=True)
 

@@ -21,7 +21,12 @@ from tests.faults.client import planned
 from tests.faults.entry import POISON
 from tests.faults.rig import LONG, RUN, SCHEDULER, WEB, WORKER, Rig, distributed, embedded, haunt, plan, until
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1200 if LONG else 240)]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("faults"),
+    pytest.mark.timeout(1200 if LONG else 240),
+]
 
 #: How long all that is left may take once no fault happens any more, in seconds: leases must run out first.
 REST_S_MAX = 300.0 if LONG else 120.0
@@ -117,8 +122,8 @@ class Sleeper:
         self.rig = rig
         self.process = rig.process(f"worker-{when}", WORKER, FAULTS_PAUSE=f"{when} 1")
 
-    def has_settled(self, batches: list[set[int]]) -> bool:
-        """Whether it believes to have settled all these batches."""
+    def has_let_go(self, batches: list[set[int]]) -> bool:
+        """Whether it believes to be done with all these batches."""
         held = self.process.held()
         return not any(batch in held for batch in batches)
 
@@ -164,11 +169,7 @@ def test_a_worker_that_stood_still_changes_nothing_when_it_goes_on_and_a_restart
             for sleeper in sleepers:
                 sleeper.process.send(signal.SIGCONT)
             for sleeper, batches in zip(sleepers, held, strict=True):
-                until(
-                    lambda s=sleeper, b=batches: not any(one in s.process.held() for one in b),
-                    REST_S_MAX,
-                    "its own settling",
-                )
+                until(partial(sleeper.has_let_go, batches), REST_S_MAX, "what the zombie makes of its own mails")
             assert rig.fates(ids) == fates
             asleep += len(sleepers)
             slept_on |= ids

@@ -23,7 +23,12 @@ from tests.faults.test_faults import REST_S_MAX, chance
 
 __all__ = ["chance"]
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1500 if LONG else 240)]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("faults"),
+    pytest.mark.timeout(1500 if LONG else 240),
+]
 
 #: More deliveries of one webhook than this never come; so many come on average.
 DELIVERIES_MAX, DELIVERIES = 50, 5

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -598,6 +599,26 @@ def test_a_worker_that_stood_still_past_its_lease_settles_nothing(database_url, 
         assert [row[:3] for row in rows] == [("note", "in_doubt", None), ("receipt", "sent", "provider-2")]
         assert "zombie" not in repr(rows)
         assert driver.rows(sa.select(enrollments.c.state)) == [("finished",)] * 2
+
+
+def test_a_worker_that_stood_still_while_it_settled_tries_once_more(sqlite_url, monkeypatch):
+    relay = Relay()
+    with sending(sqlite_url, relay, RECEIPT) as driver:
+        honest, clock, failed = deliver.settle, [0.0], []
+
+        def dead_at_first(*given: Any) -> None:
+            if not failed:
+                failed.append(True)
+                clock[0] += deliver.LEASE.total_seconds() + 1  # and its connection died meanwhile
+                raise sa.exc.OperationalError("", {}, Exception("gone"))
+            honest(*given)
+
+        monkeypatch.setattr(deliver, "settle", dead_at_first)
+        monkeypatch.setattr(deliver, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda _: None))
+        order(driver)
+
+        assert failed
+        assert [state for _, state, _ in told(driver)] == ["sent"]
 
 
 @pytest.mark.parametrize(
