@@ -175,6 +175,13 @@ def _run_mjml(document: str, part: Source) -> str:
     except ValueError as error:
         message = f"MJML cannot read this template ({error}); look for broken tags."
         raise Problems([part.problem(message)]) from error
+    except BaseException as error:
+        # A panic of the Rust code, which derives from BaseException and can be imported from nowhere: for instance
+        # one of `&` before a line separator (U+2028).
+        if type(error).__name__ != "PanicException":
+            raise
+        message = "MJML breaks on this template; look for '&' and '<' that stand alone, and write &amp; and &lt;."
+        raise Problems([part.problem(message)]) from error
 
 
 def _filled(layout: Hidden, pieces: Mapping[str, Hidden]) -> tuple[str, list[Placeholder]]:

@@ -31,6 +31,7 @@ from ruamel.yaml.events import (
     StreamStartEvent,
 )
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scanner import Scanner
 
 from afterglow.problems import Problem, Problems
 
@@ -134,8 +135,23 @@ def load(text: str, file: str) -> Document:
     return Document(data, file, reading.text, reading.values, reading.keys)
 
 
+#: What ends a word, the end of the text among it.
+_SPACE: Final = " \t\n\r\x85\u2028\u2029\0"
+
+
 class _Stop(Exception):
     """Reading cannot go on; the problem is noted."""
+
+
+class _Scanner(Scanner):
+    """Reads `[?a]` as a list of one text (YAML 1.2.2, 7.3.3), where ruamel takes any `?` in brackets for a key's."""
+
+    def check_key(self) -> bool:
+        return self.reader.peek(1) in _SPACE
+
+    def check_plain(self) -> bool:
+        begins = self.reader.peek() == "?" and self.reader.peek(1) not in _SPACE + ",[]{}"
+        return bool(begins or super().check_plain())
 
 
 class _Reading:
@@ -160,7 +176,9 @@ class _Reading:
             line = self.text.count("\n", 0, directive.end()) + 1
             self.problems.append(Problem(self.file, line, 1, "Lines that begin with '%' are not used here."))
             return None
-        self._events = YAML(typ="safe", pure=True).parse(self.text)
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Scanner = _Scanner
+        self._events = yaml.parse(self.text)
         data: object = None
         try:
             data = self._only_document()

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from afterglow.mail_templates import LARGEST_HTML, Mail, compile_mail, lint_mail, load_mail, render_mail
@@ -502,6 +502,7 @@ BITS = st.sampled_from(
 
 
 @settings(max_examples=100, deadline=None)
+@example(["&", "&", "\u2028", ">"], True)
 @given(st.lists(BITS, max_size=12), st.booleans())
 def test_any_template_either_compiles_or_says_what_is_wrong(bits: list[str], in_text: bool) -> None:
     words = " ".join(bits)

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 from ruamel.yaml import YAML
@@ -264,6 +264,8 @@ TREES = st.recursive(
 )
 
 
+@example(["?0"])
+@example("?0")
 @given(TREES)
 def test_what_another_program_writes_as_yaml_1_2_is_read_as_it_was(tree):
     out = StringIO()
