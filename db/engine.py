@@ -53,6 +53,12 @@ class FairLock:
         self._waiters: deque[threading.Event] = deque()
         self._held = False
 
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        self.release()
+
     def acquire(self) -> None:
         with self._guard:
             if not self._held:
@@ -117,11 +123,8 @@ class Database:
         if not self.is_sqlite:
             yield
             return
-        self._lock.acquire()
-        try:
+        with self._lock:
             yield
-        finally:
-            self._lock.release()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
