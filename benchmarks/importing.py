@@ -9,7 +9,8 @@ import csv
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,9 @@ TABLES: Final = {
     "stage_entries": "event_id, stage, customer_id, entered_at",
     "consents": "customer_id, channel, topic, state, basis, evidence, occurred_at",
 }
+
+#: Which column of each names the customer.
+PLACES: Final = {"customers": 0, "profiles": 0, "identities": 2, "events": 1, "stage_entries": 2, "consents": 0}
 
 
 def rows(count: int) -> Iterator[tuple[str, ...]]:
@@ -88,11 +92,23 @@ def copied(connection: psycopg.Connection[Any], found: dict[str, list[tuple[Any,
     return time.perf_counter() - began
 
 
+def copied_by_two(url: str, found: dict[str, list[tuple[Any, ...]]]) -> float:
+    """Seconds for COPY of a half of the customers each over two connections at once: all that two cores can take."""
+    halves = []
+    for half in (0, 1):
+        mine = {row[0] for row in found["customers"][half::2]}
+        halves.append({table: [row for row in rows_ if row[PLACES[table]] in mine] for table, rows_ in found.items()})
+    with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
+        connections = [stack.enter_context(psycopg.connect(url.replace("+psycopg", ""))) for _ in halves]
+        began = time.perf_counter()
+        list(pool.map(copied, connections, halves))
+        return time.perf_counter() - began
+
+
 def executed_many(connection: psycopg.Connection[Any], found: dict[str, list[tuple[Any, ...]]], count: int) -> float:
     """Seconds for one executemany a table, for so many customers."""
     those = {row[0] for row in found["customers"][:count]}
-    place = {"customers": 0, "profiles": 0, "identities": 2, "events": 1, "stage_entries": 2, "consents": 0}
-    part = {table: [row for row in rows_ if row[place[table]] in those] for table, rows_ in found.items()}
+    part = {table: [row for row in rows_ if row[PLACES[table]] in those] for table, rows_ in found.items()}
     began = time.perf_counter()
     for table, columns in TABLES.items():
         marks = ", ".join(["%s"] * (columns.count(",") + 1))
@@ -122,6 +138,8 @@ def run() -> dict[str, Any]:
             found = ready(connection_)
         with emptied(url) as connection_:
             figures["copy_of_ready_rows_per_s"] = round(ROWS / copied(connection_, found))
+        with emptied(url):
+            figures["copy_over_two_connections_per_s"] = round(ROWS / copied_by_two(url, found))
         with emptied(url) as connection_:
             took = executed_many(connection_, found, ROWS_EXECUTEMANY)
             figures["executemany_of_ready_rows_per_s"] = round(ROWS_EXECUTEMANY / took)

@@ -27,7 +27,8 @@ _CUSTOMER = (
     "since",
     "forgotten_at",
 )
-_PROFILE = (
+#: What a profile says of a person, in the order of the table.
+PROFILE = (
     "email",
     "phone",
     "first_name",
@@ -39,8 +40,8 @@ _PROFILE = (
     "country",
     "region",
     "attributes",
-    "updated_at",
 )
+_PROFILE = (*PROFILE, "updated_at")
 
 
 @dataclass(kw_only=True, slots=True)

@@ -349,22 +349,7 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
     release = catalog.current(connection)
     shop = release.catalog.shop
     mine = _Mine(connection, customer_id)
-    profile = {
-        name: getattr(person, name)
-        for name in (
-            "email",
-            "phone",
-            "first_name",
-            "last_name",
-            "locale",
-            "locale_from",
-            "timezone",
-            "timezone_from",
-            "country",
-            "region",
-            "attributes",
-        )
-    }
+    profile = {name: getattr(person, name) for name in people.PROFILE}
     exported = {
         "customer": customer_id,
         "profile": profile,

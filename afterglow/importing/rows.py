@@ -64,8 +64,8 @@ class Word(NamedTuple):
 
 
 @dataclass(slots=True)
-class CustomerRow:
-    """A customer."""
+class _PersonRow:
+    """What every row says of a person."""
 
     line: int
     id: str | None
@@ -75,6 +75,12 @@ class CustomerRow:
     last_name: str | None
     locale: str | None
     timezone: str | None
+
+
+@dataclass(slots=True)
+class CustomerRow(_PersonRow):
+    """A customer."""
+
     #: Since when they are known.
     since: datetime
     #: How new the row is; None where it does not say and so only fills gaps.
@@ -88,17 +94,9 @@ class CustomerRow:
 
 
 @dataclass(slots=True)
-class OrderRow:
+class OrderRow(_PersonRow):
     """An order that was paid."""
 
-    line: int
-    id: str | None
-    email: str | None
-    phone: str | None
-    first_name: str | None
-    last_name: str | None
-    locale: str | None
-    timezone: str | None
     order_id: str
     #: In major units, as the webhook would carry it.
     total: Decimal

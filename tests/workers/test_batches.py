@@ -17,6 +17,7 @@ from tests.driver import Driver
 from tests.small_shop import flow, small
 from workers import deliver
 from workers.actors import Actors
+from workers.advance import Advance
 from workers.batches import run_batch, run_suspect
 from workers.channels import Fate, Outgoing, Sent
 from workers.ingest import Ingest
@@ -87,6 +88,36 @@ def test_two_suspects_are_never_tried_at_once_in_one_process(database_url, monke
         assert run_suspect(driver.app, Ingest(driver.app)) == 1
 
         assert others == [0]
+
+
+def test_a_process_does_one_batch_at_a_time_whatever_its_kind(postgres_url, monkeypatch):
+    inside, most = [0], [0]
+
+    def counted(work: type[Ingest] | type[Advance]) -> None:
+        honest = work.do
+
+        def doing(self: Any, *given: Any) -> None:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            time.sleep(0.02)
+            honest(self, *given)
+            inside[0] -= 1
+
+        monkeypatch.setattr(work, "do", doing)
+
+    counted(Ingest)
+    counted(Advance)
+    with small(postgres_url, RECEIPT) as driver:
+        ordered(driver, 8)
+        works = [work(driver.app, batch=1) for _ in range(8) for work in (Ingest, Advance)]
+        threads = [threading.Thread(target=run_batch, args=(driver.app, work)) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert most == [1]
+        assert driver.rows(sa.select(inbox.c.state).distinct()) == [("mapped",)]
 
 
 def test_a_death_is_counted_before_its_rows_are_tried_again(postgres_url):
