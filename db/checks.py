@@ -24,6 +24,7 @@ from db.tables import (
     identities,
     inbox,
     merges,
+    privacy_requests,
     profiles,
     runs,
     touchpoints,
@@ -302,4 +303,18 @@ def set_aside(now: datetime) -> Iterator[Check]:
         what="runs failed and were set aside",
         what_to_do="`afterglow why CUSTOMER` says why; `afterglow retry` lets them go on.",
         severity="warning",
+    )
+    asked = privacy_requests.c
+    yield Check(
+        name="requests to hand over",
+        query=sa.select(asked.id).where(_is(asked.state, "found"), asked.due_at >= now),
+        what="customers have asked for what is kept about them",
+        what_to_do="`afterglow export CUSTOMER` makes what they ask for, and with --answered closes it.",
+        severity="warning",
+    )
+    yield Check(
+        name="requests that are late",
+        query=sa.select(asked.id).where(~_is(asked.state, "done"), asked.due_at < now),
+        what="customers asked for their data, or to be forgotten, and the time that the law gives is over",
+        what_to_do="The first page lists them; see to them today, and that `afterglow worker` runs.",
     )

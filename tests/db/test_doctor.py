@@ -18,6 +18,7 @@ from db.tables import (
     enrollments,
     identities,
     inbox,
+    privacy_requests,
     profiles,
     releases,
     runs,
@@ -223,6 +224,23 @@ def test_personal_data_that_came_after_forgetting_is_shown(driver: Driver) -> No
     (finding,) = _examined(driver)
     assert finding.check == "not quite forgotten"
     assert finding.examples == (customer,)
+
+
+@pytest.mark.parametrize(
+    ("hours", "check", "severity"), [(1, "requests to hand over", "warning"), (-1, "requests that are late", "error")]
+)
+def test_what_customers_asked_for_is_told_until_it_is_late(
+    driver: Driver, hours: int, check: str, severity: str
+) -> None:
+    now = driver.clock.now()
+    columns = ("source", "kind", "inbox_id", "asked_at", "due_at", "customer_ids", "state")
+    row = ("shopify", "export", 1, now, now + hours * HOUR, [driver.customer()], "found")
+    with driver.app.writing() as connection:
+        bulk.insert(connection, privacy_requests, columns, [row])
+
+    (finding,) = _examined(driver)
+
+    assert (finding.check, finding.severity) == (check, severity)
 
 
 def test_a_promise_whose_constraint_is_gone_is_found_with_its_doubles(driver: Driver) -> None:
