@@ -390,6 +390,24 @@ def test_a_parked_webhook_is_read_again_at_the_press_of_a_button(site: Site) -> 
     assert "nothing changed" in text_of(site.press("/webhooks/retry", id="9" * 40))
 
 
+def test_a_webhook_that_lacks_a_document_is_told_as_usual_then_as_late_and_is_read_again_at_a_button(
+    site: Site,
+) -> None:
+    site.driver.receive("api", "k", b"{", drained=False)
+    soon = site.driver.clock.now() + timedelta(minutes=1)
+    with site.driver.app.writing() as connection:
+        connection.execute(inbox.update().values(state="fetching", fetch_at=soon))
+
+    assert "1 webhook waits for a document of its source." in text_of(site.get("/"))
+    assert "its document is asked for in its turn" in text_of(site.get("/webhooks?state=fetching"))
+    assert "Read it again" in site.get("/webhooks/1")
+
+    site.driver.clock.jump(soon + timedelta(minutes=11))
+    assert "1 webhook lacks a document that should have been fetched" in text_of(site.get("/"))
+    site.press("/webhooks/retry", id=1)
+    assert site.driver.rows(sa.select(inbox.c.state)) == [("received",)]
+
+
 def test_a_parked_run_goes_on_at_the_press_of_a_button(site: Site) -> None:
     lived_in(site.driver)
     troubled(site.driver)
