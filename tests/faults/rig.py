@@ -425,12 +425,16 @@ def plan(
 
 
 def _victim(rig: Rig, kind: str) -> Process | None:
-    """Whom to kill: a worker with mails in its hands, soon; else who has worked longest and has most to lose."""
+    """Whom to kill: a worker with mails in its hands, soon; else who has worked longest and has most to lose.
+
+    Where all were killed a moment ago it waits until one lives again.
+    """
     deadline = time.monotonic() + AIM_S_MAX
-    while kind == "worker" and time.monotonic() < deadline:
-        for process in rig.living(kind):
-            if process.held():
-                return process
+    while time.monotonic() < deadline:
+        living = rig.living(kind)
+        victim = next((process for process in living if process.held()), None) if kind == "worker" else None
+        if victim is not None or (living and kind != "worker"):
+            return victim or min(living, key=lambda process: process.started_at)
         time.sleep(0.02)
     return min(rig.living(kind), key=lambda process: process.started_at, default=None)
 
