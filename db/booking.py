@@ -195,35 +195,36 @@ class Batch:
             mine = self.books.setdefault(place, Book(row.customer_id))
             setattr(mine, row.role, row.balance)
 
-    def make(self, roles: Mapping[Place, Iterable[Role]]) -> None:
-        """Make the accounts that are not there yet, and lock all."""
-        missing = sorted(
-            (*place, role.value)
-            for place, some in roles.items()
-            for role in some
-            if (*place, role.value) not in self.accounts
-        )
-        if missing:
-            bulk.insert(
-                self.connection,
-                ledger_accounts,
-                ("customer_id", "programme", "asset", "role", "balance", "entries", "chain"),
-                [(*name, 0, 0, chain.START) for name in missing],
-                on_conflict="DO NOTHING",
-            )
-            self.read(sorted({place[0] for place in roles}), lock=True)
-
     def lock(self, items: Sequence[Item]) -> None:
         """Make and lock the accounts of these items."""
         roles: dict[Place, set[Role]] = {}
         for item in items:
             roles.setdefault(item.place, set()).update(roles_of(item.change))
-        self.read(sorted({place[0] for place in roles}), lock=True)
         self.make(roles)
 
+    def make(self, roles: Mapping[Place, Iterable[Role]]) -> None:
+        """Make the accounts that are not there yet, and only then lock all, so that two never wait for each other."""
+        whose = sorted({place[0] for place in roles})
+        a = ledger_accounts.c
+        there = {
+            tuple(row)
+            for row in self.connection.execute(
+                sa.select(a.customer_id, a.programme, a.asset, a.role).where(bulk.among(a.customer_id, whose))
+            )
+        }
+        wanted = {(*place, role.value) for place, some in roles.items() for role in some}
+        bulk.insert(
+            self.connection,
+            ledger_accounts,
+            ("customer_id", "programme", "asset", "role", "balance", "entries", "chain"),
+            [(*name, 0, 0, chain.START) for name in sorted(wanted - there)],
+            on_conflict="DO NOTHING",
+        )
+        self.read(whose, lock=True)
+
     def load(self, items: Sequence[Item]) -> None:
-        """Load what these items need: lots save for credits, holds, what redemptions drew."""
-        busy = {item.place for item in items if not isinstance(item.change, Credit)}
+        """Load what these items need: lots, holds, what redemptions drew; for a credit only where there is debt."""
+        busy = {item.place for item in items if not isinstance(item.change, Credit) or self.books[item.place].debt}
         reserves = {item.change.hold_id for item in items if isinstance(item.change, Settle | Void)}
         redemptions = {item.change.transaction_id for item in items if isinstance(item.change, Return)}
         if busy:

@@ -239,12 +239,12 @@ def transfer(connection: Connection, kept: int, merged: int, now: datetime) -> l
     Lots keep their times. What the customer holds for a redemption goes back first: its settling is then refused.
     """
     batch = booking.Batch(connection, now)
-    batch.read([kept, merged], lock=True)
+    batch.read([kept, merged])
     theirs = [place for place in batch.books if place[0] == merged]
     if not theirs:
         return []
     roles = {(kept, *place[1:]): {Role.WALLET, Role.DEBT} for place in theirs}
-    batch.make(roles)
+    batch.make(roles | {place: {Role.WALLET} for place in theirs})
     batch.load_holds(open_of={merged})
     wallets = [account.id for account in batch.accounts.values() if account.role == Role.WALLET]
     batch.load_lots(wallets, [lot for hold in batch.timed_out for lot in hold.drawn])
