@@ -234,7 +234,7 @@ class Batch:
             wallets = [self.accounts[*place, Role.WALLET.value].id for place in busy]
             self.load_lots(wallets, drawn)
         credits_ = sum(isinstance(item.change, Credit) for item in items)
-        self.take_ids(len(items) + len(self.timed_out), credits_)
+        self.take_ids(len({item.name for item in items}) + len(self.timed_out), credits_)
         self.void_timed_out()
 
     def load_lots(self, account_ids: Iterable[int], ids: Iterable[int]) -> None:

@@ -1,13 +1,19 @@
 """`afterglow ledger` on a database: what it proves, explains and states, and the statuses it exits with."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import db.ledger
+from afterglow import ROOT
+from db import people
+from db.ledger import Credit, Spend
 from tests.db.test_proof import forge
 from tests.driver import SECRET
 from tests.ledger_shop import START, LedgerDesk, ledger
@@ -105,3 +111,27 @@ def test_a_person_adjusts_once_with_a_reason_and_never_takes_more_than_there_is(
     assert desk.standing(sam).spendable == 20
     assert "kim: the roast was late" in afterglow("explain", 1)[1]
     assert afterglow("adjust", sam, "beans", 1)[0] == 2, "without a reason"
+
+
+# The page
+
+
+PAGE = (ROOT / "docs" / "ledger.md").read_text()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL leaves out numbers of what was refused
+def test_what_the_page_of_the_ledger_shows_is_what_runs(afterglow: Afterglow, desk: LedgerDesk):
+    customer = desk.customer()
+    (posting,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names = {"database": desk.database, "customer": customer, "now": START, "UTC": UTC, "datetime": datetime}
+    exec(posting, names | {"ledger": db.ledger, "people": people, "Credit": Credit, "Spend": Spend})
+    shown = re.findall(r"```console\n\$ afterglow ledger (.*?)\n(.*?)```", PAGE, re.DOTALL)
+
+    assert {words.split()[0] for words, _ in shown} == {"statement", "explain", "liability", "adjust", "verify"}
+    for words, output in shown:
+        status, told, _ = afterglow(*shlex.split(words))
+        assert (status, _lines(told)) == (0, _lines(output)), words
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]
