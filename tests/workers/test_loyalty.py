@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db import ledger
+from db import ledger, proof
 from db.ledger import Spend
-from db.tables import budgets, events, inbox, ledger_transactions, memberships
+from db.tables import budgets, events, ledger_transactions, memberships
 from tests.driver import Driver
 from tests.small_shop import flow, put_into_force, small
 
@@ -34,6 +34,8 @@ def programme(*earn: Mapping[str, Any], **more: Any) -> str:
 def shop(url: str, *earn: Mapping[str, Any], flows: tuple[str, ...] = (), **more: Any) -> Iterator[Driver]:
     with small(url, *flows, programmes=(programme(*earn, **more),)) as driver:
         yield driver
+        with driver.app.reading() as connection:
+            assert not proof.verify(connection).differences
 
 
 def order(driver: Driver, number: str, total: float | str, **options: Any) -> None:
@@ -327,6 +329,3 @@ def test_a_batch_asks_as_often_as_a_single_order(postgres_url):
             sa.event.remove(driver.app.database.engine, "before_cursor_execute", counted)
             asked[size] = len(statements)
     assert asked[30] <= asked[2]
-
-
-assert datetime.max.replace(tzinfo=UTC) > START
