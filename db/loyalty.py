@@ -193,6 +193,25 @@ def to_review(connection: Connection, now: datetime, limit: int) -> list[int]:
     return sorted({row.customer_id for row in rows})
 
 
+def take_over(connection: Connection, kept: int, merged: int, now: datetime) -> None:
+    """Look anew at the tiers of a customer whom another turned out to be: the other's row stays, should they part."""
+    m = memberships.c
+    theirs = connection.execute(sa.select(memberships).where(m.customer_id == merged)).all()
+    bulk.insert(
+        connection,
+        memberships,
+        ("programme", "customer_id", "tier", "since", "falls_at", "review_at"),
+        [(row.programme, kept, row.tier, row.since, row.falls_at, now) for row in theirs],
+        on_conflict="(programme, customer_id) DO UPDATE SET review_at = excluded.review_at",
+    )
+
+
+def look_again(connection: Connection, customer_ids: Sequence[int], now: datetime) -> None:
+    """Let the tiers of customers be reviewed soon."""
+    mine = bulk.among(memberships.c.customer_id, customer_ids)
+    connection.execute(memberships.update().where(mine).values(review_at=now))
+
+
 # Budgets
 
 

@@ -817,7 +817,7 @@ redemptions = sa.Table(
     sa.Column("transaction_id", Id, sa.ForeignKey("ledger_transactions.id"), nullable=False, unique=True),
     sa.Column("state", Word, nullable=False),  # given | cancelled
     sa.Column("at", Moment, nullable=False),
-    sa.UniqueConstraint("key", "customer_id", "programme"),
+    sa.UniqueConstraint("key"),
     sa.CheckConstraint("state IN ('given', 'cancelled')", name="state_is_known"),
 )
 

@@ -11,12 +11,10 @@ For a batch, with its customers locked:
 The number of statements does not depend on the size of the batch, and there is none where no programme is in force.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from hashlib import sha256
 from typing import Any, Final
 
 import structlog
@@ -37,12 +35,11 @@ from db.catalog import Release
 from db.intake import Received
 from db.ledger import Clawback, Credit, Hanging, Posted
 from db.loyalty import Member, Told
+from db.own_events import own_event
 from workers.arrivals import Arrival
 
 log = structlog.get_logger()
 
-#: The source of our own events about programmes.
-SOURCE: Final = "programme"
 #: How long before points expire their customer may be told.
 WARNING: Final = timedelta(days=30)
 #: How often what expires soon is looked for, and rows of one round.
@@ -405,25 +402,6 @@ class _Batch:
     def _tell(self) -> bool:
         intake.receive(self.connection, self.said, self.now)
         return bool(self.said)
-
-
-def own_event(event: str, key: str, customer: int, at: datetime, payload: Mapping[str, Any]) -> Received:
-    """An event of ours about a customer, as the inbox takes it.
-
-    Args:
-      key: what makes it happen once; made of an entry of the ledger where there is one.
-    """
-    body = json.dumps(
-        {
-            "event": event,
-            "key": key,
-            "occurred_at": at.isoformat(),
-            "customer": {"customer": customer},
-            "payload": {name: value for name, value in payload.items() if value is not None},
-        },
-        sort_keys=True,
-    ).encode()
-    return Received(source=SOURCE, key=key, digest=sha256(body).digest(), headers={}, body=body)
 
 
 # What time brings

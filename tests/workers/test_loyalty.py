@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db import ledger, proof
+from db import ledger, proof, redemptions
 from db.ledger import Spend
 from db.tables import budgets, events, ledger_transactions, memberships
 from tests.driver import Driver
@@ -329,3 +329,69 @@ def test_a_batch_asks_as_often_as_a_single_order(postgres_url):
             sa.event.remove(driver.app.database.engine, "before_cursor_execute", counted)
             asked[size] = len(statements)
     assert asked[30] <= asked[2]
+
+
+# Redemption
+
+
+FIVE_OFF = {"id": "five-off", "about": "5 euros off", "costs": 50, "gives": {"coupon": "five"}}
+CREDIT = {"id": "credit", "about": "Credit", "costs": 30, "gives": {"credit": "2.50"}}
+
+
+def _redeem(driver: Driver, reward: str, key: str) -> redemptions.Redemption:
+    with driver.app.writing() as connection:
+        release = driver.app.catalog.current(connection)
+        return redemptions.redeem(connection, release, driver.customer(), "beans", reward, key, driver.clock.now())
+
+
+def _cancel(driver: Driver, redemption: int) -> None:
+    with driver.app.writing() as connection:
+        redemptions.cancel(connection, redemption, driver.clock.now())
+
+
+def test_a_code_is_handed_out_once_and_a_cancelled_one_to_nobody_else(database_url):
+    redeemed = flow("redeemed", [{"send": "email/receipt"}], starts={"event": "reward.redeemed"})
+    with shop(database_url, rewards=[FIVE_OFF], expires={"after": "12 months"}, flows=(redeemed,)) as driver:
+        order(driver, "o1", 100)
+        expires_at = standing(driver).expires_at
+        with pytest.raises(redemptions.RedemptionError, match="No code of 'five' is left"):
+            _redeem(driver, "five-off", "k")
+        with driver.app.writing() as connection:
+            assert redemptions.add_codes(connection, "five", ["A", "B", "A"]) == 2
+
+        first, again = _redeem(driver, "five-off", "k"), _redeem(driver, "five-off", "k")
+        assert first == again
+        assert (first.code, standing(driver).spendable) == ("A", 50)
+        _cancel(driver, first.id)
+        assert (standing(driver).spendable, standing(driver).expires_at) == (100, expires_at)
+        with pytest.raises(redemptions.RedemptionError, match="cancelled already"):
+            _cancel(driver, first.id)
+        assert _redeem(driver, "five-off", "other").code == "B"
+        driver.drain()
+        assert len(driver.touchpoints()) == 2
+
+
+def test_credit_is_given_in_minor_units_and_taken_back_unless_spent(database_url):
+    with shop(database_url, rewards=[CREDIT]) as driver:
+        order(driver, "o1", 70)
+        given_ = _redeem(driver, "credit", "k")
+        assert standing(driver, "credit").spendable == 250
+        _cancel(driver, given_.id)
+        assert (standing(driver, "credit").spendable, standing(driver).spendable) == (0, 70)
+
+        _redeem(driver, "credit", "k2")
+        _redeem(driver, "credit", "k3")
+        with pytest.raises(redemptions.RedemptionError, match="costs 30 and customer"):
+            _redeem(driver, "credit", "k4")
+
+
+def test_a_merge_brings_the_progress_of_both_together(database_url):
+    with shop(database_url, tiers=_TIERS) as driver:
+        order(driver, "o1", 200, customer={"id": "one", "email": "a@example.com"})
+        order(driver, "o2", 150, customer={"email": "b@example.com"})
+        assert tier(driver) == "bronze"
+        driver.post("ping.one", {"n": 1}, customer={"id": "one", "email": "b@example.com"})
+        driver.actors.tend()
+        driver.drain()
+        order(driver, "o3", 1, customer={"id": "one"})
+        assert tier(driver) == "silver"

@@ -62,7 +62,7 @@ def upgrade() -> None:
             ["transaction_id"], ["ledger_transactions.id"], name=op.f("fk_redemptions_transaction_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_redemptions")),
-        sa.UniqueConstraint("key", "customer_id", "programme", name=op.f("uq_redemptions_key_customer_id_programme")),
+        sa.UniqueConstraint("key", name=op.f("uq_redemptions_key")),
         sa.UniqueConstraint("transaction_id", name=op.f("uq_redemptions_transaction_id")),
     )
     op.create_index(op.f("ix_redemptions_customer_id"), "redemptions", ["customer_id"], unique=False)
