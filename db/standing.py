@@ -1,4 +1,4 @@
-"""What a customer has in each loyalty programme, for whoever shows it: the command line, and the customer's own page."""
+"""What a customer has in each loyalty programme, for whoever shows it: the command line, the customer's own page."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
