@@ -12,6 +12,7 @@ have something of which there can be only one:
 - referral codes: the kept customer's own stays theirs, and the other's leads to them by the stone;
 - points and credit move by a transaction of the ledger, lots with their times, debt paid; what was posted before stays
   with the number it was posted for;
+- tiers are looked at anew, with what both have earned;
 - suppressions are of addresses, not of customers, and stay.
 
 A journal says what moved and what was overwritten, so that a wrong merge can be undone (`db.unmerging`).
@@ -28,7 +29,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
 from afterglow.matching import One, are_two
-from db import bulk, enrollments, events, identity, ledger, people, requests, touchpoints
+from db import bulk, enrollments, events, identity, ledger, loyalty, people, requests, touchpoints
 from db.catalog import Release
 from db.people import Person
 from db.tables import (
@@ -56,7 +57,17 @@ MERGED_EVENT, PARTED_EVENT = "customer.merged", "customer.parted"
 
 #: Tables in which a customer has at most one row of a kind, so that rows cannot simply move.
 RULED = frozenset(
-    {"customers", "merges", "profiles", "consents", "runs", "referral_codes", "ledger_accounts", "ledger_transactions"}
+    {
+        "customers",
+        "merges",
+        "profiles",
+        "consents",
+        "runs",
+        "referral_codes",
+        "ledger_accounts",
+        "ledger_transactions",
+        "memberships",
+    }
 )
 
 Row = dict[str, Any]
@@ -202,6 +213,7 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     journal["consents"] = _merge_consents(connection, kept.id, merged.id)
     journal["codes"] = _move_codes(connection, kept.id, merged.id)
     journal["ledger"] = ledger.transfer(connection, kept.id, merged.id, now)
+    loyalty.take_over(connection, kept.id, merged.id, now)
     requests.follow(connection, merged.id, kept.id)
     take_in(kept, merged)
     people.save(connection, {kept.id: kept}, ())

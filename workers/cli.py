@@ -22,6 +22,7 @@ from workers.commands import (
     importing,
     inbox,
     ledger,
+    loyalty,
     merging,
     processes,
     sources,
@@ -71,7 +72,7 @@ def _common(
 
 FAMILIES = (
     files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, ledger,
-    health,
+    loyalty, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)
