@@ -15,7 +15,7 @@ from afterglow.mapping import Consent, CustomerFacts, Mapped, Unmappable, confor
 from afterglow.whereabouts import country_code
 
 #: The sources whose bodies are events in our own words.
-NATIVE_SOURCES = ("api", "command-line", "page")
+NATIVE_SOURCES = ("api", "command-line", "programme", "page")
 
 _as_email = parse("given | email")
 

@@ -39,7 +39,7 @@ def find_shop_folder(setting: str | Path = "", here: str | Path = ".") -> Path:
 
 
 def read_shop_folder(path: str | Path = "") -> dict[str, str]:
-    """The flows, sources and templates of a shop: text by path, such as "flows/welcome.yaml".
+    """The flows, sources, programmes and templates of a shop: text by path, such as "flows/welcome.yaml".
 
     Args:
       path: the shop's folder. Empty: found as `find_shop_folder` says.

@@ -1,4 +1,4 @@
-"""Everything a shop wrote, compiled together: the shop, its stages, flows, sources and templates.
+"""Everything a shop wrote, compiled together: the shop, its stages, flows, sources, programmes and templates.
 
 `compile_files` turns file texts into documents (what `apply` stores, content-addressed); `Catalog` is made from
 documents again in every process, so that workers on different machines run the same words.
@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
+from afterglow import strict_yaml
 from afterglow.language.flow import Flow, read_flow
+from afterglow.language.programme import Programme, read_loyalty
+from afterglow.language.referral import ReferralProgramme, read_referral
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
 from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
 from afterglow.mail_templates import Mail, compile_mail, load_mail, with_shop
-from afterglow.problems import Problem, Problems
+from afterglow.problems import Problem, Problems, did_you_mean
 
 #: The kinds of documents, in the order in which they are compiled.
-KINDS = ("shop", "stages", "source", "flow", "template")
+KINDS = ("shop", "stages", "source", "programme", "flow", "template")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +46,17 @@ class Catalog:
     sources: Mapping[str, Source]
     flows: Mapping[str, Flow]
     mails: Mapping[str, Mail]
+    programmes: Mapping[str, Programme | ReferralProgramme] = field(default_factory=dict)
+
+    @cached_property
+    def loyalty(self) -> Mapping[str, Programme]:
+        """The programmes in which customers earn points."""
+        return {name: found for name, found in self.programmes.items() if isinstance(found, Programme)}
+
+    @cached_property
+    def referrals(self) -> Mapping[str, ReferralProgramme]:
+        """The programmes in which customers bring friends."""
+        return {name: found for name, found in self.programmes.items() if isinstance(found, ReferralProgramme)}
 
     @cached_property
     def started_by_stage(self) -> Mapping[str, tuple[Flow, ...]]:
@@ -92,6 +106,21 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
     "survey.answered": {"score": "number", "survey": "text"},
     "consent.granted": {"topic": "text"},
     "consent.withdrawn": {"topic": "text"},
+    "points.earned": {"programme": "text", "points": "number", "rule": "text", "spendable_at": "date"},
+    "points.expiring": {"programme": "text", "points": "number", "expires_at": "date"},
+    "tier.reached": {"programme": "text", "tier": "text", "before": "text"},
+    "tier.left": {"programme": "text", "tier": "text", "after": "text"},
+    "reward.redeemed": {"programme": "text", "reward": "text", "about": "text", "points": "number", "code": "text"},
+    "referral.attributed": {"programme": "text", "referral": "number"},
+    "referral.qualified": {"programme": "text", "referral": "number", "side": "text"},
+    "referral.rewarded": {
+        "programme": "text",
+        "referral": "number",
+        "side": "text",
+        "points": "number",
+        "coupon": "text",
+        "milestone": "number",
+    },
 }
 
 
@@ -115,6 +144,22 @@ def _grouped(flows: Mapping[str, Flow], by: Callable[[Flow], str | None]) -> Map
     return groups
 
 
+def read_programme(text: str, file: str) -> Programme | ReferralProgramme:
+    """Compile a programme file of either kind, which the file itself says.
+
+    Raises:
+      Problems: everything that is wrong with the file by itself, each with its place.
+    """
+    document = strict_yaml.load(text, file)
+    kind = document.data.get("kind") if isinstance(document.data, dict) else None
+    if kind == "referral":
+        return read_referral(text, file)
+    if isinstance(kind, str) and kind != "loyalty":
+        meant = did_you_mean(kind, ("loyalty", "referral"))
+        raise Problems([document.problem(("kind",), f"A programme is of the kind loyalty or referral.{meant}")])
+    return read_loyalty(text, file)
+
+
 def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
     """The documents of a shop's files.
 
@@ -133,7 +178,7 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
         except Problems as error:
             problems.extend(error.problems)
             return
-        own = made.name if isinstance(made, Flow | Source) else name
+        own = made.name if isinstance(made, Flow | Source | Programme | ReferralProgramme) else name
         if own != name:
             problems.append(
                 Problem(file, 1, 1, f"The file is called {name} and the {kind} in it '{own}'; make them equal.")
@@ -156,6 +201,8 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
             attempt("flow", name, file, lambda f=file: read_flow(files[f], f))  # type: ignore[misc]
         elif folder == "flows/sources" and ending == "yaml":
             attempt("source", name, file, lambda f=file: read_source(files[f], f))  # type: ignore[misc]
+        elif folder == "flows/programmes" and ending == "yaml":
+            attempt("programme", name, file, lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
         elif folder == "templates/email" and ending == "mjml" and (not name.startswith("_") or name == "_notify"):
             attempt("template", f"email/{name}", file, lambda n=name: compile_mail(f"email/{n}", files))  # type: ignore[misc]
     if problems:
@@ -184,4 +231,7 @@ def read_documents(documents: Mapping[tuple[str, str], str]) -> Catalog:
         sources={name: read_source(body, f"flows/sources/{name}.yaml") for name, body in named("source").items()},
         flows={name: read_flow(body, f"flows/{name}.yaml") for name, body in named("flow").items()},
         mails={name: with_shop(_read_mail(body), shop.facts) for name, body in named("template").items()},
+        programmes={
+            name: read_programme(body, f"flows/programmes/{name}.yaml") for name, body in named("programme").items()
+        },
     )

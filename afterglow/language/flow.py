@@ -13,13 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from afterglow import strict_yaml
-from afterglow.durations import Duration, parse_duration
-from afterglow.expressions import Expression, ExpressionError, Text, parse, parse_text
+from afterglow.durations import Duration
+from afterglow.expressions import Expression, Text
+from afterglow.language.compiling import Compiler, Path
 from afterglow.language.shop import Cap, CapModel, QuietModel
 from afterglow.local_time import Quiet
 from afterglow.problems import Problem, Problems
-
-Path = tuple[str | int, ...]
 
 
 class _Model(BaseModel):
@@ -314,12 +313,11 @@ def sketch_flow(document: strict_yaml.Document, model: FlowModel) -> tuple[Flow,
     return compiler.flow(model), tuple(compiler.problems)
 
 
-class _Compiler:
-    """Compiles one file, collecting problems instead of stopping at the first."""
+class _Compiler(Compiler):
+    """Compiles one flow, keeping its steps by id."""
 
     def __init__(self, document: strict_yaml.Document) -> None:
-        self.document = document
-        self.problems: list[Problem] = []
+        super().__init__(document)
         self.steps: dict[str, Step] = {}
 
     def flow(self, model: FlowModel) -> Flow:
@@ -435,19 +433,6 @@ class _Compiler:
             timed_out=timed_out,
         )
 
-    def say(self, path: Path, message: str) -> None:
-        self.problems.append(self.document.problem(path, message))
-
-    def collected(self, path: Path, make: Any) -> Any:
-        try:
-            return make()
-        except ValueError as error:
-            self.say(path, str(error))
-            return None
-
-    def duration(self, text: str, path: Path) -> Duration | None:
-        return self.collected(path, lambda: parse_duration(text))  # type: ignore[no-any-return]
-
     def time_of_day(self, text: str | None, path: Path) -> time | None:
         if text is None:
             return None
@@ -455,22 +440,6 @@ class _Compiler:
             return time.fromisoformat(text)
         except ValueError:
             self.say(path, f"'{text}' is not a time of day; write it as \"10:00\".")
-            return None
-
-    def expression(self, text: str | None, path: Path) -> Expression | None:
-        return self._parsed(parse, text, path)  # type: ignore[no-any-return]
-
-    def text(self, text: str | None, path: Path) -> Text | None:
-        return self._parsed(parse_text, text, path)  # type: ignore[no-any-return]
-
-    def _parsed(self, parser: Any, text: str | None, path: Path) -> Any:
-        if text is None:
-            return None
-        try:
-            return parser(text)
-        except ExpressionError as error:
-            line, col = self.document.place_inside(path, error.line, error.col)
-            self.problems.append(Problem(self.document.file, line, col, error.message))
             return None
 
 

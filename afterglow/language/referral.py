@@ -8,16 +8,16 @@ which suspicion on a person looks (`fraud`).
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from afterglow import strict_yaml
-from afterglow.durations import Duration, parse_duration
-from afterglow.expressions import Expression, ExpressionError, parse
+from afterglow.durations import Duration
+from afterglow.expressions import Expression
+from afterglow.language.compiling import Compiler, Path
 from afterglow.problems import Problem, Problems
 
-Path = tuple[str | int, ...]
 Method = Literal["code", "discount", "landing", "click"]
 Period = Literal["day", "week", "month", "year", "ever"]
 
@@ -108,8 +108,10 @@ class FraudModel(_Model):
 class ReferralModel(_Model):
     """A referral programme: friends bring friends."""
 
-    programme: str = _described("Name of the programme; the same as the file's.", pattern=r"^[a-z0-9][a-z0-9-]*$")
-    kind: Literal["referral"] = _described("`referral`.")
+    programme: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)] = _described(
+        "Name of the programme; the same as the file's."
+    )
+    kind: Literal["referral"] = _described("`referral`; a programme of the kind `loyalty` says other things.")
     about: str = _described("What it is for, in one line.")
     page: str | None = _described(
         "Where a referral link leads, on the shop's own site; the shop's `url` unless given.", default=None
@@ -204,13 +206,7 @@ def read_referral(text: str, file: str) -> ReferralProgramme:
     return made
 
 
-class _Compiler:
-    """Compiles one file, collecting problems instead of stopping at the first."""
-
-    def __init__(self, document: strict_yaml.Document) -> None:
-        self.document = document
-        self.problems: list[Problem] = []
-
+class _Compiler(Compiler):
     def programme(self, model: ReferralModel) -> ReferralProgramme:
         qualifies, rewards, fraud = model.qualifies, model.rewards, model.fraud
         if rewards.referrer is None and rewards.referee is None and not rewards.milestones:
@@ -230,12 +226,12 @@ class _Compiler:
             about=model.about,
             page=model.page,
             methods=tuple(model.attribution.by),
-            window=self.duration(model.attribution.window, ("attribution", "window")),
+            window=self.length(model.attribution.window, ("attribution", "window")),
             touch=model.attribution.touch,
             on=qualifies.on,
             when=self.expression(qualifies.when, ("qualifies", "when")),
             first_purchase=qualifies.first_purchase,
-            hold=self.duration(qualifies.hold, ("qualifies", "hold")),
+            hold=self.length(qualifies.hold, ("qualifies", "hold")),
             undone_by=frozenset(undone_by),
             after_reward=qualifies.after_reward,
             referrer=self.gives(rewards.referrer, ("rewards", "referrer")),
@@ -250,7 +246,7 @@ class _Compiler:
                 review_from=fraud.review_from,
                 reject_from=fraud.reject_from,
                 on_deadline=fraud.on_deadline,
-                deadline=self.duration(fraud.deadline, ("fraud", "deadline")),
+                deadline=self.length(fraud.deadline, ("fraud", "deadline")),
                 per_day=fraud.per_day,
             ),
             document=self.document,
@@ -275,22 +271,6 @@ class _Compiler:
         assert model.credit is not None
         return Gives(asset="credit", amount=model.credit, programme=model.programme)
 
-    def say(self, path: Path, message: str) -> None:
-        self.problems.append(self.document.problem(path, message))
-
-    def duration(self, text: str | None, path: Path) -> Duration:
-        try:
-            return parse_duration(text) if text is not None else Duration()
-        except ValueError as error:
-            self.say(path, str(error))
-            return Duration()
-
-    def expression(self, text: str | None, path: Path) -> Expression | None:
-        if text is None:
-            return None
-        try:
-            return parse(text, functions=())
-        except ExpressionError as error:
-            line, col = self.document.place_inside(path, error.line, error.col)
-            self.problems.append(Problem(self.document.file, line, col, error.message))
-            return None
+    def length(self, text: str | None, path: Path) -> Duration:
+        """A length of time; none at all where the file says nothing."""
+        return (self.duration(text, path) if text is not None else None) or Duration()

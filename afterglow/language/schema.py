@@ -4,13 +4,20 @@ With the YAML language server, an editor completes keys, shows what they mean an
 What the schema accepts may still be refused by `check`, which also knows the other files; never the other way round.
 """
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, RootModel
 
 from afterglow.language.flow import FlowModel
+from afterglow.language.programme import LoyaltyModel
+from afterglow.language.referral import ReferralModel
 from afterglow.language.shop import ShopModel, StagesModel
 from afterglow.language.source import Source
+
+
+class _Programme(RootModel[Annotated[LoyaltyModel | ReferralModel, Field(discriminator="kind")]]):
+    """A programme of either kind."""
+
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
@@ -18,6 +25,7 @@ _MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "shop": (ShopModel, "The shop: flows/shop.yaml"),
     "stages": (StagesModel, "The stages of a customer's journey: flows/stages.yaml"),
     "source": (Source, "A source of webhooks: flows/sources/NAME.yaml"),
+    "programme": (_Programme, "A loyalty or referral programme: flows/programmes/NAME.yaml"),
 }
 #: The files that each schema is for, below the shop's folder, as globs of editors; `!` takes files out again.
 FILES: Final[dict[str, tuple[str, ...]]] = {
@@ -25,11 +33,12 @@ FILES: Final[dict[str, tuple[str, ...]]] = {
     "shop": ("flows/shop.yaml",),
     "stages": ("flows/stages.yaml",),
     "source": ("flows/sources/*.yaml",),
+    "programme": ("flows/programmes/*.yaml",),
 }
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema (draft 2020-12) by kind of file: flow, shop, stages, source."""
+    """JSON Schema (draft 2020-12) by kind of file: flow, shop, stages, source, programme."""
     return {name: _schema(name, model, title) for name, (model, title) in _MODELS.items()}
 
 

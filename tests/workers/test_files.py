@@ -83,6 +83,8 @@ def test_schemas_refuse_unknown_keys_and_describe_the_known_ones():
 def _kind(name: str) -> str:
     if name.startswith("flows/sources/"):
         return "source"
+    if name.startswith("flows/programmes/"):
+        return "programme"
     return Path(name).stem if Path(name).stem in ("shop", "stages") else "flow"
 
 

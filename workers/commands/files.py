@@ -69,7 +69,9 @@ def check(folder: Folder = None, as_json: AsJson = False) -> None:
 
 
 def schema(
-    kind: Annotated[str | None, typer.Argument(help="shop, stages, flow or source; all of them if left out.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="shop, stages, flow, source or programme; all of them if left out.")
+    ] = None,
 ) -> None:
     """Print the JSON Schema of a kind of file, for editors."""
     from afterglow.language.schema import json_schemas

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from afterglow.captured import is_expectation
-from afterglow.language.catalog import compile_files
+from afterglow.language.catalog import compile_files, read_programme
 from afterglow.language.check.flows import Surroundings, check_flow
 from afterglow.language.check.mails import check_mails
+from afterglow.language.check.programmes import check_loyalty
 from afterglow.language.check.reviews import gated_in_flow
 from afterglow.language.check.sources import check_owners, check_shop, check_source
 from afterglow.language.check.supply import world
 from afterglow.language.flow import FlowModel, read_flow, sketch_flow
+from afterglow.language.programme import Programme
 from afterglow.language.shop import read_shop, read_stages
 from afterglow.language.source import Source, read_source
 from afterglow.mail_templates import Mail, compile_mail, load_mail
@@ -27,6 +29,7 @@ from afterglow.strict_yaml.salvage import STAND_IN, salvaged
 __all__ = ["check_files"]
 
 _Read = TypeVar("_Read")
+_FOLDERS = ("flows", "flows/sources", "flows/programmes")
 _SHOP, _STAGES = "flows/shop.yaml", "flows/stages.yaml"
 
 
@@ -60,6 +63,10 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
             problems.update(check_owners(shop, sources))
     for file, source in sources.items():
         problems.update(check_source(source, files[file], file, shop, stage_names))
+    for file in _in_folder(files, "flows/programmes", ".yaml"):
+        programme = _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
+        if isinstance(programme, Programme):
+            problems.update(check_loyalty(programme, around.world))
     for flow in flows.values():
         problems.update(check_flow(flow, around))
         problems.update(gated_in_flow(flow, mails))
@@ -129,8 +136,9 @@ def _out_of_place(files: Mapping[str, str]) -> Iterator[Problem]:
         folder, _, base = file.rpartition("/")
         if is_expectation(file):
             continue
-        if file.endswith(".yaml") and folder not in ("flows", "flows/sources"):
-            yield Problem(file, 1, 1, "Flows stand in flows/ itself and sources in flows/sources/; move this file.")
+        if file.endswith(".yaml") and folder not in _FOLDERS:
+            message = "Flows stand in flows/ itself, sources in flows/sources/ and programmes in flows/programmes/; "
+            yield Problem(file, 1, 1, message + "move this file.")
         if folder == "templates/email" and file.endswith(".txt") and not base.startswith("_"):
             mail = file.removesuffix(".txt") + ".mjml"
             if mail not in files:

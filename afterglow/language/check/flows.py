@@ -8,7 +8,8 @@ from afterglow.expressions.parse import Reader
 from afterglow.language.check.reach import Arrived, arrivals, first_unreachable
 from afterglow.language.check.reading import read_blocks, read_expression
 from afterglow.language.check.supply import Names, Shape, World, kind_of_shape
-from afterglow.language.flow import Flow, If, Notify, Path, Send, WaitFor, walk
+from afterglow.language.compiling import Path
+from afterglow.language.flow import Flow, If, Notify, Send, WaitFor, walk
 from afterglow.language.shop import Shop
 from afterglow.problems import Problem, did_you_mean
 

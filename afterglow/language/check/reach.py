@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from afterglow.language.flow import Flow, Path, Step, WaitFor, next_steps, walk
+from afterglow.language.compiling import Path
+from afterglow.language.flow import Flow, Step, WaitFor, next_steps, walk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
