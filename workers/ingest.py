@@ -6,7 +6,8 @@
 3. Find or make the customer. An element that names only an order we do not know waits for that order; one that shows
    two customers to be one leaves the wish that they be merged.
 4. Lock the customers, record the events, and what they say: profile, consent, stage, orders.
-5. Start the flows that the event or the stage starts, and wake the runs that wait for it.
+5. Follow referrals: who was brought by whom, and whether that counts.
+6. Start the flows that the event or the stage starts, and wake the runs that wait for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from db.events import NewRun
 from db.people import Person
 from db.tables import InboxState, enrollments, inbox
 from db.tables import events as events_table
-from workers import joining
+from workers import joining, referring
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -60,6 +61,8 @@ class Ingest:
     lacks: bool = field(default=False)
     #: Whether customers turned out to be one.
     _matched: bool = field(default=False)
+    #: Whether a referral is to be judged, or undone.
+    _referred: bool = field(default=False)
     #: Filled by `do`: whether somebody asks to be forgotten, or for their data.
     asked: bool = field(default=False)
 
@@ -101,6 +104,7 @@ class Ingest:
         joins = joining.add(connection, joins, persons, release.catalog.shop, fates)
         _find_companies(connection, [*arrivals, *joins], persons)
         starting = self._take_in(connection, release, arrivals, persons, fates)
+        self._referred |= referring.follow(connection, release, arrivals, persons, self.app.settings.secrets, now)
         starting = events.claim_keys(connection, starting)
         waiting, sending = self._woken(connection, arrivals)
         with bulk.at_once(connection):
@@ -124,7 +128,7 @@ class Ingest:
 
     def committed(self) -> None:
         """Hints about runs follow the batch."""
-        if self._matched:
+        if self._matched or self._referred:
             self.app.hint("tend")
 
     def _matching(self, release: Release) -> Matching:
