@@ -2,7 +2,8 @@
 
 Forgetting deletes what names a person and empties what might (payloads, raw webhooks), in one transaction under the
 customer's lock. What stays are rows by number (events without content, runs, touchpoints), which nothing links to a
-person any more, and a keyed hash of the address, so that an old list imported again brings no marketing back.
+person any more, and a keyed hash of the address, so that an old list imported again brings no marketing back. The
+ledger stays whole: it knows numbers alone, and what was owed to whom must add up for ever.
 
 Deleted rows linger in a database's own files for a while: PostgreSQL reuses their space after VACUUM, SQLite
 overwrites it (`secure_delete`), backups keep it for as long as backups are kept.
@@ -22,7 +23,7 @@ from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
 from afterglow.matching import EMAIL, PHONE
-from db import bulk, fetching, identity, merging, people, requests, why
+from db import bulk, fetching, identity, merging, people, proof, requests, why
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -385,6 +386,7 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "stages": mine.rows(stage_entries, "stage", "entered_at", "event_id"),
         "runs": _runs(connection, customer_id),
         "messages": _messages(connection, catalog, settings, customer_id),
+        "ledger": [asdict(line) for line in proof.history(connection, customer_id)],
         "referral_codes": mine.rows(referral_codes, "programme", "code", "made_at"),
         "requests": [
             {"source": one.source, "asked_at": one.asked_at, "due_at": one.due_at}

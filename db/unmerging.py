@@ -6,7 +6,9 @@ decide again, and those that moved are the other's again. In particular:
 
 - a field of the kept customer that was changed since keeps that news, all others are as before the merge;
 - a consent that was withdrawn since is withdrawn for both, because nobody can tell who said so;
-- a run that had ended as `merged` goes on where it stood, and what it had queued is queued again.
+- a run that had ended as `merged` goes on where it stood, and what it had queued is queued again;
+- points that came with the other go back to their lots as far as they are still there; what was spent of them stays
+  spent, what they paid of a debt stays paid, and what was held for a redemption stays given back.
 
 The pair is remembered as not the same: no webhook merges them again, only a person does.
 """
@@ -19,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import bulk, people
+from db import bulk, ledger, people
 from db.merging import (
     MERGED,
     MERGED_EVENT,
@@ -83,6 +85,7 @@ def unmerge(connection: Connection, merge_id: int, now: datetime) -> Parted:
     c = referral_codes.c
     theirs = (c.customer_id == row.kept) & bulk.among(c.programme, journal["codes"])
     connection.execute(referral_codes.update().where(theirs).values(customer_id=row.merged))
+    ledger.transfer_back(connection, journal.get("ledger", []), now)
     _stand_back(connection, journal, row.kept, row.merged)
     _resume(connection, journal["stopped"], journal["skipped"], now)
     undone = {"state": "undone", "undone_at": now, "journal": None}
