@@ -10,6 +10,7 @@ have something of which there can be only one:
 - a run's key never runs twice: of two runs of one key the older goes on, an open later one ends as `merged`, and what
   it had queued is skipped; a mail that a provider has in hand is settled as ever;
 - referral codes: the kept customer's own stays theirs, and the other's leads to them by the stone;
+- referrals move; who turns out to have brought themselves, or to have been brought twice, is in `db.referring`;
 - points and credit move by a transaction of the ledger, lots with their times, debt paid; what was posted before stays
   with the number it was posted for;
 - suppressions are of addresses, not of customers, and stay.
@@ -28,7 +29,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
 from afterglow.matching import One, are_two
-from db import bulk, enrollments, events, identity, ledger, people, requests, touchpoints
+from db import bulk, enrollments, events, identity, ledger, people, referring, requests, touchpoints
 from db.catalog import Release
 from db.people import Person
 from db.tables import (
@@ -56,7 +57,18 @@ MERGED_EVENT, PARTED_EVENT = "customer.merged", "customer.parted"
 
 #: Tables in which a customer has at most one row of a kind, so that rows cannot simply move.
 RULED = frozenset(
-    {"customers", "merges", "profiles", "consents", "runs", "referral_codes", "ledger_accounts", "ledger_transactions"}
+    {
+        "customers",
+        "merges",
+        "profiles",
+        "consents",
+        "runs",
+        "referral_codes",
+        "ledger_accounts",
+        "ledger_transactions",
+        "touches",
+        "referrals",
+    }
 )
 
 Row = dict[str, Any]
@@ -201,6 +213,7 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     journal["stopped"], journal["skipped"] = _stop(connection, kept.id, later, now)
     journal["consents"] = _merge_consents(connection, kept.id, merged.id)
     journal["codes"] = _move_codes(connection, kept.id, merged.id)
+    journal["referrals"] = referring.merge(connection, kept.id, merged.id, now)
     journal["ledger"] = ledger.transfer(connection, kept.id, merged.id, now)
     requests.follow(connection, merged.id, kept.id)
     take_in(kept, merged)

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from afterglow.language.programme import Programme
 from afterglow.language.referral import Gives, ReferralProgramme
 from afterglow.language.shop import Shop
+from afterglow.ledger.book import Policy
 from afterglow.loyalty.expiring import expires_at
 from afterglow.referring import fraud, likeness
 from afterglow.referring.qualification import rewarded_from
@@ -93,7 +94,9 @@ def settle(connection: Connection, app: App, ids: Sequence[int], now: datetime) 
       MergedMeanwhileError: one of their customers was merged while we waited for the locks; begin again.
     """
     before = referring.by_id(connection, ids)
-    persons = people.locked(connection, {one for r in before.values() for one in (r.referrer_id, r.referee_id)})
+    kept = people.kept(connection, {one for r in before.values() for one in (r.referrer_id, r.referee_id)})
+    locked = people.locked(connection, kept.values())
+    persons = {number: locked[one] for number, one in kept.items()}
     due = [
         referral
         for referral in referring.by_id(connection, ids).values()
@@ -295,7 +298,7 @@ class _Round:
             key=reward.key,
             amount=reward.granted,
             event_at=self.now,
-            policy=ledger.Policy(policy),
+            policy=Policy(policy),
             inputs={"referral": reward.referral_id},
             subject=reward.key,
         )
@@ -559,6 +562,11 @@ def approve(
     referral = _for_decision(connection, referral_id)
     if referral.state not in (ReferralState.REVIEW, ReferralState.REJECTED, ReferralState.REVERSED):
         raise ReferralDecisionError(f"Referral {referral_id} is {referral.state}, so that there is nothing to approve.")
+    kept = people.kept(connection, [referral.referee_id])[referral.referee_id]
+    if kept != referral.referee_id:
+        raise ReferralDecisionError(
+            f"The referee of referral {referral_id} turned out to be customer {kept}, who was referred before."
+        )
     if referral.referrer_id == referral.referee_id:
         raise ReferralDecisionError(f"Both sides of referral {referral_id} are customer {referral.referee_id}.")
     if any(one.state == "given" for one in referring.rewards_of(connection, [referral_id]).get(referral_id, ())):

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from afterglow.language.catalog import Document
 from afterglow.referring.attribution import CLICK
 from afterglow.tokens import make_token
-from db import catalog, privacy, referrals, referring
-from db.tables import events, referral_decisions, referral_marks, referral_rewards, touches
+from db import catalog, ledger, merging, privacy, referrals, referring, unmerging
+from db.referring import ReferralDecisionError
+from db.tables import events, ledger_transactions, referral_decisions, referral_marks, referral_rewards, touches
 from db.tables import referrals as referrals_table
 from tests.driver import START, Driver
 from tests.small_shop import documents, small
@@ -419,3 +420,102 @@ def test_without_a_programme_nothing_is_asked_or_stored(database_url):
         driver.post("ping.one", customer=ANN)
         order(driver, codes=["AB"], landing="/?ref=AB")
         assert driver.rows(sa.select(touches.c.id)) == []
+
+
+# Points, merged customers, forgotten customers
+
+BEANS = """\
+programme: beans
+kind: loyalty
+about: Points
+earn: [{id: hello, on: ping.two, points: 1}]
+expires: {after: 12 months}
+"""
+POINTS = """\
+programme: friends
+kind: referral
+about: x
+qualifies: {on: order.paid, undone_by: order.refunded, after_reward: take back}
+rewards:
+  referrer: {programme: beans, points: 500}
+  referee: {programme: beans, credit: 10.50}
+"""
+
+
+def balance(driver: Driver, who: str, asset: str) -> int:
+    with driver.app.reading() as connection:
+        customer = driver.customer(who)
+        found = ledger.balances(connection, [customer], driver.clock.now()).get((customer, "beans", asset))
+    return found.balance if found else 0
+
+
+def test_points_and_credit_go_through_the_ledger_once_and_back_with_the_refund(database_url):
+    with shop(database_url) as driver:
+        put(driver, POINTS, BEANS)
+        order(driver, codes=[code(driver)])
+        assert (balance(driver, "ann", "points"), balance(driver, "bob", "credit")) == (500, 1050)
+        assert [row[2:] for row in told(driver) if row[0] == "referral.rewarded"] == [
+            ("referrer", None),
+            ("referee", None),
+        ]
+        t = ledger_transactions.c
+        [(rule, inputs, subject)] = driver.rows(sa.select(t.rule, t.inputs, t.subject).where(t.asset == "points"))
+        assert (rule, inputs, subject) == ("referrer", {"referral": 1, "generation": 1}, "referral-reward/1")
+
+        refund(driver, 40)
+        assert states(driver) == ["reversed"]
+        assert (balance(driver, "ann", "points"), balance(driver, "bob", "credit")) == (0, 0)
+
+
+def merged(driver: Driver, one: str, other: str) -> int:
+    with driver.app.writing() as connection:
+        now = driver.clock.now()
+        wanted = merging.want_by_hand(connection, driver.customer(one), driver.customer(other), "somebody said so", now)
+        merging.merge(connection, wanted, merging.rules(driver.app.catalog.current(connection)), now)
+    return wanted
+
+
+@pytest.mark.parametrize(("days", "state"), [(1, "rejected"), (15, "review")])
+def test_who_turns_out_to_have_brought_themselves_is_no_friend_until_they_are_two_again(database_url, days, state):
+    with shop(database_url) as driver:
+        order(driver, codes=[code(driver)])
+        driver.at(days=days)
+        before = states(driver)
+        merge = merged(driver, "ann", "bob")
+        driver.drain()
+        assert states(driver) == [state]
+        assert path(driver)[-1] == state
+
+        with driver.app.writing() as connection:
+            unmerging.unmerge(connection, merge, driver.clock.now())
+        assert states(driver) == before
+        r = referrals_table.c
+        assert driver.rows(sa.select(r.referrer_id, r.referee_id)) == [(1, 2)]
+
+
+def test_who_turns_out_to_have_been_brought_twice_was_brought_once(database_url):
+    with shop(database_url) as driver:
+        order(driver, codes=[code(driver)])
+        order(driver, friend(1), id_="o2", codes=[code(driver)])
+        merged(driver, "bob", "f1")
+        driver.at(days=15)
+
+        assert states(driver) == ["rewarded", "rejected"]
+        with driver.app.writing() as connection, pytest.raises(ReferralDecisionError, match="turned out to be"):
+            rewarding.approve(connection, driver.app, 2, author="mia", reason=None, now=driver.clock.now())
+
+
+def test_an_export_tells_ones_referrals_and_not_who_the_other_is(database_url):
+    with shop(database_url, FRIENDS.replace("hold: 14 days, ", "")) as driver:
+        order(driver, codes=[code(driver)])
+        with driver.app.reading() as connection:
+            bob = driver.customer("bob")
+            exported = privacy.export(connection, driver.app.catalog, driver.app.settings, bob)
+
+        assert [(one["side"], one["state"], one["rewards"]) for one in exported["referrals"]] == [
+            ("referee", "rewarded", [{"for": "referee", "asset": "coupon", "amount": 1, "coupon": "welcome-10"}])
+        ]
+        with driver.app.writing() as connection:
+            privacy.forget(connection, bob, driver.clock.now(), driver.secret)
+        assert driver.rows(sa.select(referral_marks.c.kind)) == [("email",)]
+        assert states(driver) == ["rewarded"]
