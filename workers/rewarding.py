@@ -24,7 +24,7 @@ from afterglow.referring.rewarding import Grant, Side, Tally, grants, lost, peri
 from db import events as events_table
 from db import identity, ledger, people, referring
 from db.app import App
-from db.catalog import Release
+from db.catalog import CatalogCache, Release
 from db.people import MergedMeanwhileError, Person
 from db.referring import Decision, Referral, ReferralDecisionError, Reward, UnknownReferralError, Whose
 from db.tables import ReferralState
@@ -552,7 +552,7 @@ def _party(person: Person) -> fraud.Party:
 
 
 def approve(
-    connection: Connection, app: App, referral_id: int, *, author: str, reason: str | None, now: datetime
+    connection: Connection, catalog: CatalogCache, referral_id: int, *, author: str, reason: str | None, now: datetime
 ) -> Referral:
     """Let a referral count that is in review, was rejected or undone: it is rewarded when its hold has ended.
 
@@ -573,8 +573,8 @@ def approve(
         return _decided(connection, referral, ReferralState.REWARDED, author, reason, now)
     if referral.qualified_at is None:
         return _decided(connection, referral, ReferralState.ATTRIBUTED, author, reason, now)
-    programme = app.catalog.referral_programmes(connection, {referral.document_id})[referral.document_id]
-    zone = app.catalog.current(connection).catalog.shop.zone
+    programme = catalog.referral_programmes(connection, {referral.document_id})[referral.document_id]
+    zone = catalog.current(connection).catalog.shop.zone
     referral.judged_at, referral.rewarded_at = now, None
     ends = max(now, rewarded_from(programme, referral.qualified_at, zone))
     return _decided(connection, referral, ReferralState.QUALIFIED, author, reason, now, ends)

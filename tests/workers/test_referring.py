@@ -238,7 +238,7 @@ def test_a_refund_after_the_reward_goes_to_review_and_takes_nothing_back_by_itse
         assert [row[3] for row in rewards(driver)] == ["taken_back", "taken_back"]
 
         with driver.app.writing() as connection:  # and a decision can be taken back, too
-            rewarding.approve(connection, driver.app, 1, author="mia", reason="no", now=driver.clock.now())
+            rewarding.approve(connection, driver.app.catalog, 1, author="mia", reason="no", now=driver.clock.now())
         driver.drain()
         assert states(driver) == ["rewarded"]
         assert rewards(driver)[2:] == [("referrer", 0, 2, "given", 1), ("referee", 0, 2, "given", 1)]
@@ -502,7 +502,7 @@ def test_who_turns_out_to_have_been_brought_twice_was_brought_once(database_url)
 
         assert states(driver) == ["rewarded", "rejected"]
         with driver.app.writing() as connection, pytest.raises(ReferralDecisionError, match="turned out to be"):
-            rewarding.approve(connection, driver.app, 2, author="mia", reason=None, now=driver.clock.now())
+            rewarding.approve(connection, driver.app.catalog, 2, author="mia", reason=None, now=driver.clock.now())
 
 
 def test_an_export_tells_ones_referrals_and_not_who_the_other_is(database_url):
