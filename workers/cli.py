@@ -23,6 +23,7 @@ from workers.commands import (
     inbox,
     merging,
     processes,
+    referrals,
     sources,
 )
 from workers.commands.failing import sentence
@@ -70,6 +71,7 @@ def _common(
 
 FAMILIES = (
     files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, health,
+    referrals,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)
