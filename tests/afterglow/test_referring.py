@@ -1,5 +1,6 @@
 """What referral programmes decide: whose friend somebody is, whether that counts, what speaks against it, who gets."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from afterglow import ROOT
 from afterglow.language.referral import METHODS, ReferralProgramme, read_referral
+from afterglow.language.source import read_source
+from afterglow.mapping import Mapped, elements, map_element
 from afterglow.problems import Problems
 from afterglow.referring import fraud, likeness, qualification
 from afterglow.referring.attribution import Sign, Touch, attributed, signs
@@ -428,3 +432,45 @@ def test_a_period_is_of_the_shops_calendar(per, begins, ends):
 
 def test_for_ever_has_no_period():
     assert period(NOW, "ever", PARIS) is None
+
+
+# What the shipped sources bring
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "change", "headers"),
+    [
+        (
+            "shopify",
+            "orders-paid",
+            lambda body, address: body.update(landing_site=address),
+            {"x-shopify-topic": "orders/paid", "x-shopify-event-id": "1"},
+        ),
+        (
+            "woocommerce",
+            "order.updated.processing",
+            lambda body, address: body["meta_data"].append(
+                {"id": 1, "key": "_wc_order_attribution_session_entry", "value": address}
+            ),
+            {"x-wc-webhook-topic": "order.updated", "x-wc-webhook-delivery-id": "1"},
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("address", "ways"), [("/friends?ref=AB12&ref_click=tok", ["landing", "click"]), ("/?utm_source=x", [])]
+)
+def test_a_shops_orders_bring_discount_codes_and_the_landing_address_of_a_link(
+    name, payload, change, headers, address, ways
+):
+    body = json.loads((ROOT / f"tests/payloads/{name}/{payload}.json").read_text())
+    change(body, address)
+    source = read_source((ROOT / f"flows/sources/{name}.yaml").read_text(), name)
+    mapped = [
+        map_element(source, headers, element.body, received_at=NOW)
+        for element in elements(source, headers, json.dumps(body).encode())
+    ]
+    paid = next(one for one in mapped if isinstance(one, Mapped) and one.event == "order.paid")
+
+    found = signs(paid.payload)
+    assert Sign("discount", "FRIEND-7QK2") in found
+    assert [sign.method for sign in found if sign.method != "discount"] == ways
