@@ -466,7 +466,7 @@ def _item(change: Change, targets: Mapping[int, Any]) -> _Item:
     if amount is not None and amount < (0 if isinstance(change, Credit | Clawback) else 1):
         raise ValueError(f"{amount} is no amount of a {type(change).__name__.lower()}.")
     content = {name: getattr(change, name) for name in type(change).__dataclass_fields__}
-    content["inputs"] = load_json(dump_json(change.inputs))
+    content["inputs"] = chain.plain(load_json(dump_json(change.inputs)))
     digest = chain.digest([type(change).__name__, content])
     if isinstance(change, _Named):
         kind = _KINDS.get(type(change)) or change.kind  # type: ignore[attr-defined]

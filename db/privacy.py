@@ -23,7 +23,7 @@ from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
 from afterglow.matching import EMAIL, PHONE
-from db import bulk, fetching, identity, merging, people, proof, referring, requests, why
+from db import bulk, fetching, identity, merging, people, proof, redemptions, referring, requests, why
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -39,6 +39,7 @@ from db.tables import (
     events,
     identities,
     inbox,
+    memberships,
     profiles,
     referral_codes,
     runs,
@@ -388,6 +389,8 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "runs": _runs(connection, customer_id),
         "messages": _messages(connection, catalog, settings, customer_id),
         "ledger": [asdict(line) for line in proof.history(connection, customer_id)],
+        "tiers": mine.rows(memberships, "programme", "tier", "since"),
+        "redemptions": [asdict(one) for one in redemptions.of_customer(connection, customer_id)],
         "referral_codes": mine.rows(referral_codes, "programme", "code", "made_at"),
         "referrals": referring.told_to(connection, customer_id),
         "requests": [

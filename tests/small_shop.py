@@ -59,12 +59,15 @@ def flow(name: str, steps: Sequence[Any], **further: Any) -> str:
 
 
 @cache
-def _compiled(flows: tuple[str, ...], shop: str, sources: tuple[str, ...]) -> tuple[Document, ...]:
+def _compiled(
+    flows: tuple[str, ...], shop: str, sources: tuple[str, ...], programmes: tuple[str, ...]
+) -> tuple[Document, ...]:
     shipped = shop_files()
     files = {path: text for path, text in shipped.items() if "/_" in path}
     files |= {path: shipped[path] for path in (f"flows/sources/{name}.yaml" for name in sources)}
     files |= {"flows/shop.yaml": shop, "flows/stages.yaml": shipped["flows/stages.yaml"]}
     files |= {f"flows/{json.loads(text)['flow']}.yaml": text for text in flows}
+    files |= {f"flows/programmes/{json.loads(text)['programme']}.yaml": text for text in programmes}
     for name, (head, body) in MAILS.items():
         column = f"<mj-section><mj-column><mj-text>{body}</mj-text></mj-column></mj-section>"
         files[f"templates/email/{name}.mjml"] = f"---\n{head}\nsubject: A {name}\npreheader: Look\n---\n{column}\n"
@@ -72,15 +75,19 @@ def _compiled(flows: tuple[str, ...], shop: str, sources: tuple[str, ...]) -> tu
     return compile_files(files)
 
 
-def documents(*flows: str, sources: tuple[str, ...] = (), **shop: Any) -> tuple[Document, ...]:
-    """The small shop's documents with these flows, these of the shipped sources, and changes to its shop.yaml."""
-    return _compiled(flows, json.dumps({**SHOP, **shop}), sources)
+def documents(
+    *flows: str, sources: tuple[str, ...] = (), programmes: tuple[str, ...] = (), **shop: Any
+) -> tuple[Document, ...]:
+    """The small shop's documents with these flows, sources of the shipped ones, programmes (JSON), a changed shop."""
+    return _compiled(flows, json.dumps({**SHOP, **shop}), sources, programmes)
 
 
-def put_into_force(driver: Driver, *flows: str, sources: tuple[str, ...] = (), **shop: Any) -> None:
+def put_into_force(
+    driver: Driver, *flows: str, sources: tuple[str, ...] = (), programmes: tuple[str, ...] = (), **shop: Any
+) -> None:
     """Apply the small shop with these flows and no others."""
     with driver.app.writing() as connection:
-        made = documents(*flows, sources=sources, **shop)
+        made = documents(*flows, sources=sources, programmes=programmes, **shop)
         catalog.apply(connection, made, now=driver.clock.now(), by="the tests")
 
 
@@ -89,6 +96,7 @@ def small(
     database_url: str,
     *flows: str,
     sources: tuple[str, ...] = (),
+    programmes: tuple[str, ...] = (),
     shop: Mapping[str, Any] | None = None,
     email: Channel | None = None,
     **settings: object,
@@ -96,10 +104,11 @@ def small(
     """An installation with the small shop and these flows in force.
 
     Args:
+      programmes: texts of programme files, as JSON.
       sources: names of shipped sources; few, because reading them takes longer than a test.
       shop: changes to shop.yaml.
       email: another channel than the outbox.
     """
     with driving(database_url, email=email, **settings) as driver:
-        put_into_force(driver, *flows, sources=sources, **(shop or {}))
+        put_into_force(driver, *flows, sources=sources, programmes=programmes, **(shop or {}))
         yield driver

@@ -21,6 +21,7 @@ from workers.commands import (
     health,
     importing,
     inbox,
+    loyalty,
     merging,
     processes,
     referrals,
@@ -70,8 +71,8 @@ def _common(
 
 
 FAMILIES = (
-    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, health,
-    referrals,
+    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, loyalty, merging,
+    health, referrals,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

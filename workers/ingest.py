@@ -7,7 +7,8 @@
    two customers to be one leaves the wish that they be merged.
 4. Lock the customers, record the events, and what they say: profile, consent, stage, orders.
 5. Follow referrals: who was brought by whom, and whether that counts.
-6. Start the flows that the event or the stage starts, and wake the runs that wait for it.
+6. Start the flows that the event or the stage starts, and wake the runs that wait for it. Let the loyalty programmes
+   hear it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from db.events import NewRun
 from db.people import Person
 from db.tables import InboxState, enrollments, inbox
 from db.tables import events as events_table
-from workers import joining, referring
+from workers import joining, loyalty, referring
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -41,6 +42,7 @@ from workers.arrivals import (
     that_the_past_does_not_know,
 )
 from workers.learn import learn
+from workers.loyalty import Heard
 
 #: Written into the statement, so that the index of rows that were tried before can be used.
 _NONE: sa.ColumnElement[int] = sa.literal_column("0")
@@ -54,7 +56,7 @@ class Ingest:
     table: str = "inbox"
     batch: int = 250
     #: Filled by `do`: whether there are new runs or newly due ones, and whether elements may be mapped now that waited
-    #: for an order of this batch.
+    #: for an order of this batch, or that the programmes of this batch told.
     woke: bool = field(default=False)
     freed: bool = field(default=False)
     #: Filled by `do`: whether documents must be fetched first.
@@ -103,7 +105,8 @@ class Ingest:
         joins = [arrival for arrival in allowed if arrival.owner is not None]
         joins = joining.add(connection, joins, persons, release.catalog.shop, fates)
         _find_companies(connection, [*arrivals, *joins], persons)
-        starting = self._take_in(connection, release, arrivals, persons, fates)
+        heard: list[Heard] = []
+        starting = self._take_in(connection, release, arrivals, persons, fates, heard)
         self._referred |= referring.follow(connection, release, arrivals, persons, self.app.settings.secrets, now)
         starting = events.claim_keys(connection, starting)
         waiting, sending = self._woken(connection, arrivals)
@@ -120,6 +123,7 @@ class Ingest:
                 also="tries = 0",
             )
             fetching.lack(connection, lacking, now)
+        self.freed |= loyalty.take_part(connection, release, heard, now)
         self.lacks |= bool(lacking)
         self.woke |= bool(starting or waiting or sending)
         self.freed |= bool(events.free_awaiting(connection, new_orders(arrivals)))
@@ -197,18 +201,23 @@ class Ingest:
         arrivals: Sequence[Arrival],
         persons: dict[int, Person],
         fates: dict[int, Fate],
+        heard: list[Heard],
     ) -> list[NewRun]:
-        """Learn what the events say about their customers; the runs that they would start."""
+        """Learn what the events say about their customers; the runs that they would start.
+
+        Each event is added to `heard`, with what was known at that moment.
+        """
         catalog = release.catalog
         starting: list[tuple[Flow, Arrival, str]] = []
         for arrival in arrivals:
             mapped, person = arrival.mapped, persons[arrival.customer_id]
             fate = fates[arrival.inbox_id]
             fate.reason = learn(person, mapped, catalog.shop)
+            names = {**mapped.payload, "customer": person.facts(catalog.shop), "shop": catalog.shop.facts}
+            heard.append(Heard(arrival=arrival, names=names))
             if arrival.is_history:
                 fate.reason = "; ".join(filter(None, [fate.reason, "it was fetched late, so it started nothing"]))
                 continue
-            names = {**mapped.payload, "customer": person.facts(catalog.shop), "shop": catalog.shop.facts}
             for flow in (
                 *catalog.started_by_event.get(mapped.event, ()),
                 *(catalog.started_by_stage.get(mapped.stage, ()) if mapped.stage else ()),

@@ -73,6 +73,15 @@ class Catalog:
         """Every event that the shop can know: what it carries, as kind by path."""
         return known_events(self.shop, self.sources.values())
 
+    @cached_property
+    def listened(self) -> frozenset[str]:
+        """The events that start a flow, end a wait or a run, or mean something to a loyalty programme."""
+        flows = self.flows.values()
+        started = {flow.event for flow in flows if flow.event is not None}
+        return frozenset(started).union(
+            *(flow.listens_to for flow in flows), *(programme.events for programme in self.loyalty.values())
+        )
+
     def owner(self, source: str, event: str) -> str | None:
         """The other source whose word counts for an event that this one tells of; None where its own does.
 

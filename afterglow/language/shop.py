@@ -180,13 +180,18 @@ class Shop:
         owners = self.model.owners
         return owners.get(event) or owners.get(event.partition(".")[0])
 
+    @property
+    def digits(self) -> int:
+        """How many decimals the shop's currency has."""
+        return minor_digits(self.model.currency)
+
     def to_minor(self, amount: Decimal) -> int:
         """Major units of the shop's currency as whole minor units."""
-        return int((amount * 10 ** minor_digits(self.model.currency)).to_integral_value())
+        return int((amount * 10**self.digits).to_integral_value())
 
     def to_major(self, minor: int) -> Decimal:
         """Whole minor units as exact major units."""
-        return Decimal(minor).scaleb(-minor_digits(self.model.currency))
+        return Decimal(minor).scaleb(-self.digits)
 
 
 def minor_digits(currency: str) -> int:

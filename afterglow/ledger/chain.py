@@ -4,38 +4,43 @@ Whoever changes a row afterwards (an amount, a time of a lot, the inputs of a ru
 that the transaction touched, from that entry on.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+import orjson
+
 #: What stands before the first entry.
 START = b""
 
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+
 
 def canonical(value: object) -> bytes:
-    """The value as text that is the same wherever it was stored: keys sorted, instants in UTC, 2.0 as 2."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":")).encode()
+    """The value as text that is the same wherever it was stored: keys sorted, instants in UTC."""
+    return orjson.dumps(value, default=_text, option=_OPTIONS)
 
 
-def _plain(value: object) -> Any:
+def _text(value: object) -> str:
     match value:
-        case None | bool() | int():
-            return value
-        case str():
-            return str(value)
-        case float():
-            return int(value) if value.is_integer() else value
-        case bytes():
-            return value.hex()
         case datetime():
             return value.astimezone(UTC).isoformat()
-        case Mapping():
-            return {str(key): _plain(one) for key, one in value.items()}
-        case list() | tuple():
-            return [_plain(one) for one in value]
+        case bytes():
+            return value.hex()
     raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def plain(value: Any) -> Any:
+    """What was read from JSON, with numbers as one database keeps them and another does not: 2.0 as 2."""
+    match value:
+        case float():
+            return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        case dict():
+            return {key: plain(one) for key, one in value.items()}
+        case list():
+            return [plain(one) for one in value]
+    return value
 
 
 def digest(value: object) -> bytes:
@@ -52,11 +57,12 @@ def seal(
     """The digest of a transaction with all that hangs on it.
 
     Args:
-      columns: the transaction itself.
+      columns: the transaction itself, with `inputs` as JSON gives them.
       postings: account or house, and amount, in their order.
       lots: those that it opened, by id, each with account, origin, amount, and its times.
       allocations: what was drawn from which lot.
     """
+    columns = {f"{name}": plain(value) if name == "inputs" else value for name, value in columns.items()}
     return digest([columns, postings, sorted(lots), sorted(allocations.items())])
 
 

@@ -119,22 +119,32 @@ class Earning:
     granted: int
 
 
-def earn(programme: Programme, happening: Happening, so_far: SoFar, zone: ZoneInfo, currency: str) -> list[Earning]:
+def earn(
+    programme: Programme,
+    happening: Happening,
+    so_far: SoFar,
+    zone: ZoneInfo,
+    currency: str,
+    budget: int | None = None,
+) -> list[Earning]:
     """What an event earns, by each rule that applies, in the order of the file.
 
     Args:
       zone: the shop's, in which days and months are counted.
       currency: the shop's. An order in another one earns nothing by its amount: no rate is ours to choose.
+      budget: what the programme may still give to all customers together; None where it has none.
     """
     found = []
+    left = POINTS_MAX if budget is None else budget
     for rule in programme.earn:
         terms = _terms(rule, happening, programme.refunds, zone, currency)
         if terms is None or (rule.first_time and so_far.has_earned(rule.id)):
             continue
         desired = terms.worth()
-        granted = min(desired, room(rule, happening.occurred_at, so_far, zone))
+        granted = min(desired, room(rule, happening.occurred_at, so_far, zone), left)
         if desired <= 0:
             continue
+        left -= granted if budget is not None else 0
         found.append(Earning(rule=rule.id, terms=terms, desired=desired, granted=granted))
         so_far.entries.append((rule.id, happening.occurred_at, granted))
     return found
@@ -164,7 +174,7 @@ def _terms(
         amount = _amount(rule, names) if _is_in(currency, names) else None
         if amount is None or amount <= 0:
             return None
-    whole = _number(refunds.of.value(names)) if refunds else None
+    whole = number(refunds.of.value(names)) if refunds else None
     return Terms(
         points=rule.points,
         per=rule.per,
@@ -187,9 +197,9 @@ def _applies(multiplier: Multiplier, happening: Happening, zone: ZoneInfo) -> bo
 
 def _amount(rule: EarnRule, names: Mapping[str, Any]) -> Decimal | None:
     if rule.items is None:
-        return _number(rule.amount.value(names)) if rule.amount else None
+        return number(rule.amount.value(names)) if rule.amount else None
     amounts = [
-        _number(rule.amount.value({**names, "item": item})) if rule.amount else _price(item)
+        number(rule.amount.value({**names, "item": item})) if rule.amount else _price(item)
         for item in _items(names)
         if rule.items.is_true({**names, "item": item})
     ]
@@ -203,7 +213,7 @@ def _items(names: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _price(item: Mapping[str, Any]) -> Decimal | None:
-    price, quantity = _number(item.get("price")), _number(item.get("quantity", 1))
+    price, quantity = number(item.get("price")), number(item.get("quantity", 1))
     return None if price is None or quantity is None else price * quantity
 
 
@@ -213,7 +223,8 @@ def _is_in(currency: str, names: Mapping[str, Any]) -> bool:
     return said is None or str(said).upper() == currency
 
 
-def _number(value: object) -> Decimal | None:
+def number(value: object) -> Decimal | None:
+    """A number as it was written, exactly; None for what is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     # The shortest text of a float is what was written; events of our own that the shop does not declare hold floats.
