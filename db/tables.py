@@ -923,7 +923,7 @@ referral_marks = sa.Table(
     sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("digest", sa.Text, nullable=False, index=True),
     sa.CheckConstraint("kind IN ('email', 'phone', 'address', 'payment')", name="kind_is_known"),
-
+)
 
 #: Which tier a customer is in. Who never reached a higher one than the lowest has no row.
 memberships = sa.Table(

@@ -21,6 +21,7 @@ from workers.commands import (
     health,
     importing,
     inbox,
+    ledger,
     loyalty,
     merging,
     processes,
@@ -71,8 +72,8 @@ def _common(
 
 
 FAMILIES = (
-    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, loyalty, merging,
-    health, referrals,
+    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, loyalty, referrals,
+    merging, ledger, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)
