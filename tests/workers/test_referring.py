@@ -519,3 +519,31 @@ def test_an_export_tells_ones_referrals_and_not_who_the_other_is(database_url):
             privacy.forget(connection, bob, driver.clock.now(), driver.secret)
         assert driver.rows(sa.select(referral_marks.c.kind)) == [("email",)]
         assert states(driver) == ["rewarded"]
+
+
+def test_the_number_of_statements_does_not_grow_with_the_batch(postgres_url):
+    def statements(count: int, first: int) -> tuple[int, int]:
+        anns = code(driver)
+        for n in range(first, first + count):
+            payload = {"order": {"id": f"o{n}", "total": 40, "codes": [anns]}}
+            driver.post("order.paid", payload, customer=friend(n), drained=False)
+        asked: list[str] = []
+        engine = driver.app.database.engine
+
+        def listen(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+            asked.append(statement)
+
+        sa.event.listen(engine, "before_cursor_execute", listen)
+        try:
+            driver.actors.ingest()
+            ingested = len(asked)
+            rewarding.settle_referrals(driver.app)
+        finally:
+            sa.event.remove(engine, "before_cursor_execute", listen)
+        driver.drain()
+        return ingested, len(asked) - ingested
+
+    with shop(postgres_url) as driver:
+        put(driver, POINTS + "fraud: {per_day: 1000}\n", BEANS)
+        statements(3, 0)  # the first of all makes accounts
+        assert statements(5, 10) == statements(60, 100)
