@@ -8,7 +8,7 @@ it began in.
 import getpass
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection
 from afterglow.errors import AfterglowError
 from afterglow.language.catalog import Catalog, Document, read_documents
 from afterglow.language.flow import Flow, read_flow
+from afterglow.language.referral import ReferralProgramme, read_referral
 from afterglow.mail_templates import Mail, load_mail
 from db import bulk
 from db.engine import load_json
@@ -132,6 +133,11 @@ class CatalogCache:
         for row in self._bodies(connection, new):
             self._mails[row.id] = load_mail(load_json(row.body))
         return self._mails
+
+    def referral_programmes(self, connection: Connection, document_ids: Iterable[int]) -> dict[int, ReferralProgramme]:
+        """The versions of referral programmes with these ids: a referral keeps the one under which it qualified."""
+        rows = self._bodies(connection, sorted(set(document_ids)))
+        return {row.id: read_referral(row.body, f"flows/programmes/{row.name}.yaml") for row in rows}
 
     def _bodies(self, connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
         if not ids:

@@ -13,7 +13,7 @@ from afterglow.native import NativeCustomer, NativeEvent
 from afterglow.rails import Consent, Existing, consent_refusal
 from db import events, people
 from db.intake import Received, is_received, receive_once
-from db.tables import consents, customers, referral_codes, touchpoints
+from db.tables import consents, customers, touchpoints
 
 #: Our own pages, as a source of events.
 PAGE = "page"
@@ -128,12 +128,6 @@ def rate(
 def is_rated(connection: Connection, touchpoint_id: int, survey: str) -> bool:
     """Whether this question was answered."""
     return is_received(connection, PAGE, rating_key(touchpoint_id, survey))
-
-
-def is_code(connection: Connection, code: str) -> bool:
-    """Whether this is some customer's referral code."""
-    query = sa.select(referral_codes.c.code).where(referral_codes.c.code == code)
-    return connection.execute(query).first() is not None
 
 
 def from_page(event: NativeEvent) -> Received:

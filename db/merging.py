@@ -10,6 +10,7 @@ have something of which there can be only one:
 - a run's key never runs twice: of two runs of one key the older goes on, an open later one ends as `merged`, and what
   it had queued is skipped; a mail that a provider has in hand is settled as ever;
 - referral codes: the kept customer's own stays theirs, and the other's leads to them by the stone;
+- referrals move; who turns out to have brought themselves, or to have been brought twice, is in `db.referring`;
 - points and credit move by a transaction of the ledger, lots with their times, debt paid; what was posted before stays
   with the number it was posted for;
 - tiers are looked at anew, with what both have earned;
@@ -29,7 +30,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
 from afterglow.matching import One, are_two
-from db import bulk, enrollments, events, identity, ledger, loyalty, people, requests, touchpoints
+from db import bulk, enrollments, events, identity, ledger, loyalty, people, referring, requests, touchpoints
 from db.catalog import Release
 from db.people import Person
 from db.tables import (
@@ -66,6 +67,8 @@ RULED = frozenset(
         "referral_codes",
         "ledger_accounts",
         "ledger_transactions",
+        "touches",
+        "referrals",
         "memberships",
     }
 )
@@ -212,6 +215,7 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     journal["stopped"], journal["skipped"] = _stop(connection, kept.id, later, now)
     journal["consents"] = _merge_consents(connection, kept.id, merged.id)
     journal["codes"] = _move_codes(connection, kept.id, merged.id)
+    journal["referrals"] = referring.merge(connection, kept.id, merged.id, now)
     journal["ledger"] = ledger.transfer(connection, kept.id, merged.id, now)
     loyalty.take_over(connection, kept.id, merged.id, now)
     requests.follow(connection, merged.id, kept.id)

@@ -21,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import bulk, ledger, loyalty, people
+from db import bulk, ledger, loyalty, people, referring
 from db.merging import (
     MERGED,
     MERGED_EVENT,
@@ -85,6 +85,7 @@ def unmerge(connection: Connection, merge_id: int, now: datetime) -> Parted:
     c = referral_codes.c
     theirs = (c.customer_id == row.kept) & bulk.among(c.programme, journal["codes"])
     connection.execute(referral_codes.update().where(theirs).values(customer_id=row.merged))
+    referring.part(connection, journal.get("referrals", {}), row.kept, row.merged, now)
     ledger.transfer_back(connection, journal.get("ledger", []), now)
     loyalty.look_again(connection, [row.kept, row.merged], now)
     _stand_back(connection, journal, row.kept, row.merged)

@@ -18,8 +18,10 @@ from starlette.routing import Route
 
 from afterglow.language.shop import Shop
 from afterglow.letters import RATE, UNSUBSCRIBE
-from afterglow.tokens import read_token
-from db import links
+from afterglow.referring.attribution import CLICK, REF, spelled
+from afterglow.referring.linking import own_page
+from afterglow.tokens import make_token, read_token
+from db import links, referring
 from db.app import App
 from web.render import page, stylesheet
 
@@ -27,6 +29,12 @@ SCORES: Final = (1, 2, 3, 4, 5)
 #: A form here holds a word or two.
 FORM_MAX: Final = 16 * 1024
 _SURVEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+#: Programs that follow links without a person: crawlers, previews in chats and mails, tools.
+_BOT = re.compile(
+    r"bot\b|bot/|crawl|spider|preview|facebookexternalhit|whatsapp|telegram|slack|discord|skype|embedly|scan"
+    r"|curl/|wget/|python|okhttp|go-http|java/|headless",
+    re.IGNORECASE,
+)
 _CODE = re.compile(r"[A-Za-z0-9-]{1,40}")
 
 
@@ -147,16 +155,30 @@ class Links:
         )
 
     async def refer(self, request: Request) -> Response:
-        """Lead a friend to the shop, with the code of who sent them; never anywhere else."""
-        given = request.path_params["code"].upper()
+        """Lead a friend to the programme's page on the shop's site, with the code of who sent them; nowhere else.
 
-        def known() -> tuple[str, bool]:
-            with self._app.reading() as connection:
-                url = self._app.catalog.current(connection).catalog.shop.model.url
-                return url, bool(_CODE.fullmatch(given)) and links.is_code(connection, given)
+        The click is recorded, and nothing of who clicked; of programs that only look at the link, not even that.
+        """
+        given = spelled(request.path_params["code"])
+        counts = request.method == "GET" and is_a_person(request.headers)
+        return RedirectResponse(await run_in_threadpool(self._refer, given, counts), 302)
 
-        url, is_known = await run_in_threadpool(known)
-        return RedirectResponse(with_ref(url, given) if is_known else url, 302)
+    def _refer(self, given: str, counts: bool) -> str:
+        with self._app.reading() as connection:
+            catalog = self._app.catalog.current(connection).catalog
+            code = referring.codes(connection, [given]).get(given) if _CODE.fullmatch(given) else None
+        url = catalog.shop.model.url
+        if code is None:
+            return url
+        programme = catalog.referrals.get(code.programme)
+        if programme is None:
+            return with_ref(url, code.code)
+        page = own_page(programme.page, url)
+        if not counts:
+            return with_ref(page, code.code)
+        with self._app.writing() as connection:
+            click = referring.click(connection, code, self._app.clock.now(connection))
+        return with_ref(page, code.code, make_token(self._app.settings.secrets[0], CLICK, click))
 
     async def css(self, request: Request) -> Response:
         """The stylesheet of these pages, in the brand's colour."""
@@ -180,11 +202,19 @@ def _gone(shop: Shop) -> Response:
     return page("customer_not_found", status=404, shop=shop.facts)
 
 
-def with_ref(url: str, code: str) -> str:
-    """The address with `ref=CODE`, beside whatever it asks for already."""
+def with_ref(url: str, code: str, click: str | None = None) -> str:
+    """The address with `ref=CODE`, and the click's token, beside whatever it asks for already."""
     parts = urlsplit(url)
-    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "ref"]
-    return urlunsplit(parts._replace(path=parts.path or "/", query=urlencode([*query, ("ref", code)])))
+    ours = [(REF, code), *([(CLICK, click)] if click else [])]
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in (REF, CLICK)]
+    return urlunsplit(parts._replace(path=parts.path or "/", query=urlencode([*query, *ours])))
+
+
+def is_a_person(headers: Mapping[str, str]) -> bool:
+    """Whether a request looks like a browser's that somebody sees: no bot, no preview of a link, no prefetching."""
+    agent = headers.get("user-agent", "")
+    fetched_ahead = headers.get("sec-purpose", "") + headers.get("purpose", "")
+    return bool(agent) and _BOT.search(agent) is None and "prefetch" not in fetched_ahead
 
 
 async def read_form(request: Request) -> dict[str, str]:

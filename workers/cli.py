@@ -25,6 +25,7 @@ from workers.commands import (
     loyalty,
     merging,
     processes,
+    referrals,
     sources,
 )
 from workers.commands.failing import sentence
@@ -72,7 +73,7 @@ def _common(
 
 FAMILIES = (
     files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, ledger,
-    loyalty, health,
+    loyalty, referrals, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

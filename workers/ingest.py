@@ -6,7 +6,8 @@
 3. Find or make the customer. An element that names only an order we do not know waits for that order; one that shows
    two customers to be one leaves the wish that they be merged.
 4. Lock the customers, record the events, and what they say: profile, consent, stage, orders.
-5. Start the flows that the event or the stage starts, and wake the runs that wait for it. Let the loyalty programmes
+5. Follow referrals: who was brought by whom, and whether that counts.
+6. Start the flows that the event or the stage starts, and wake the runs that wait for it. Let the loyalty programmes
    hear it.
 """
 
@@ -30,7 +31,7 @@ from db.events import NewRun
 from db.people import Person
 from db.tables import InboxState, enrollments, inbox
 from db.tables import events as events_table
-from workers import joining, loyalty
+from workers import joining, loyalty, referring
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -62,6 +63,8 @@ class Ingest:
     lacks: bool = field(default=False)
     #: Whether customers turned out to be one.
     _matched: bool = field(default=False)
+    #: Whether a referral is to be judged, or undone.
+    _referred: bool = field(default=False)
     #: Filled by `do`: whether somebody asks to be forgotten, or for their data.
     asked: bool = field(default=False)
 
@@ -104,6 +107,7 @@ class Ingest:
         _find_companies(connection, [*arrivals, *joins], persons)
         heard: list[Heard] = []
         starting = self._take_in(connection, release, arrivals, persons, fates, heard)
+        self._referred |= referring.follow(connection, release, arrivals, persons, self.app.settings.secrets, now)
         starting = events.claim_keys(connection, starting)
         waiting, sending = self._woken(connection, arrivals)
         with bulk.at_once(connection):
@@ -128,7 +132,7 @@ class Ingest:
 
     def committed(self) -> None:
         """Hints about runs follow the batch."""
-        if self._matched:
+        if self._matched or self._referred:
             self.app.hint("tend")
 
     def _matching(self, release: Release) -> Matching:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
+from db import referring
 from db.app import App
 from db.tables import enrollments, inbox, merges, touchpoints
 
@@ -42,7 +43,7 @@ _DUE = sa.select(
         )
     ).label("deliver"),
     sa.exists().where(inbox.c.state == sa.literal_column("'fetching'"), inbox.c.fetch_at <= _now).label("fetch"),
-    sa.exists().where(merges.c.state == sa.literal_column("'wanted'")).label("tend"),
+    sa.or_(sa.exists().where(merges.c.state == sa.literal_column("'wanted'")), referring.DUE).label("tend"),
 )
 
 

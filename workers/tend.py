@@ -12,6 +12,7 @@ from db.tables import identities, inbox
 from workers import loyalty
 from workers.merging import merge_wanted
 from workers.requests import obey
+from workers.rewarding import settle_referrals
 from workers.settle import resolve
 
 log = structlog.get_logger()
@@ -30,6 +31,7 @@ def tend(app: App) -> None:
         fetching.clear_old(connection, now, BATCH)
         emptied = empty_bodies(connection, now - timedelta(days=app.settings.keep_webhooks_days))
     merge_wanted(app)
+    settle_referrals(app)
     in_doubt = resolve(app)
     loyalty.tend(app)
     obey(app)  # what was asked by a webhook whose worker died before it was done

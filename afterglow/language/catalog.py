@@ -120,7 +120,7 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
     "tier.reached": {"programme": "text", "tier": "text", "before": "text"},
     "tier.left": {"programme": "text", "tier": "text", "after": "text"},
     "reward.redeemed": {"programme": "text", "reward": "text", "about": "text", "points": "number", "code": "text"},
-    "referral.attributed": {"programme": "text", "referral": "number"},
+    "referral.attributed": {"programme": "text", "referral": "number", "side": "text"},
     "referral.qualified": {"programme": "text", "referral": "number", "side": "text"},
     "referral.rewarded": {
         "programme": "text",

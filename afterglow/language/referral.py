@@ -1,12 +1,29 @@
-"""Programme files of the kind `referral`: who brought whom, and what both get for it."""
+"""Referral programmes: what stands in `flows/programmes/NAME.yaml` under `kind: referral`.
+
+Whoever shares a code is the referrer, whoever comes by it the referee. The file says how a referee is known
+(`attribution`), what a referral must achieve (`qualifies`), what both get (`rewards`), how often (`caps`), and from
+which suspicion on a person looks (`fraud`).
+"""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from afterglow import strict_yaml
+from afterglow.durations import Duration
+from afterglow.expressions import Expression
+from afterglow.language.compiling import Compiler, Path
+from afterglow.problems import Problem, Problems
+
+Method = Literal["code", "discount", "landing", "click"]
+Period = Literal["day", "week", "month", "year", "ever"]
+
+#: How a referee can be known, the surest first: a code that was typed, a discount code of the order, the address at
+#: which the visit began, a click that was recorded.
+METHODS: Final[tuple[Method, ...]] = ("code", "discount", "landing", "click")
 
 
 class _Model(BaseModel):
@@ -17,14 +34,133 @@ def _described(text: str, **options: Any) -> Any:
     return Field(description=text, **options)
 
 
+class AttributionModel(_Model):
+    """How a referee's referrer is known."""
+
+    by: list[Method] = _described(
+        "What shows whose friend somebody is; earlier ones count before later ones.",
+        default_factory=lambda: list(METHODS),
+        min_length=1,
+    )
+    window: str = _described("How long a touch counts; a qualifying event exactly then is too late.", default="30 days")
+    touch: Literal["first", "last"] = _described("Which of several touches of one kind counts.", default="first")
+
+
+class QualifiesModel(_Model):
+    """What a referee must do for the referral to count."""
+
+    on: str = _described("The event, such as `order.paid`.")
+    when: str | None = _described("Only where this condition is true, such as `order.total >= 20`.", default=None)
+    first_purchase: bool = _described("Only with the referee's first order.", default=True)
+    hold: str | None = _described("How long to wait before the reward; the time for returns.", default=None)
+    undone_by: str | list[str] = _described(
+        "Events that undo it, such as `order.refunded`: before the reward, it ends; after, a person looks.",
+        default_factory=list,
+    )
+    after_reward: Literal["review", "take back"] = _described(
+        "What such an event does once the reward was given.", default="review"
+    )
+
+
+class GivesModel(_Model):
+    """A reward: points or store credit of a loyalty programme, or a coupon."""
+
+    programme: str | None = _described("The loyalty programme that the points or the credit belong to.", default=None)
+    points: int | None = _described("How many points.", default=None, ge=1, le=10_000_000)
+    credit: Decimal | None = _described("Store credit in the shop's currency, such as `10.00`.", default=None, gt=0)
+    coupon: str | None = _described("The name of a coupon.", default=None)
+
+
+class MilestoneModel(_Model):
+    """A further reward for the referrer's so-manieth rewarded referral."""
+
+    at: int = _described("At how many rewarded referrals.", ge=1, le=100_000)
+    referrer: GivesModel = _described("What the referrer gets.")
+
+
+class RewardsModel(_Model):
+    """What the two get."""
+
+    referrer: GivesModel | None = _described("What the referrer gets.", default=None)
+    referee: GivesModel | None = _described("What the referee gets.", default=None)
+    milestones: list[MilestoneModel] = _described("Further rewards for many referrals.", default_factory=list)
+
+
+class CapsModel(_Model):
+    """How often one referrer is rewarded. What goes beyond is recorded and not given."""
+
+    referrer: int = _described("How many referrals of one referrer are rewarded.", ge=1, le=1_000_000)
+    per: Period = _described("In which time, in the shop's zone: day, week, month, year, or ever.", default="ever")
+
+
+class FraudModel(_Model):
+    """From which suspicion (0 to 100) on a person looks, and what happens when nobody does."""
+
+    review_from: int = _described("From this score on a person looks.", default=40, ge=1, le=100)
+    reject_from: int = _described("From this score on it is rejected; a person can still approve it.", default=90, ge=1)
+    on_deadline: Literal["hold", "reward", "reject"] = _described(
+        "What happens to a referral that nobody looked at until the deadline.", default="hold"
+    )
+    deadline: str = _described("How long a review may take.", default="14 days")
+    per_day: int = _described("More referrals of one referrer in 24 hours are suspicious.", default=10, ge=1)
+
+
 class ReferralModel(_Model):
-    """A referral programme: a reward for bringing friends."""
+    """A referral programme: friends bring friends."""
 
     programme: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)] = _described(
         "Name of the programme; the same as the file's."
     )
     kind: Literal["referral"] = _described("`referral`; a programme of the kind `loyalty` says other things.")
     about: str = _described("What it is for, in one line.")
+    page: str | None = _described(
+        "Where a referral link leads, on the shop's own site; the shop's `url` unless given.", default=None
+    )
+    attribution: AttributionModel = _described("How a referrer is known.", default_factory=AttributionModel)
+    qualifies: QualifiesModel = _described("What a referee must do.")
+    rewards: RewardsModel = _described("What the two get.")
+    caps: CapsModel | None = _described("How often a referrer is rewarded; without it always.", default=None)
+    fraud: FraudModel = _described("From which suspicion on a person looks.", default_factory=FraudModel)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gives:
+    """A reward: `amount` of an asset in a loyalty programme, or a coupon of this name.
+
+    Points are whole; credit is in the shop's major units, as the file says it.
+    """
+
+    asset: Literal["points", "credit", "coupon"]
+    amount: Decimal = Decimal(1)
+    programme: str | None = None
+    coupon: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Milestone:
+    """A further reward for the referrer's so-manieth rewarded referral."""
+
+    at: int
+    gives: Gives
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cap:
+    """At most so many rewarded referrals of one referrer in a period."""
+
+    most: int
+    per: Period
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fraud:
+    """Limits of the score, and what happens to a referral that nobody looked at."""
+
+    review_from: int
+    reject_from: int
+    on_deadline: Literal["hold", "reward", "reject"]
+    deadline: Duration
+    per_day: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +169,108 @@ class ReferralProgramme:
 
     name: str
     about: str
+    page: str | None
+    methods: tuple[Method, ...]
+    window: Duration
+    touch: Literal["first", "last"]
+    on: str
+    when: Expression | None
+    first_purchase: bool
+    hold: Duration
+    undone_by: frozenset[str]
+    after_reward: Literal["review", "take back"]
+    referrer: Gives | None
+    referee: Gives | None
+    milestones: tuple[Milestone, ...]
+    cap: Cap | None
+    fraud: Fraud
     document: strict_yaml.Document = field(repr=False, compare=False)
 
+    def problem(self, path: Path, message: str) -> Problem:
+        """A problem at a place of this programme's file."""
+        return self.document.problem(path, message)
 
-@lru_cache(maxsize=64)
+
+@lru_cache(maxsize=256)
 def read_referral(text: str, file: str) -> ReferralProgramme:
-    """Compile a programme file of the kind `referral`.
+    """Compile a referral programme's file.
 
     Raises:
       Problems: everything that is wrong with the file by itself, each with its place.
     """
     document = strict_yaml.load(text, file)
-    model = strict_yaml.validated(document, ReferralModel)
-    return ReferralProgramme(name=model.programme, about=model.about, document=document)
+    compiler = _Compiler(document)
+    made = compiler.programme(strict_yaml.validated(document, ReferralModel))
+    if compiler.problems:
+        raise Problems(tuple(compiler.problems))
+    return made
+
+
+class _Compiler(Compiler):
+    def programme(self, model: ReferralModel) -> ReferralProgramme:
+        qualifies, rewards, fraud = model.qualifies, model.rewards, model.fraud
+        if rewards.referrer is None and rewards.referee is None and not rewards.milestones:
+            self.say(("rewards",), "Nobody gets anything: give the referrer, the referee or both a reward.")
+        if fraud.reject_from <= fraud.review_from:
+            self.say(("fraud", "reject_from"), "'reject_from' must be above 'review_from', or nobody ever looks.")
+        if len(set(model.attribution.by)) < len(model.attribution.by):
+            self.say(("attribution", "by"), "A way is named twice in 'by'; name each once.")
+        ats = [one.at for one in rewards.milestones]
+        if ats != sorted(set(ats)):
+            self.say(("rewards", "milestones"), "Milestones stand in rising order of 'at', each number once.")
+        undone_by = [qualifies.undone_by] if isinstance(qualifies.undone_by, str) else qualifies.undone_by
+        if qualifies.on in undone_by:
+            self.say(("qualifies", "undone_by"), f"'{qualifies.on}' cannot both qualify and undo; name another event.")
+        return ReferralProgramme(
+            name=model.programme,
+            about=model.about,
+            page=model.page,
+            methods=tuple(model.attribution.by),
+            window=self.length(model.attribution.window, ("attribution", "window")),
+            touch=model.attribution.touch,
+            on=qualifies.on,
+            when=self.expression(qualifies.when, ("qualifies", "when")),
+            first_purchase=qualifies.first_purchase,
+            hold=self.length(qualifies.hold, ("qualifies", "hold")),
+            undone_by=frozenset(undone_by),
+            after_reward=qualifies.after_reward,
+            referrer=self.gives(rewards.referrer, ("rewards", "referrer")),
+            referee=self.gives(rewards.referee, ("rewards", "referee")),
+            milestones=tuple(
+                Milestone(at=one.at, gives=gives)
+                for n, one in enumerate(rewards.milestones)
+                if (gives := self.gives(one.referrer, ("rewards", "milestones", n, "referrer"))) is not None
+            ),
+            cap=Cap(most=model.caps.referrer, per=model.caps.per) if model.caps else None,
+            fraud=Fraud(
+                review_from=fraud.review_from,
+                reject_from=fraud.reject_from,
+                on_deadline=fraud.on_deadline,
+                deadline=self.length(fraud.deadline, ("fraud", "deadline")),
+                per_day=fraud.per_day,
+            ),
+            document=self.document,
+        )
+
+    def gives(self, model: GivesModel | None, path: Path) -> Gives | None:
+        if model is None:
+            return None
+        given = [name for name in ("points", "credit", "coupon") if getattr(model, name) is not None]
+        if len(given) != 1:
+            self.say(path, "A reward is one thing: 'points', 'credit' or 'coupon'.")
+            return None
+        if given == ["coupon"]:
+            if model.programme is not None:
+                self.say((*path, "programme"), "A coupon belongs to no programme; take 'programme' away.")
+            return Gives(asset="coupon", coupon=model.coupon)
+        if model.programme is None:
+            self.say(path, f"'{given[0]}' belongs to a loyalty programme; name it with 'programme'.")
+            return None
+        if model.points is not None:
+            return Gives(asset="points", amount=Decimal(model.points), programme=model.programme)
+        assert model.credit is not None
+        return Gives(asset="credit", amount=model.credit, programme=model.programme)
+
+    def length(self, text: str | None, path: Path) -> Duration:
+        """A length of time; none at all where the file says nothing."""
+        return (self.duration(text, path) if text is not None else None) or Duration()

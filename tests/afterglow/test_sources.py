@@ -81,6 +81,7 @@ def test_a_paid_order_supplies_what_mails_say_about_it():
         "order.currency": "text",
         "order.url": "text",
         "order.codes": "list",
+        "order.landing": "text",
         "order.items": "list",
         "order.items[].title": "text",
         "order.items[].variant": "text",

@@ -14,6 +14,7 @@ from afterglow.language.catalog import compile_files, read_programme
 from afterglow.language.check.flows import Surroundings, check_flow
 from afterglow.language.check.mails import check_mails
 from afterglow.language.check.programmes import check_loyalty
+from afterglow.language.check.referrals import check_referral
 from afterglow.language.check.reviews import gated_in_flow
 from afterglow.language.check.sources import check_owners, check_shop, check_source
 from afterglow.language.check.supply import world
@@ -63,10 +64,17 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
             problems.update(check_owners(shop, sources))
     for file, source in sources.items():
         problems.update(check_source(source, files[file], file, shop, stage_names))
-    for file in _in_folder(files, "flows/programmes", ".yaml"):
-        programme = _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
+    programmes = [
+        _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
+        for file in _in_folder(files, "flows/programmes", ".yaml")
+    ]
+    loyalty = [one.name for one in programmes if isinstance(one, Programme)]
+    for programme in programmes:
         if isinstance(programme, Programme):
             problems.update(check_loyalty(programme, around.world))
+        elif programme is not None:
+            whole = None not in programmes
+            problems.update(check_referral(programme, around.world, shop, loyalty if whole else None))
     for flow in flows.values():
         problems.update(check_flow(flow, around))
         problems.update(gated_in_flow(flow, mails))

@@ -1,0 +1,55 @@
+"""Hold one referral programme against the rest of the shop's files."""
+
+from collections.abc import Collection, Iterator
+
+from afterglow.language.check.programmes import names_of
+from afterglow.language.check.reading import read_expression
+from afterglow.language.check.supply import World
+from afterglow.language.compiling import Path
+from afterglow.language.referral import Gives, ReferralProgramme
+from afterglow.language.shop import Shop
+from afterglow.problems import Problem, did_you_mean
+from afterglow.referring.linking import is_own
+
+
+def check_referral(
+    programme: ReferralProgramme, world: World, shop: Shop | None, loyalty: Collection[str] | None
+) -> Iterator[Problem]:
+    """Everything in a referral programme's file that does not fit the other files.
+
+    Args:
+      loyalty: the names of the loyalty programmes; None where one of them cannot be read.
+    """
+    yield from _event(programme, ("qualifies", "on"), programme.on, world)
+    for event in sorted(programme.undone_by):
+        yield from _event(programme, ("qualifies", "undone_by"), event, world)
+    if programme.when is not None and (not world.whole or programme.on in world.events):
+        path: Path = ("qualifies", "when")
+        for one in read_expression(programme.when, names_of(world, programme.on))[1]:
+            line, col = programme.document.place_inside(path, one.line, one.col)
+            yield Problem(programme.document.file, line, col, one.message)
+    if programme.page is not None and shop is not None and not is_own(programme.page, shop.model.url):
+        message = f"A referral link leads to the shop's own site, {shop.model.url}, and this page is elsewhere."
+        yield programme.problem(("page",), message)
+    if loyalty is not None:
+        for path, gives in _rewards(programme):
+            if gives.programme is not None and gives.programme not in loyalty:
+                meant = did_you_mean(gives.programme, loyalty)
+                message = f"There is no loyalty programme '{gives.programme}'.{meant}"
+                yield programme.problem((*path, "programme"), message)
+
+
+def _event(programme: ReferralProgramme, path: Path, event: str, world: World) -> Iterator[Problem]:
+    if world.whole and event not in world.events:
+        meant = did_you_mean(event, world.events)
+        hint = meant or " Events that come by the API alone are declared in shop.yaml under events."
+        yield programme.problem(path, f"No source brings an event '{event}'.{hint}")
+
+
+def _rewards(programme: ReferralProgramme) -> Iterator[tuple[Path, Gives]]:
+    if programme.referrer is not None:
+        yield ("rewards", "referrer"), programme.referrer
+    if programme.referee is not None:
+        yield ("rewards", "referee"), programme.referee
+    for n, milestone in enumerate(programme.milestones):
+        yield ("rewards", "milestones", n, "referrer"), milestone.gives

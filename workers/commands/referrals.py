@@ -1,0 +1,207 @@
+"""`referrals`: who brought whom, what waits for a person, and why a referral stands where it does."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from db.referring import Decision, Referral, Reward
+    from workers.commands.opening import Desk
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, for scripts.")]
+Number = Annotated[int, typer.Argument(help="The number of the referral.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, in your words; it is kept.")]
+Author = Annotated[str, typer.Option("--author", help="Who decides; you, unless given.")]
+
+family = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who brought whom, and what waits for a look.")
+
+
+def add_to(main: typer.Typer) -> None:
+    """Declare the commands."""
+    main.add_typer(family, name="referrals")
+
+
+@family.command("list")
+def list_(
+    programme: Annotated[str | None, typer.Argument(help="Of this programme only.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help="attributed, qualified, review, rewarded, ...")] = None,
+    customer: Annotated[str | None, typer.Option("--customer", help="Of this referrer or referee only.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show referrals, newest first."""
+    from afterglow.errors import AfterglowError
+    from afterglow.problems import did_you_mean
+    from db import referring
+    from db.tables import ReferralState
+    from workers.commands.opening import opened
+
+    if state is not None and state not in list(ReferralState):
+        known = [one.value for one in ReferralState]
+        raise AfterglowError(f"'{state}' is no state of a referral: {', '.join(known)}.{did_you_mean(state, known)}")
+    with opened() as desk, desk.database.reading() as connection:
+        if customer is not None:
+            mine = referring.of_customer(connection, desk.customer(connection, customer), limit)
+            found = [one for one in mine if one.programme == (programme or one.programme)]
+            found = [one for one in found if state in (None, one.state.value)]
+        else:
+            found = referring.listed(connection, programme=programme, state=state, limit=limit)
+        _show(desk, found, as_json, "No referral is like that.")
+
+
+@family.command()
+def review(as_json: AsJson = False) -> None:
+    """Show what waits for a person, with what speaks against it."""
+    from afterglow.referring.wording import findings
+    from db import referring
+    from workers.commands.console import say, say_json, say_next
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.reading() as connection:
+        found = referring.listed(connection, state="review", limit=1_000)
+        why = referring.decisions(connection, [one.id for one in found])
+    if as_json:
+        say_json([{**_told(one), "because": _plain(why[one.id][-1])} for one in found])
+        return
+    if not found:
+        say("Nothing waits for a look.")
+        return
+    for one in found:
+        last = why[one.id][-1]
+        until = f", until {one.due_at:%Y-%m-%d %H:%M} UTC" if one.due_at else ""
+        who = f"customer {one.referrer_id} brought {one.referee_id}"
+        say(f"Referral {one.id} ({one.programme}): {who}; {last.because}{until}", style="bold")
+        for line in findings(last.evidence):
+            say(line, indent=2)
+    first = found[0].id
+    say_next(
+        (f"afterglow referrals explain {first}", "everything that is known"),
+        (f"afterglow referrals approve {first} --reason WHY", "it counts"),
+        (f"afterglow referrals reject {first} --reason WHY", "it does not"),
+    )
+
+
+@family.command()
+def approve(referral: Number, reason: Reason, author: Author = "", as_json: AsJson = False) -> None:
+    """Let a referral count after all: it is rewarded once its hold has ended."""
+    from db.catalog import CatalogCache
+    from workers import rewarding
+    from workers.commands.opening import me, opened
+
+    with opened() as desk, desk.database.writing() as connection:
+        now = desk.now(connection)
+        by = author or me()
+        decided = rewarding.approve(connection, CatalogCache(), referral, author=by, reason=reason, now=now)
+    _say_decided(decided, as_json)
+
+
+@family.command()
+def reject(referral: Number, reason: Reason, author: Author = "", as_json: AsJson = False) -> None:
+    """Let a referral not count; what it brought is taken back. `approve` undoes this."""
+    from workers import rewarding
+    from workers.commands.opening import me, opened
+
+    with opened() as desk, desk.database.writing() as connection:
+        now = desk.now(connection)
+        decided = rewarding.reject(connection, referral, author=author or me(), reason=reason, now=now)
+    _say_decided(decided, as_json)
+
+
+@family.command()
+def explain(referral: Number, as_json: AsJson = False) -> None:
+    """Say why a referral stands where it does: every decision with its evidence, and what it brought."""
+    from afterglow.referring.wording import findings, summary
+    from db import referring
+    from workers.commands.console import moment, say, say_json, say_next, say_table
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.reading() as connection:
+        found = referring.by_id(connection, [referral]).get(referral)
+        if found is None:
+            raise referring.UnknownReferralError(
+                f"There is no referral {referral}; `afterglow referrals list` shows those there are."
+            )
+        why = referring.decisions(connection, [referral]).get(referral, [])
+        rewards = referring.rewards_of(connection, [referral]).get(referral, [])
+    if as_json:
+        said = {"decisions": [_plain(one) for one in why], "rewards": [_reward(one) for one in rewards]}
+        say_json({**_told(found), **said})
+        return
+    say(
+        f"Referral {found.id} of {found.programme}: customer {found.referrer_id} brought {found.referee_id}; "
+        f"{found.state.value}.",
+        style="bold",
+    )
+    for one in why:
+        by = f" {one.author}: {one.reason}" if one.author else ""
+        say(f"{moment(one.at)}  {one.state.value}: {summary(one.because, one.evidence)}{by}")
+        for line in findings(one.evidence):
+            say(line, indent=4)
+    if rewards:
+        columns = ("reward", "for", "customer", "what", "granted", "state")
+        rows = [
+            (str(one.id), _for(one), str(one.customer_id), one.coupon or one.asset, one.granted, one.state)
+            for one in rewards
+        ]
+        say()
+        say_table(columns, rows, numbers=("granted",))
+    say_next((f"afterglow why {found.referee_id}", "the referee's whole story"))
+
+
+def _for(reward: "Reward") -> str:
+    return f"milestone {reward.milestone}" if reward.milestone else reward.side
+
+
+def _show(desk: "Desk", found: Sequence["Referral"], as_json: bool, none: str) -> None:
+    from workers.commands.console import ROWS_MAX, say, say_json, say_next, say_table
+
+    if as_json:
+        say_json([_told(one) for one in found])
+        return
+    if not found:
+        say(none)
+        return
+    rows = [
+        (str(one.id), one.programme, str(one.referrer_id), str(one.referee_id), one.state.value, one.attributed_at)
+        for one in found[:ROWS_MAX]
+    ]
+    say_table(("referral", "programme", "referrer", "referee", "state", "since (UTC)"), rows)
+    if len(found) > ROWS_MAX:
+        say(f"... and {len(found) - ROWS_MAX:,} more; --json lists them all.")
+    say_next((f"afterglow referrals explain {found[0].id}", "why it stands there"))
+
+
+def _say_decided(decided: "Referral", as_json: bool) -> None:
+    from workers.commands.console import say, say_json, say_next
+
+    if as_json:
+        say_json(_told(decided))
+        return
+    after = {
+        "qualified": f"is rewarded on {decided.due_at:%Y-%m-%d at %H:%M} UTC" if decided.due_at else "",
+        "rewarded": "stays rewarded",
+        "attributed": "counts once the referee does what qualifies",
+        "rejected": "is rejected",
+        "reversed": "is undone, and what it brought is being taken back",
+    }[decided.state.value]
+    say(f"Referral {decided.id} {after}.", style="bold")
+    say_next((f"afterglow referrals explain {decided.id}", "every decision about it"))
+
+
+def _told(referral: "Referral") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(referral), "state": referral.state.value}
+
+
+def _plain(decision: "Decision") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(decision), "state": decision.state.value}
+
+
+def _reward(reward: "Reward") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(reward)
