@@ -10,6 +10,7 @@ have something of which there can be only one:
 - a run's key never runs twice: of two runs of one key the older goes on, an open later one ends as `merged`, and what
   it had queued is skipped; a mail that a provider has in hand is settled as ever;
 - referral codes: the kept customer's own stays theirs, and the other's leads to them by the stone;
+- scores on leaderboards are added up;
 - suppressions are of addresses, not of customers, and stay.
 
 A journal says what moved and what was overwritten, so that a wrong merge can be undone (`db.unmerging`).
@@ -26,7 +27,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
 from afterglow.matching import One, are_two
-from db import bulk, enrollments, events, identity, people, requests, touchpoints
+from db import bulk, enrollments, events, identity, leaderboards, people, requests, touchpoints
 from db.catalog import Release
 from db.people import Person
 from db.tables import (
@@ -53,7 +54,7 @@ SOURCE = "afterglow"
 MERGED_EVENT, PARTED_EVENT = "customer.merged", "customer.parted"
 
 #: Tables in which a customer has at most one row of a kind, so that rows cannot simply move.
-RULED = frozenset({"customers", "merges", "profiles", "consents", "runs", "referral_codes"})
+RULED = frozenset({"customers", "merges", "profiles", "consents", "runs", "referral_codes", "scores"})
 
 Row = dict[str, Any]
 
@@ -197,6 +198,7 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     journal["stopped"], journal["skipped"] = _stop(connection, kept.id, later, now)
     journal["consents"] = _merge_consents(connection, kept.id, merged.id)
     journal["codes"] = _move_codes(connection, kept.id, merged.id)
+    journal["scores"] = leaderboards.move(connection, merged.id, kept.id, now)
     requests.follow(connection, merged.id, kept.id)
     take_in(kept, merged)
     people.save(connection, {kept.id: kept}, ())

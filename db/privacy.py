@@ -22,7 +22,7 @@ from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
 from afterglow.matching import EMAIL, PHONE
-from db import bulk, fetching, identity, merging, people, requests, why
+from db import bulk, fetching, identity, leaderboards, merging, people, requests, why
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -41,6 +41,7 @@ from db.tables import (
     profiles,
     referral_codes,
     runs,
+    scores,
     stage_entries,
     suppressions,
     touchpoints,
@@ -117,6 +118,7 @@ def forget(
     stones = merging.stones(connection, customer_id)
     stopped = _stop(connection, customer_id, now)
     requests.settle_for(connection, customer_id, now, FORGOTTEN)
+    leaderboards.forget(connection, [customer_id, *stones])
     return Forgotten(
         customer_id=customer_id,
         **stopped,
@@ -386,6 +388,7 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "runs": _runs(connection, customer_id),
         "messages": _messages(connection, catalog, settings, customer_id),
         "referral_codes": mine.rows(referral_codes, "programme", "code", "made_at"),
+        "scores": mine.rows(scores, "programme", "metric", "season", "value", "reached_at"),
         "requests": [
             {"source": one.source, "asked_at": one.asked_at, "due_at": one.due_at}
             for one in requests.to_hand_over(connection)

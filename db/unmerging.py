@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import bulk, people
+from db import bulk, leaderboards, people
 from db.merging import (
     MERGED,
     MERGED_EVENT,
@@ -83,6 +83,8 @@ def unmerge(connection: Connection, merge_id: int, now: datetime) -> Parted:
     c = referral_codes.c
     theirs = (c.customer_id == row.kept) & bulk.among(c.programme, journal["codes"])
     connection.execute(referral_codes.update().where(theirs).values(customer_id=row.merged))
+    if scores := journal.get("scores"):  # a merge of before there were leaderboards has none
+        leaderboards.move_back(connection, scores, row.kept, row.merged, now)
     _stand_back(connection, journal, row.kept, row.merged)
     _resume(connection, journal["stopped"], journal["skipped"], now)
     undone = {"state": "undone", "undone_at": now, "journal": None}

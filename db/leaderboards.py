@@ -1,0 +1,518 @@
+"""Leaderboards: scores that are right at the moment of the commit that changes them, and what is read from them.
+
+`record` adds changes inside the transaction of whatever caused them. Reading never walks the referrals: the first
+places are an index in order, and a rank is a sum over counts of scores. These counts have levels: at level 0 one for
+each score, at level n one for each range of 256**n scores, so that a rank reads at most 255 counts a level whether the
+board has ten customers or millions, and scores of euros cost what scores of referrals do.
+
+Counts are append-only, because a counter that everybody updates makes everybody wait: changes are rows of their
+own, and `roll_up` makes them one row a bucket afterwards. What is read is the sum, so it is exact at any moment.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from afterglow.leaderboards import ALL, Calendar, Score, Season, digest_of, in_order, metric_of, movement, ranks
+from db import bulk
+from db.tables import customers, late_scores, profiles, score_counts, scores, season_seals, seasons
+
+#: Each level's buckets are so many bits wider than those of the level below; the highest holds whatever is higher.
+BITS: Final = 8
+LEVELS: Final = 6
+TOP: Final = LEVELS - 1
+#: Places that are kept of a sealed season.
+PLACES_MAX: Final = 1000
+#: Fresh counts that one rolling up takes.
+ROLLED_MAX: Final = 5_000
+#: Seasons that one round seals.
+SEALED_MAX: Final = 20
+#: Places among which a part of a name is looked for.
+SEARCHED_MAX: Final = 1000
+#: What a forgotten customer is called.
+FORMER: Final = "a former customer"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A score that changes: a referral qualified, points were earned, either was taken back."""
+
+    programme: str
+    metric: str
+    customer_id: int
+    #: In the metric's own unit; negative takes back.
+    delta: int
+    #: When it counts, which decides the season. What takes back has the instant of what it takes back, so that the
+    #: season changes in which that was counted.
+    at: datetime
+    #: What it hangs on, such as "order/shopify/1001" or "referral/17"; no personal data.
+    subject: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Board:
+    """Which leaderboard."""
+
+    programme: str
+    metric: str
+    season: str = ALL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A place on a board."""
+
+    rank: int
+    customer_id: int
+    value: int
+    reached_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Named:
+    """A place as people read it."""
+
+    place: Place
+    name: str
+    #: The rank in the season before; None for who was not placed there, or where there is no season before.
+    before: int | None
+
+    @property
+    def movement(self) -> int | None:
+        """Places gained (positive) or lost; None for who is new."""
+        return movement(self.before, self.place.rank)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seal:
+    """A season as it was sealed."""
+
+    revision: int
+    sealed_at: datetime
+    digest: str
+    placed: int
+    total: int
+    places: Sequence[tuple[int, int, int, str]]
+
+
+_Key = tuple[int, str, str, str]
+_KEY = ("customer_id", "programme", "metric", "season")
+_ADD = (
+    "(customer_id, programme, metric, season) DO UPDATE SET value = scores.value + excluded.value, "
+    "reached_at = CASE WHEN excluded.reached_at > scores.reached_at THEN excluded.reached_at "
+    "ELSE scores.reached_at END"
+)
+
+
+def record(connection: Connection, changes: Iterable[Change], calendar: Calendar, now: datetime) -> None:
+    """Add changes to the boards of all time and of the seasons that each falls into: four statements for any number.
+
+    Rows are locked in the order of their keys, so two batches never wait for each other; whoever records in several
+    steps does so in one order everywhere. Call it late in the transaction. The customers must be the kept ones of
+    merged customers.
+
+    Raises:
+      UnknownMetricError: a change counts what is not counted here.
+    """
+    sums: dict[_Key, tuple[int, datetime]] = {}
+    found: dict[tuple[str, str, str], Season] = {}
+    late: list[bulk.Row] = []
+    for change in changes:
+        if not change.delta:
+            continue
+        metric_of(change.metric)
+        for season in calendar.seasons_at(change.at):
+            board = (change.programme, change.metric, season.name)
+            found[board] = season
+            key = (change.customer_id, *board)
+            delta, reached_at = sums.get(key, (0, change.at))
+            sums[key] = (delta + change.delta, max(reached_at, change.at))
+            if season.until is not None and season.until <= now:
+                late.append((*board, change.customer_id, change.delta, change.subject, now))
+    _open(connection, found)
+    _add(connection, sums)
+    _note_late(connection, late)
+
+
+def _open(connection: Connection, found: Mapping[tuple[str, str, str], Season]) -> None:
+    """Make boards known that are new."""
+    rows = [(*board, one.kind, one.start, one.until, 0) for board, one in sorted(found.items(), key=lambda row: row[0])]
+    columns = ("programme", "metric", "season", "kind", "starts_at", "ends_at", "revision")
+    bulk.insert(connection, seasons, columns, rows, on_conflict="DO NOTHING")
+
+
+def _add(connection: Connection, sums: Mapping[_Key, tuple[int, datetime]]) -> None:
+    """Add to scores, and to the counts what that changes in them."""
+    rows = [(*key, delta, reached_at) for key, (delta, reached_at) in sorted(sums.items())]
+    changed = bulk.insert(
+        connection,
+        scores,
+        (*_KEY, "value", "reached_at"),
+        rows,
+        on_conflict=_ADD,
+        returning="customer_id, programme, metric, season, value",
+    )
+    counts: defaultdict[tuple[str, str, str, int, int], int] = defaultdict(int)
+    totals: defaultdict[tuple[str, str, str, int, int], int] = defaultdict(int)
+    for customer_id, programme, metric, season, value in changed:
+        before = value - sums[customer_id, programme, metric, season][0]
+        for score, one in ((before, -1), (value, 1)):
+            if score > 0:
+                for level in range(LEVELS):
+                    counts[programme, metric, season, level, score >> BITS * level] += one
+                totals[programme, metric, season, TOP, score >> BITS * TOP] += one * score
+    added = [
+        (*bucket, n, totals.get(bucket, 0), True) for bucket, n in sorted(counts.items()) if n or totals.get(bucket)
+    ]
+    bulk.insert(connection, score_counts, _COUNT, added)
+
+
+_BUCKET = ("programme", "metric", "season", "level", "bucket")
+_COUNT = (*_BUCKET, "n", "total", "fresh")
+
+
+def _note_late(connection: Connection, late: Sequence[bulk.Row]) -> None:
+    columns = ("programme", "metric", "season", "customer_id", "delta", "subject", "recorded_at")
+    bulk.insert(connection, late_scores, columns, late)
+
+
+def roll_up(connection: Connection) -> int:
+    """Make one row of each bucket's counts where changes were added. How many rows there were before.
+
+    One at a time does it (`db.rounds`); two would leave two rows of a bucket, which is as right.
+    """
+    rows = connection.execute(_TAKE_FRESH, {"most": ROLLED_MAX}).all()
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    for *bucket, n, total in rows:
+        found = sums.setdefault(tuple(bucket), [0, 0])
+        found[0] += n
+        found[1] += total
+    rolled = [(*bucket, n, total, False) for bucket, (n, total) in sorted(sums.items()) if n or total]
+    bulk.insert(connection, score_counts, _COUNT, rolled)
+    return len(rows)
+
+
+_TAKE_FRESH = sa.text(
+    "DELETE FROM score_counts WHERE (programme, metric, season, level, bucket) IN ("
+    "SELECT programme, metric, season, level, bucket FROM score_counts WHERE fresh ORDER BY id LIMIT :most) "
+    "RETURNING programme, metric, season, level, bucket, n, total"
+)
+
+
+# Reading
+
+
+def top(connection: Connection, board: Board, limit: int = 100, after: Place | None = None) -> list[Place]:
+    """The places of a board in order, from the first on, or from behind a place of an earlier page."""
+    if after is None:
+        found = _read(connection, _on(board).order_by(*_FORWARD).limit(limit))
+        return _ranked(found)
+    tied = _on(board).where(_s.value == after.value, _s.reached_at >= after.reached_at)
+    tied = tied.where((_s.reached_at > after.reached_at) | (_s.customer_id > after.customer_id))
+    lower = _on(board).where(_s.value < after.value)
+    rows = _read(connection, tied.order_by(*_FORWARD).limit(limit))
+    if len(rows) < limit:
+        rows += _read(connection, lower.order_by(*_FORWARD).limit(limit - len(rows)))
+    return _ranked_from(connection, board, rows)
+
+
+def rank_of(connection: Connection, board: Board, customer_id: int) -> Place | None:
+    """Where a customer stands; None for who is not on the board."""
+    rows = _read(connection, _on(board).where(_s.customer_id == customer_id))
+    return _ranked_from(connection, board, rows)[0] if rows else None
+
+
+def around(connection: Connection, board: Board, customer_id: int, each_side: int = 2) -> list[Place]:
+    """A customer's place and their neighbours; empty for who is not on the board."""
+    mine = rank_of(connection, board, customer_id)
+    if mine is None:
+        return []
+    tied = _on(board).where(_s.value == mine.value, _s.reached_at <= mine.reached_at)
+    tied = tied.where((_s.reached_at < mine.reached_at) | (_s.customer_id < mine.customer_id))
+    higher = _on(board).where(_s.value > mine.value)
+    above = _read(connection, tied.order_by(_s.reached_at.desc(), _s.customer_id.desc()).limit(each_side))
+    if len(above) < each_side:
+        backward = (_s.value, _s.reached_at.desc(), _s.customer_id.desc())
+        above += _read(connection, higher.order_by(*backward).limit(each_side - len(above)))
+    below = top(connection, board, each_side, after=mine)
+    return [*_ranked_from(connection, board, in_order(above)), mine, *below]
+
+
+def ranks_of(connection: Connection, board: Board, values: Collection[int]) -> dict[int, int]:
+    """The rank that each score has on a board, whether somebody has it or not."""
+    if not values:
+        return {}
+    query = _rank_query(connection.dialect.name)
+    listed = bulk.array_literal(sorted(set(values)))
+    if connection.dialect.name != "postgresql":
+        listed = f"[{listed[1:-1]}]"
+    rows = connection.execute(query, {**_named(board), "scores": listed})
+    return {int(row[0]): 1 + int(row[1]) for row in rows}
+
+
+def ranks_of_customers(connection: Connection, board: Board, customer_ids: Collection[int]) -> dict[int, int]:
+    """The ranks of customers on a board; who is not on it is left out."""
+    rows = _read(connection, _on(board).where(bulk.among(_s.customer_id, list(customer_ids))))
+    by_value = ranks_of(connection, board, {row.value for row in rows})
+    return {row.customer_id: by_value[row.value] for row in rows}
+
+
+def size_of(connection: Connection, board: Board) -> tuple[int, int]:
+    """How many customers are on a board, and what they have together."""
+    c = score_counts.c
+    query = sa.select(sa.func.coalesce(sa.func.sum(c.n), 0), sa.func.coalesce(sa.func.sum(c.total), 0))
+    row = connection.execute(query.where(*_of(c, board), c.level == TOP)).one()
+    return int(row[0]), int(row[1])
+
+
+def boards(connection: Connection) -> list[tuple[str, str]]:
+    """(programme, metric) of every leaderboard that somebody was ever on."""
+    query = sa.select(seasons.c.programme, seasons.c.metric).where(seasons.c.season == ALL)
+    return [(row.programme, row.metric) for row in connection.execute(query.order_by(*query.selected_columns))]
+
+
+def values_of(
+    connection: Connection, programme: str, metric: str, customer_ids: Collection[int], names: Collection[str]
+) -> dict[tuple[int, str], int]:
+    """What customers have in seasons, by customer and season."""
+    query = sa.select(_s.customer_id, _s.season, _s.value).where(
+        bulk.among(_s.customer_id, list(customer_ids)),
+        _s.programme == programme,
+        _s.metric == metric,
+        bulk.among(_s.season, list(names)),
+    )
+    return {(row.customer_id, row.season): row.value for row in connection.execute(query)}
+
+
+def named(connection: Connection, board: Board, places: Sequence[Place], before: Season | None) -> list[Named]:
+    """Places with the names of those who have them, and where each stood in the season before."""
+    ids = [place.customer_id for place in places]
+    names = names_of(connection, ids)
+    earlier = Board(programme=board.programme, metric=board.metric, season=before.name) if before else None
+    stood = ranks_of_customers(connection, earlier, ids) if earlier else {}
+    return [Named(place=place, name=names[place.customer_id], before=stood.get(place.customer_id)) for place in places]
+
+
+def names_of(connection: Connection, customer_ids: Collection[int]) -> dict[int, str]:
+    """What to call customers: the name, else the number, never the address; who is forgotten is a former customer."""
+    query = (
+        sa.select(customers.c.id, customers.c.forgotten_at, profiles.c.first_name, profiles.c.last_name)
+        .outerjoin(profiles, profiles.c.customer_id == customers.c.id)
+        .where(bulk.among(customers.c.id, list(customer_ids)))
+    )
+    found = {}
+    for row in connection.execute(query):
+        name = " ".join(part for part in (row.first_name, row.last_name) if part)
+        found[row.id] = FORMER if row.forgotten_at else name or f"Customer {row.id}"
+    return found
+
+
+def search(connection: Connection, board: Board, words: str) -> list[Place]:
+    """Those of the first 1,000 places in whose names all these words stand, in any case."""
+    places = top(connection, board, SEARCHED_MAX)
+    names = names_of(connection, [place.customer_id for place in places])
+    wanted = words.casefold().split()
+    return [place for place in places if all(word in names[place.customer_id].casefold() for word in wanted)]
+
+
+_s = scores.c
+_FORWARD = (_s.value.desc(), _s.reached_at, _s.customer_id)
+
+
+def _of(c: Any, board: Board) -> tuple[sa.ColumnElement[bool], ...]:
+    return c.programme == board.programme, c.metric == board.metric, c.season == board.season
+
+
+def _on(board: Board) -> sa.Select[Any]:
+    # A constant and no parameter, so that the index of those who are on a board serves.
+    return sa.select(_s.customer_id, _s.value, _s.reached_at).where(*_of(_s, board), _s.value > sa.literal_column("0"))
+
+
+def _read(connection: Connection, query: sa.Select[Any]) -> list[Score]:
+    return [Score(**row._mapping) for row in connection.execute(query)]
+
+
+def _ranked(found: Sequence[Score], first: int = 1, of_first: int | None = None) -> list[Place]:
+    return [
+        Place(rank=rank, customer_id=score.customer_id, value=score.value, reached_at=score.reached_at)
+        for rank, score in zip(ranks(found, first=first, of_first=of_first), found, strict=True)
+    ]
+
+
+def _ranked_from(connection: Connection, board: Board, found: Sequence[Score]) -> list[Place]:
+    """Rank a stretch of a board: what is before it is counted."""
+    if not found:
+        return []
+    value = found[0].value
+    c = score_counts.c
+    equal = sa.select(sa.func.sum(c.n)).where(*_of(c, board), c.level == 0, c.bucket == value)
+    first = ranks_of(connection, board, [value])[value]
+    return _ranked(found, first, int(connection.execute(equal).scalar_one()))
+
+
+def _named(board: Board) -> dict[str, str]:
+    return {"programme": board.programme, "metric": board.metric, "season": board.season}
+
+
+@lru_cache(maxsize=2)
+def _rank_query(dialect: str) -> sa.TextClause:
+    """How many have more than each of these scores: at each level the counts above it in the same bucket one higher."""
+    listed = {
+        "postgresql": "unnest(CAST(:scores AS bigint[])) AS v(value)",
+        "sqlite": "json_each(:scores) AS v",
+    }[dialect]
+    sums = []
+    for level in range(LEVELS):
+        end = "" if level == TOP else f" AND bucket < ((v.value >> {BITS * (level + 1)}) + 1) << {BITS}"
+        sums.append(
+            "coalesce((SELECT sum(n) FROM score_counts WHERE programme = :programme AND metric = :metric "
+            f"AND season = :season AND level = {level} AND bucket > (v.value >> {BITS * level}){end}), 0)"
+        )
+    return sa.text(f"SELECT v.value, {' + '.join(sums)} FROM {listed}")
+
+
+# Seasons that are over
+
+
+def seal_due(connection: Connection, calendar: Calendar, now: datetime) -> list[tuple[Board, Seal]]:
+    """Seal the seasons that are over and settled, and those again that changed since; what was sealed.
+
+    A seal is the digest of every score and the first places. It is never changed: late changes make a further revision.
+    """
+    s, late = seasons.c, late_scores.c
+    changed = sa.exists().where(
+        late.programme == s.programme, late.metric == s.metric, late.season == s.season, late.revision.is_(None)
+    )
+    due = connection.execute(
+        sa.select(seasons)
+        .where(s.ends_at <= now - calendar.settle, (s.revision == 0) | changed)
+        .order_by(s.ends_at, s.programme, s.metric, s.season)
+        .limit(SEALED_MAX)
+        .with_for_update(skip_locked=True)
+    ).all()
+    sealed = ((row, _seal(connection, row, now)) for row in due)
+    return [
+        (Board(programme=row.programme, metric=row.metric, season=row.season), seal) for row, seal in sealed if seal
+    ]
+
+
+def _seal(connection: Connection, row: Any, now: datetime) -> Seal | None:
+    """Seal one season; None where it stands as it was sealed before."""
+    board = Board(programme=row.programme, metric=row.metric, season=row.season)
+    unsealed = late_scores.update().where(*_of(late_scores.c, board), late_scores.c.revision.is_(None))
+    # First these, then the scores: what is committed between the two is in the scores, and seen again next time.
+    connection.execute(unsealed.values(revision=row.revision + 1))
+    standing = _read(connection, _on(board).order_by(*_FORWARD))
+    season = Season(name=row.season, kind=row.kind, start=row.starts_at, until=row.ends_at)
+    seal = Seal(
+        revision=row.revision + 1,
+        sealed_at=now,
+        digest=digest_of(row.programme, row.metric, season, standing),
+        placed=len(standing),
+        total=sum(score.value for score in standing),
+        places=[
+            (place.rank, place.customer_id, place.value, place.reached_at.isoformat())
+            for place in _ranked(standing[:PLACES_MAX])
+        ],
+    )
+    before = seals(connection, board)
+    if before and before[-1].digest == seal.digest:
+        counted = late_scores.update().where(*_of(late_scores.c, board), late_scores.c.revision == seal.revision)
+        connection.execute(counted.values(revision=row.revision))
+        return None
+    values = {name: getattr(seal, name) for name in ("revision", "sealed_at", "digest", "placed", "total", "places")}
+    connection.execute(season_seals.insert().values(**_named(board), **values))
+    connection.execute(seasons.update().where(*_of(seasons.c, board)).values(revision=seal.revision))
+    return seal
+
+
+def seals(connection: Connection, board: Board) -> list[Seal]:
+    """How a season was sealed, its revisions in order."""
+    c = season_seals.c
+    query = sa.select(c.revision, c.sealed_at, c.digest, c.placed, c.total, c.places).where(*_of(c, board))
+    return [
+        Seal(**{**row._mapping, "places": [tuple(place) for place in row.places]})
+        for row in connection.execute(query.order_by(c.revision))
+    ]
+
+
+# Customers who are merged, parted or forgotten
+
+
+def move(connection: Connection, origin: int, to: int, now: datetime) -> dict[str, list[dict[str, Any]]]:
+    """Add a customer's scores to another's, whom they turned out to be. The scores of both as they were."""
+    both = _rows_of(connection, [origin, to])
+    mine, theirs = ([row for row in both if row["customer_id"] == one] for one in (to, origin))
+    _shift(connection, theirs, origin, to, "a merge", now)
+    connection.execute(scores.delete().where(_s.customer_id == origin))
+    return {"kept": [_frozen(row) for row in mine], "merged": [_frozen(row) for row in theirs]}
+
+
+def move_back(
+    connection: Connection, before: Mapping[str, Sequence[Mapping[str, Any]]], kept: int, merged: int, now: datetime
+) -> None:
+    """Give back what `move` added, and nothing that came since."""
+    theirs = [_thawed(row) for row in before["merged"]]
+    _rows_of(connection, [kept, merged])
+    _shift(connection, theirs, kept, merged, "a merge undone", now)
+    mine = {(row["programme"], row["metric"], row["season"]): row for row in map(_thawed, before["kept"])}
+    for row in theirs:
+        board = (row["programme"], row["metric"], row["season"])
+        where = (_s.customer_id == kept, _s.programme == board[0], _s.metric == board[1], _s.season == board[2])
+        was = mine.get(board)
+        if was is None:
+            connection.execute(scores.delete().where(*where, _s.value == 0))
+        else:
+            unchanged = scores.update().where(*where, _s.value == was["value"])
+            connection.execute(unchanged.values(reached_at=was["reached_at"]))
+
+
+def _shift(
+    connection: Connection, rows: Sequence[Mapping[str, Any]], origin: int, to: int, subject: str, now: datetime
+) -> None:
+    """Take scores from one customer and add them to another."""
+    sums: dict[_Key, tuple[int, datetime]] = {}
+    late: list[bulk.Row] = []
+    for row in rows:
+        board = (row["programme"], row["metric"], row["season"])
+        for customer_id, delta in ((origin, -row["value"]), (to, row["value"])):
+            sums[customer_id, *board] = (delta, row["reached_at"])
+            if row["ends_at"] is not None and row["ends_at"] <= now:
+                late.append((*board, customer_id, delta, subject, now))
+    _add(connection, sums)
+    _note_late(connection, late)
+
+
+def _rows_of(connection: Connection, customer_ids: Collection[int]) -> list[dict[str, Any]]:
+    """Customers' scores with the ends of their seasons, locked in the order in which `record` locks them."""
+    same = (seasons.c.programme == _s.programme) & (seasons.c.metric == _s.metric) & (seasons.c.season == _s.season)
+    query = (
+        sa.select(scores, seasons.c.ends_at)
+        .join(seasons, same)
+        .where(bulk.among(_s.customer_id, list(customer_ids)))
+        .order_by(_s.customer_id, _s.programme, _s.metric, _s.season)
+        .with_for_update(of=scores)
+    )
+    return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def _frozen(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _thawed(row: Mapping[str, Any]) -> dict[str, Any]:
+    moments = {name: datetime.fromisoformat(row[name]) for name in ("reached_at", "ends_at") if row[name] is not None}
+    return {**row, **moments}
+
+
+def forget(connection: Connection, family: Sequence[int]) -> int:
+    """Empty what late changes name of forgotten customers. Scores stay, by number, as those of a former customer."""
+    late = late_scores.c
+    theirs = bulk.among(late.customer_id, list(family)) & late.subject.is_not(None)
+    return connection.execute(late_scores.update().where(theirs).values(subject=None)).rowcount
