@@ -7,9 +7,10 @@ the lower number.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Literal
@@ -43,6 +44,12 @@ METRICS: Final[Mapping[str, Metric]] = {
         Metric(name="points", label="Points earned", unit="points"),
     )
 }
+
+
+def in_units(metric: Metric, value: int, to_major: Callable[[int], Decimal]) -> str:
+    """A score as people write it, without its unit: `1,234` or `1,234.50`."""
+    return f"{to_major(value):,}" if metric.unit == "money" else f"{value:,}"
+
 
 #: The season without beginning or end.
 ALL: Final = "all"

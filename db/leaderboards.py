@@ -19,9 +19,24 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow.leaderboards import ALL, Calendar, Score, Season, digest_of, in_order, metric_of, movement, ranks
+from afterglow.errors import AfterglowError
+from afterglow.language.shop import Shop
+from afterglow.leaderboards import (
+    ALL,
+    METRICS,
+    Calendar,
+    Metric,
+    Score,
+    Season,
+    digest_of,
+    in_order,
+    metric_of,
+    movement,
+    ranks,
+)
+from afterglow.problems import did_you_mean
 from db import bulk
-from db.tables import customers, late_scores, profiles, score_counts, scores, season_seals, seasons
+from db.tables import EPOCH, MICROSECOND, customers, late_scores, profiles, score_counts, scores, season_seals, seasons
 
 #: Each level's buckets are so many bits wider than those of the level below; the highest holds whatever is higher.
 BITS: Final = 8
@@ -99,6 +114,28 @@ class Seal:
     placed: int
     total: int
     places: Sequence[tuple[int, int, int, str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """A stretch of a board, with what stands around it."""
+
+    board: Board
+    metric: Metric
+    season: Season
+    #: The season that movement is told against; None where there is none.
+    before: Season | None
+    #: How many are on the board, and what they have together.
+    placed: int
+    total: int
+    places: Sequence[Named]
+    #: What the next page comes after; None on the last.
+    further: Place | None
+    seals: Sequence[Seal]
+
+
+class UnknownBoardError(AfterglowError):
+    """Nobody was ever on a leaderboard of this programme, or of this metric in it."""
 
 
 _Key = tuple[int, str, str, str]
@@ -275,6 +312,119 @@ def boards(connection: Connection) -> list[tuple[str, str]]:
     """(programme, metric) of every leaderboard that somebody was ever on."""
     query = sa.select(seasons.c.programme, seasons.c.metric).where(seasons.c.season == ALL)
     return [(row.programme, row.metric) for row in connection.execute(query.order_by(*query.selected_columns))]
+
+
+def view(
+    connection: Connection,
+    calendar: Calendar,
+    now: datetime,
+    *,
+    programme: str,
+    metric: str | None = None,
+    period: str = ALL,
+    limit: int = 100,
+    after: Place | None = None,
+    words: str | None = None,
+) -> View:
+    """What people read of a board: the first places, those behind an earlier page, or those whose names have words.
+
+    Args:
+      metric: what is counted; the first that the programme has, where none is given.
+      period: as `Calendar.season` takes it.
+
+    Raises:
+      UnknownBoardError, UnknownMetricError, UnknownPeriodError: there is no such board.
+    """
+    known = [one for name in METRICS for of, one in boards(connection) if of == programme and one == name]
+    chosen = metric_of(metric) if metric else None
+    if not known or (chosen and chosen.name not in known):
+        programmes = sorted({of for of, _ in boards(connection)})
+        counted = f" by {chosen.label.lower()}" if chosen and known else ""
+        hint = f" It has {', '.join(known)}." if known else did_you_mean(programme, programmes)
+        raise UnknownBoardError(f"Nobody is on a leaderboard of '{programme}'{counted} yet.{hint}")
+    chosen = chosen or METRICS[known[0]]
+    season = calendar.season(period, now)
+    board = Board(programme=programme, metric=chosen.name, season=season.name)
+    placed, total = size_of(connection, board)
+    found = search(connection, board, words) if words else top(connection, board, limit + 1, after)
+    before = calendar.before(season)
+    return View(
+        board=board,
+        metric=chosen,
+        season=season,
+        before=before,
+        placed=placed,
+        total=total,
+        places=named(connection, board, found[:limit], before),
+        further=found[limit - 1] if len(found) > limit and not words else None,
+        seals=seals(connection, board),
+    )
+
+
+def as_rows(view: View, shop: Shop) -> tuple[list[str], list[list[object]]]:
+    """Columns and rows of a board for a spreadsheet; money in major units."""
+    is_money = view.metric.unit == "money"
+    value = f"{view.metric.name}_{shop.model.currency.lower()}" if is_money else view.metric.name
+    rows: list[list[object]] = [
+        [
+            one.place.rank,
+            one.place.customer_id,
+            one.name,
+            shop.to_major(one.place.value) if is_money else one.place.value,
+            one.place.reached_at.isoformat(),
+            one.before,
+            one.movement,
+        ]
+        for one in view.places
+    ]
+    return ["rank", "customer", "name", value, "reached_at", "rank_before", "movement"], rows
+
+
+def as_json(view: View, shop: Shop) -> dict[str, Any]:
+    """A board as programs read it; money in minor units."""
+    newest = view.seals[-1] if view.seals else None
+    return {
+        "programme": view.board.programme,
+        "metric": view.metric.name,
+        "unit": shop.model.currency if view.metric.unit == "money" else view.metric.unit,
+        "season": view.season.name,
+        "from": view.season.start,
+        "until": view.season.until,
+        "customers": view.placed,
+        "total": view.total,
+        "sealed": {"revision": newest.revision, "at": newest.sealed_at, "digest": newest.digest} if newest else None,
+        "places": [
+            {
+                "rank": one.place.rank,
+                "customer": one.place.customer_id,
+                "name": one.name,
+                "value": one.place.value,
+                "reached_at": one.place.reached_at,
+                "rank_before": one.before,
+                "movement": one.movement,
+            }
+            for one in view.places
+        ],
+        "further": cursor(view.further) if view.further else None,
+    }
+
+
+def cursor(place: Place) -> str:
+    """A place as a page's address names it."""
+    return f"{place.rank}.{place.value}.{(place.reached_at - EPOCH) // MICROSECOND}.{place.customer_id}"
+
+
+def from_cursor(text: str) -> Place | None:
+    """The place that `cursor` wrote; None where it is none."""
+    parts = text.split(".")
+    if len(parts) != 4 or not all(part.isascii() and part.isdecimal() and len(part) < 18 for part in parts):
+        return None
+    rank, value, reached, customer_id = map(int, parts)
+    try:
+        reached_at = EPOCH + reached * MICROSECOND
+    except OverflowError:
+        return None
+    return Place(rank=rank, customer_id=customer_id, value=value, reached_at=reached_at)
 
 
 def values_of(

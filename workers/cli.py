@@ -21,6 +21,7 @@ from workers.commands import (
     health,
     importing,
     inbox,
+    leaderboard,
     merging,
     processes,
     sources,
@@ -69,7 +70,8 @@ def _common(
 
 
 FAMILIES = (
-    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, health,
+    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging,
+    leaderboard, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from afterglow.language.shop import read_shop
 from afterglow.leaderboards import (
     KINDS,
     METRICS,
@@ -24,7 +27,9 @@ from afterglow.leaderboards import (
     movement,
     ranks,
 )
+from afterglow.problems import Problems
 from afterglow.spreadsheet import as_csv
+from tests.small_shop import SHOP
 
 PARIS = ZoneInfo("Europe/Paris")
 RACE = Declared(name="race", first=date(2026, 3, 10), until=date(2026, 4, 2))
@@ -164,3 +169,31 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(cell):
 
 def test_numbers_stay_numbers_and_usual_names_stay_as_they_are():
     assert as_csv(["n", "name", "gone"], [[-5, 'Sam "S", Vimes', None]]) == 'n,name,gone\r\n-5,"Sam ""S"", Vimes",\r\n'
+
+
+def shop(**boards: object) -> str:
+    return json.dumps({**SHOP, "leaderboards": boards})
+
+
+def test_a_shop_says_which_seasons_it_keeps_and_when_they_are_sealed():
+    declared = [{"season": "spring-race", "from": "2026-03-10", "until": "2026-04-02"}]
+    calendar = read_shop(shop(seasons=["quarter"], declared=declared, settle="36 hours"), "shop.yaml").calendar
+
+    assert [season.name for season in calendar.seasons_at(NOW)] == ["all", "2026-Q1", "spring-race"]
+    assert calendar.settle == timedelta(hours=36)
+    assert calendar.zone == PARIS
+
+
+@pytest.mark.parametrize(
+    ("boards", "told"),
+    [
+        ({"digest": "desc"}, "There is no team 'desc'. Did you mean 'desk'?"),
+        ({"seasons": ["fortnight"]}, "fortnight"),
+        ({"declared": [{"season": "race", "from": "2026-04-02", "until": "2026-04-02"}]}, "ends before it begins"),
+        ({"declared": [{"season": "race", "from": "soon", "until": "2026-04-02"}]}, "'soon' is not a day"),
+        ({"settle": "a while"}, "a while"),
+    ],
+)
+def test_what_a_shop_says_wrong_about_its_seasons_is_told(boards, told):
+    with pytest.raises(Problems, match=re.escape(told)):
+        read_shop(shop(**boards), "shop.yaml")
