@@ -105,6 +105,22 @@ class Named:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """One thing that a score is made of, such as a referral."""
+
+    #: What it is, in a few words.
+    what: str
+    #: Its state as a word, such as qualified, and whether a person must look.
+    state: str
+    needs_you: bool
+    at: datetime
+    #: The other customer, such as the friend; None where there is none.
+    customer_id: int | None = None
+    #: Why it stands so: rules and figures, a sentence each. No personal data.
+    because: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Seal:
     """A season as it was sealed."""
 
