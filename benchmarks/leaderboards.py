@@ -37,7 +37,9 @@ def fill(app: App, referrers: int, now: datetime) -> int:
     with app.writing() as connection:
         connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        connection.exec_driver_sql("TRUNCATE scores, score_counts, seasons, late_scores, customers CASCADE")
+        connection.exec_driver_sql(
+            "TRUNCATE scores, score_counts, score_moves, seasons, late_scores, customers CASCADE"
+        )
         connection.exec_driver_sql("SELECT setseed(0.5)")
         connection.execute(
             sa.text(
@@ -58,9 +60,9 @@ def fill(app: App, referrers: int, now: datetime) -> int:
                 )
         for level in range(LEVELS):
             connection.exec_driver_sql(
-                "INSERT INTO score_counts (programme, metric, season, level, bucket, n, total, fresh) "
+                "INSERT INTO score_counts (programme, metric, season, level, bucket, n, total) "
                 f"SELECT programme, metric, season, {level}, value >> {BITS * level}, count(*), "
-                f"{'sum(value)' if level == TOP else '0'}, false FROM scores GROUP BY 1, 2, 3, 4, 5"
+                f"{'sum(value)' if level == TOP else '0'} FROM scores GROUP BY 1, 2, 3, 4, 5"
             )
         total = leaderboards.size_of(connection, Board(programme="friends", metric="referrals"))[1]
     rig.analyze(app)

@@ -5,12 +5,13 @@ places are an index in order, and a rank is a sum over counts of scores. These c
 each score, at level n one for each range of 256**n scores, so that a rank reads at most 255 counts a level whether the
 board has ten customers or millions, and scores of euros cost what scores of referrals do.
 
-Counts are append-only, because a counter that everybody updates makes everybody wait: changes are rows of their
-own, and `roll_up` makes them one row a bucket afterwards. What is read is the sum, so it is exact at any moment.
+Counts that everybody updates would make everybody wait, so a batch only notes which scores moved (`score_moves`), and
+`roll_up` takes that into the counts afterwards. A rank is read from both in one statement, so it is exact at once.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -36,7 +37,19 @@ from afterglow.leaderboards import (
 )
 from afterglow.problems import did_you_mean
 from db import bulk
-from db.tables import EPOCH, MICROSECOND, customers, late_scores, profiles, score_counts, scores, season_seals, seasons
+from db.engine import dump_json, load_json
+from db.tables import (
+    EPOCH,
+    MICROSECOND,
+    customers,
+    late_scores,
+    profiles,
+    score_counts,
+    score_moves,
+    scores,
+    season_seals,
+    seasons,
+)
 
 #: Each level's buckets are so many bits wider than those of the level below; the highest holds whatever is higher.
 BITS: Final = 8
@@ -44,8 +57,10 @@ LEVELS: Final = 6
 TOP: Final = LEVELS - 1
 #: Places that are kept of a sealed season.
 PLACES_MAX: Final = 1000
-#: Fresh counts that one rolling up takes.
-ROLLED_MAX: Final = 5_000
+#: Scores that sealing reads at a time.
+WALKED_AT_ONCE: Final = 5_000
+#: Batches of moves that one rolling up takes.
+ROLLED_MAX: Final = 200
 #: Seasons that one round seals.
 SEALED_MAX: Final = 20
 #: Places among which a part of a name is looked for.
@@ -155,6 +170,7 @@ class UnknownBoardError(AfterglowError):
 
 
 _Key = tuple[int, str, str, str]
+_Bucket = tuple[str, str, str, int, int]
 _KEY = ("customer_id", "programme", "metric", "season")
 _ADD = (
     "(customer_id, programme, metric, season) DO UPDATE SET value = scores.value + excluded.value, "
@@ -201,7 +217,7 @@ def _open(connection: Connection, found: Mapping[tuple[str, str, str], Season]) 
 
 
 def _add(connection: Connection, sums: Mapping[_Key, tuple[int, datetime]]) -> None:
-    """Add to scores, and to the counts what that changes in them."""
+    """Add to scores, and note which moved."""
     rows = [(*key, delta, reached_at) for key, (delta, reached_at) in sorted(sums.items())]
     changed = bulk.insert(
         connection,
@@ -211,51 +227,58 @@ def _add(connection: Connection, sums: Mapping[_Key, tuple[int, datetime]]) -> N
         on_conflict=_ADD,
         returning="customer_id, programme, metric, season, value",
     )
-    counts: defaultdict[tuple[str, str, str, int, int], int] = defaultdict(int)
-    totals: defaultdict[tuple[str, str, str, int, int], int] = defaultdict(int)
+    moves: defaultdict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
     for customer_id, programme, metric, season, value in changed:
         before = value - sums[customer_id, programme, metric, season][0]
-        for score, one in ((before, -1), (value, 1)):
-            if score > 0:
-                for level in range(LEVELS):
-                    counts[programme, metric, season, level, score >> BITS * level] += one
-                totals[programme, metric, season, TOP, score >> BITS * TOP] += one * score
-    added = [
-        (*bucket, n, totals.get(bucket, 0), True) for bucket, n in sorted(counts.items()) if n or totals.get(bucket)
-    ]
-    bulk.insert(connection, score_counts, _COUNT, added)
+        moved = (max(before, 0), max(value, 0))  # 0 and less stand nowhere
+        if moved[0] != moved[1]:
+            moves[programme, metric, season].append(moved)
+    noted = [(*board, dump_json(those)) for board, those in sorted(moves.items())]
+    bulk.insert(connection, score_moves, ("programme", "metric", "season", "moves"), noted)
 
 
-_BUCKET = ("programme", "metric", "season", "level", "bucket")
-_COUNT = (*_BUCKET, "n", "total", "fresh")
+def roll_up(connection: Connection) -> int:
+    """Take what moved into the counts. How many batches; more may wait where it is ROLLED_MAX.
+
+    One at a time does it (`db.rounds`); two would wait for each other, and be as right.
+    """
+    counts: defaultdict[_Bucket, int] = defaultdict(int)
+    totals: defaultdict[_Bucket, int] = defaultdict(int)
+    taken = connection.execute(_TAKE_MOVES, {"most": ROLLED_MAX}).all()
+    for *board, moves in taken:
+        for before, after in load_json(moves):
+            _recount(counts, totals, board, before, -1)
+            _recount(counts, totals, board, after, 1)
+    rows = [(*bucket, n, totals.get(bucket, 0)) for bucket, n in sorted(counts.items()) if n or totals.get(bucket)]
+    bulk.insert(connection, score_counts, _COUNT, rows, on_conflict=_ADD_COUNT)
+    return len(taken)
+
+
+def _recount(
+    counts: dict[_Bucket, int], totals: dict[_Bucket, int], board: Sequence[str], score: int, one: int
+) -> None:
+    """Count a score in (1) or out (-1), at each level."""
+    programme, metric, season = board
+    if score:
+        for level in range(LEVELS):
+            counts[programme, metric, season, level, score >> BITS * level] += one
+        totals[programme, metric, season, TOP, score >> BITS * TOP] += one * score
+
+
+_COUNT = ("programme", "metric", "season", "level", "bucket", "n", "total")
+_ADD_COUNT = (
+    "(programme, metric, season, level, bucket) DO UPDATE SET n = score_counts.n + excluded.n, "
+    "total = score_counts.total + excluded.total"
+)
+_TAKE_MOVES = sa.text(
+    "DELETE FROM score_moves WHERE id IN (SELECT id FROM score_moves ORDER BY id LIMIT :most) "
+    "RETURNING programme, metric, season, moves"
+)
 
 
 def _note_late(connection: Connection, late: Sequence[bulk.Row]) -> None:
     columns = ("programme", "metric", "season", "customer_id", "delta", "subject", "recorded_at")
     bulk.insert(connection, late_scores, columns, late)
-
-
-def roll_up(connection: Connection) -> int:
-    """Make one row of each bucket's counts where changes were added. How many rows there were before.
-
-    One at a time does it (`db.rounds`); two would leave two rows of a bucket, which is as right.
-    """
-    rows = connection.execute(_TAKE_FRESH, {"most": ROLLED_MAX}).all()
-    sums: dict[tuple[Any, ...], list[int]] = {}
-    for *bucket, n, total in rows:
-        found = sums.setdefault(tuple(bucket), [0, 0])
-        found[0] += n
-        found[1] += total
-    rolled = [(*bucket, n, total, False) for bucket, (n, total) in sorted(sums.items()) if n or total]
-    bulk.insert(connection, score_counts, _COUNT, rolled)
-    return len(rows)
-
-
-_TAKE_FRESH = sa.text(
-    "DELETE FROM score_counts WHERE (programme, metric, season, level, bucket) IN ("
-    "SELECT programme, metric, season, level, bucket FROM score_counts WHERE fresh ORDER BY id LIMIT :most) "
-    "RETURNING programme, metric, season, level, bucket, n, total"
-)
 
 
 # Reading
@@ -299,14 +322,31 @@ def around(connection: Connection, board: Board, customer_id: int, each_side: in
 
 def ranks_of(connection: Connection, board: Board, values: Collection[int]) -> dict[int, int]:
     """The rank that each score has on a board, whether somebody has it or not."""
+    return {value: 1 + more for value, (more, _) in _counted(connection, board, values).items()}
+
+
+def _counted(connection: Connection, board: Board, values: Collection[int]) -> dict[int, tuple[int, int]]:
+    """How many have more than each of these scores, and how many have just as much."""
     if not values:
         return {}
-    query = _rank_query(connection.dialect.name)
     listed = bulk.array_literal(sorted(set(values)))
     if connection.dialect.name != "postgresql":
         listed = f"[{listed[1:-1]}]"
-    rows = connection.execute(query, {**_named(board), "scores": listed})
-    return {int(row[0]): 1 + int(row[1]) for row in rows}
+    rows = connection.execute(_rank_query(connection.dialect.name), {**_named(board), "scores": listed}).all()
+    moves = [move for row in rows if row.moves is not None for move in load_json(row.moves)]
+    before, after = (sorted(move[n] for move in moves) for n in (0, 1))
+    found = {}
+    for row in rows:
+        if row.moves is None:
+            value = int(row.value)
+            more = _above(after, value) - _above(before, value)
+            equal = _above(after, value - 1) - _above(before, value - 1) - more
+            found[value] = (int(row.more) + more, int(row.equal) + equal)
+    return found
+
+
+def _above(scores: Sequence[int], value: int) -> int:
+    return len(scores) - bisect_right(scores, value)
 
 
 def ranks_of_customers(connection: Connection, board: Board, customer_ids: Collection[int]) -> dict[int, int]:
@@ -318,16 +358,36 @@ def ranks_of_customers(connection: Connection, board: Board, customer_ids: Colle
 
 def size_of(connection: Connection, board: Board) -> tuple[int, int]:
     """How many customers are on a board, and what they have together."""
-    c = score_counts.c
-    query = sa.select(sa.func.coalesce(sa.func.sum(c.n), 0), sa.func.coalesce(sa.func.sum(c.total), 0))
-    row = connection.execute(query.where(*_of(c, board), c.level == TOP)).one()
-    return int(row[0]), int(row[1])
+    placed = total = 0
+    for row in connection.execute(_SIZE, _named(board)):
+        if row.moves is None:
+            placed, total = placed + int(row.n or 0), total + int(row.total or 0)
+        else:
+            for before, after in load_json(row.moves):
+                placed += (after > 0) - (before > 0)
+                total += after - before
+    return placed, total
+
+
+_SIZE = sa.text(
+    "SELECT sum(n) AS n, sum(total) AS total, CAST(NULL AS text) AS moves FROM score_counts WHERE programme = "
+    f":programme AND metric = :metric AND season = :season AND level = {TOP} "
+    "UNION ALL SELECT NULL, NULL, moves FROM score_moves WHERE programme = :programme AND metric = :metric "
+    "AND season = :season"
+)
 
 
 def boards(connection: Connection) -> list[tuple[str, str]]:
     """(programme, metric) of every leaderboard that somebody was ever on."""
     query = sa.select(seasons.c.programme, seasons.c.metric).where(seasons.c.season == ALL)
     return [(row.programme, row.metric) for row in connection.execute(query.order_by(*query.selected_columns))]
+
+
+def metrics_of(connection: Connection, programme: str) -> list[Metric]:
+    """What a programme counts, in the order in which it is shown; nothing where nobody ever scored in it."""
+    query = sa.select(seasons.c.metric).where(seasons.c.programme == programme, seasons.c.season == ALL)
+    found = set(connection.execute(query).scalars())
+    return [metric for metric in METRICS.values() if metric.name in found]
 
 
 def view(
@@ -351,14 +411,10 @@ def view(
     Raises:
       UnknownBoardError, UnknownMetricError, UnknownPeriodError: there is no such board.
     """
-    known = [one for name in METRICS for of, one in boards(connection) if of == programme and one == name]
-    chosen = metric_of(metric) if metric else None
-    if not known or (chosen and chosen.name not in known):
-        programmes = sorted({of for of, _ in boards(connection)})
-        counted = f" by {chosen.label.lower()}" if chosen and known else ""
-        hint = f" It has {', '.join(known)}." if known else did_you_mean(programme, programmes)
-        raise UnknownBoardError(f"Nobody is on a leaderboard of '{programme}'{counted} yet.{hint}")
-    chosen = chosen or METRICS[known[0]]
+    known = metrics_of(connection, programme)
+    chosen = metric_of(metric) if metric else next(iter(known), None)
+    if chosen is None or chosen not in known:
+        raise UnknownBoardError(_no_board(connection, programme, known))
     season = calendar.season(period, now)
     board = Board(programme=programme, metric=chosen.name, season=season.name)
     placed, total = size_of(connection, board)
@@ -375,6 +431,13 @@ def view(
         further=found[limit - 1] if len(found) > limit and not words else None,
         seals=seals(connection, board),
     )
+
+
+def _no_board(connection: Connection, programme: str, known: Sequence[Metric]) -> str:
+    if known:
+        return f"Nobody was counted that way in '{programme}' yet; it has {', '.join(one.name for one in known)}."
+    programmes = sorted({of for of, _ in boards(connection)})
+    return f"Nobody is on a leaderboard of '{programme}' yet.{did_you_mean(programme, programmes)}"
 
 
 def as_rows(view: View, shop: Shop) -> tuple[list[str], list[list[object]]]:
@@ -516,10 +579,8 @@ def _ranked_from(connection: Connection, board: Board, found: Sequence[Score]) -
     if not found:
         return []
     value = found[0].value
-    c = score_counts.c
-    equal = sa.select(sa.func.sum(c.n)).where(*_of(c, board), c.level == 0, c.bucket == value)
-    first = ranks_of(connection, board, [value])[value]
-    return _ranked(found, first, int(connection.execute(equal).scalar_one()))
+    more, equal = _counted(connection, board, [value])[value]
+    return _ranked(found, 1 + more, equal)
 
 
 def _named(board: Board) -> dict[str, str]:
@@ -540,7 +601,12 @@ def _rank_query(dialect: str) -> sa.TextClause:
             "coalesce((SELECT sum(n) FROM score_counts WHERE programme = :programme AND metric = :metric "
             f"AND season = :season AND level = {level} AND bucket > (v.value >> {BITS * level}){end}), 0)"
         )
-    return sa.text(f"SELECT v.value, {' + '.join(sums)} FROM {listed}")
+    of_board = "programme = :programme AND metric = :metric AND season = :season"
+    return sa.text(
+        f"SELECT v.value AS value, {' + '.join(sums)} AS more, coalesce((SELECT n FROM score_counts WHERE {of_board} "
+        f"AND level = 0 AND bucket = v.value), 0) AS equal, CAST(NULL AS text) AS moves FROM {listed} "
+        f"UNION ALL SELECT NULL, NULL, NULL, moves FROM score_moves WHERE {of_board}"
+    )
 
 
 # Seasons that are over
@@ -574,17 +640,18 @@ def _seal(connection: Connection, row: Any, now: datetime) -> Seal | None:
     unsealed = late_scores.update().where(*_of(late_scores.c, board), late_scores.c.revision.is_(None))
     # First these, then the scores: what is committed between the two is in the scores, and seen again next time.
     connection.execute(unsealed.values(revision=row.revision + 1))
-    standing = _read(connection, _on(board).order_by(*_FORWARD))
     season = Season(name=row.season, kind=row.kind, start=row.starts_at, until=row.ends_at)
+    standing = _Standing(connection, board)
+    digest = digest_of(row.programme, row.metric, season, standing.walk())
     seal = Seal(
         revision=row.revision + 1,
         sealed_at=now,
-        digest=digest_of(row.programme, row.metric, season, standing),
-        placed=len(standing),
-        total=sum(score.value for score in standing),
+        digest=digest,
+        placed=standing.placed,
+        total=standing.total,
         places=[
             (place.rank, place.customer_id, place.value, place.reached_at.isoformat())
-            for place in _ranked(standing[:PLACES_MAX])
+            for place in _ranked(standing.first)
         ],
     )
     before = seals(connection, board)
@@ -596,6 +663,27 @@ def _seal(connection: Connection, row: Any, now: datetime) -> Seal | None:
     connection.execute(season_seals.insert().values(**_named(board), **values))
     connection.execute(seasons.update().where(*_of(seasons.c, board)).values(revision=seal.revision))
     return seal
+
+
+class _Standing:
+    """A board that is walked once, however many are on it: its first places are kept, the others only counted."""
+
+    def __init__(self, connection: Connection, board: Board) -> None:
+        self._connection, self._board = connection, board
+        self.placed = self.total = 0
+        self.first: list[Score] = []
+
+    def walk(self) -> Iterator[Score]:
+        rows = self._connection.execute(
+            _on(self._board).order_by(*_FORWARD), execution_options={"yield_per": WALKED_AT_ONCE}
+        )
+        for row in rows:
+            score = Score(**row._mapping)
+            self.placed += 1
+            self.total += score.value
+            if len(self.first) < PLACES_MAX:
+                self.first.append(score)
+            yield score
 
 
 def seals(connection: Connection, board: Board) -> list[Seal]:

@@ -622,7 +622,7 @@ rounds = sa.Table(
 )
 
 _METRICS = "metric IN ('referrals', 'revenue', 'rewards', 'points')"
-_placed, _fresh, _unsealed = sa.text("value > 0"), sa.text("fresh"), sa.text("revision IS NULL")
+_placed, _unsealed = sa.text("value > 0"), sa.text("revision IS NULL")
 
 #: What a customer has on each board they are on. A board is a programme, a metric and a season; who has nothing (any
 #: more) keeps a row of 0, and is on none.
@@ -649,23 +649,30 @@ sa.Index(
     sqlite_where=_placed,
 )
 
-#: How many customers of a board have a score: at level 0 each score, at level n each range of 256**n scores. What is
-#: there is the sum of the rows: changes are added as rows of their own (`fresh`), so that nobody waits for a counter,
-#: and rolled up into one row a bucket soon after.
+#: How many customers of a board have a score: at level 0 each score, at level n each range of 256**n scores. Together
+#: with what moved since (`score_moves`) it is right at any moment.
 score_counts = sa.Table(
     "score_counts",
+    metadata,
+    sa.Column("programme", sa.Text, primary_key=True),
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("season", sa.Text, primary_key=True),
+    sa.Column("level", sa.SmallInteger, primary_key=True),
+    sa.Column("bucket", sa.BigInteger, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=False),  # of the scores; at the highest level only
+)
+
+#: Scores that changed and are not in the counts yet: a row a batch and board, so that nobody waits for a counter.
+score_moves = sa.Table(
+    "score_moves",
     metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("programme", sa.Text, nullable=False),
     sa.Column("metric", sa.Text, nullable=False),
     sa.Column("season", sa.Text, nullable=False),
-    sa.Column("level", sa.SmallInteger, nullable=False),
-    sa.Column("bucket", sa.BigInteger, nullable=False),
-    sa.Column("n", sa.BigInteger, nullable=False),
-    sa.Column("total", sa.BigInteger, nullable=False),  # of the scores; at the highest level only
-    sa.Column("fresh", sa.Boolean, nullable=False),
-    sa.Index("ix_score_counts_bucket", "programme", "metric", "season", "level", "bucket"),
-    sa.Index("ix_score_counts_fresh", "id", postgresql_where=_fresh, sqlite_where=_fresh),
+    sa.Column("moves", sa.Text, nullable=False),  # JSON: [score before, score after], ...
+    sa.Index("ix_score_moves_board", "programme", "metric", "season"),
 )
 
 #: Every board that there is, and the newest revision of its season: 0 while it is not sealed.

@@ -1,7 +1,7 @@
 """Leaderboards against recomputation from what was recorded, on both databases."""
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -16,7 +16,7 @@ from afterglow.leaderboards import Calendar, Score, UnknownMetricError, digest_o
 from db import leaderboards, merging, privacy
 from db.engine import Database
 from db.leaderboards import Board, Change
-from db.tables import customers, late_scores, profiles, score_counts, scores, season_seals, seasons
+from db.tables import customers, late_scores, profiles, score_counts, score_moves, scores, season_seals, seasons
 from db.unmerging import unmerge
 
 NOW = datetime(2026, 3, 18, 12, tzinfo=UTC)
@@ -55,43 +55,48 @@ def rolled_up(database: Database) -> None:
 
 
 def proven(database: Database, changes: list[Change]) -> None:
-    """Scores are the naive sums, counts those of the scores, ranks SQL's RANK()."""
+    """Scores are the naive sums, ranks SQL's RANK(), before and after counts are rolled up; counts are the scores'."""
     sums: defaultdict[tuple[str, str, str, int], int] = defaultdict(int)
     for one in changes:
         for season in CALENDAR.seasons_at(one.at):
             sums[one.programme, one.metric, season.name, one.customer_id] += one.delta
     programmes = {one.programme for one in changes}
-    s, c = scores.c, score_counts.c
+    s = scores.c
+    query = sa.select(s.programme, s.metric, s.season, s.customer_id, s.value)
+    for _ in range(2):
+        with database.reading() as connection:
+            stored = connection.execute(query).all()
+            found = {tuple(row[:4]): row.value for row in stored if row.programme in programmes and row.value}
+            assert found == {key: value for key, value in sums.items() if value}
+            for board in {key[:3] for key in sums}:
+                ranked(connection, Board(programme=board[0], metric=board[1], season=board[2]))
+        rolled_up(database)
     with database.reading() as connection:
-        stored = connection.execute(sa.select(s.programme, s.metric, s.season, s.customer_id, s.value)).all()
-        found = {tuple(row[:4]): row.value for row in stored if row.programme in programmes}
-        assert {key: value for key, value in found.items() if value} == {k: v for k, v in sums.items() if v}
-        for programme, metric, season in {key[:3] for key in sums}:
-            board = Board(programme=programme, metric=metric, season=season)
-            mine = {
-                key[3]: value for key, value in sums.items() if key[:3] == (programme, metric, season) and value > 0
-            }
-            by_value = dict.fromkeys(mine.values(), 0)
-            for value in mine.values():
-                by_value[value] += 1
-            counted = connection.execute(
-                sa.select(c.bucket, sa.func.sum(c.n))
-                .where(c.programme == programme, c.metric == metric, c.season == season, c.level == 0)
-                .group_by(c.bucket)
-            )
-            assert {row[0]: row[1] for row in counted if row[1]} == by_value
-            assert leaderboards.size_of(connection, board) == (len(mine), sum(mine.values()))
-            ranked = connection.execute(
-                sa.select(s.customer_id, sa.func.rank().over(order_by=s.value.desc())).where(
-                    s.programme == programme, s.metric == metric, s.season == season, s.value > 0
-                )
-            )
-            expected = {row[0]: row[1] for row in ranked}
-            assert {place.customer_id: place.rank for place in leaderboards.top(connection, board)} == expected
-            assert leaderboards.ranks_of_customers(connection, board, range(1, PEOPLE + 1)) == expected
-            for customer_id in range(1, PEOPLE + 1, 4):
-                place = leaderboards.rank_of(connection, board, customer_id)
-                assert (place.rank if place else None) == expected.get(customer_id)
+        for board in {key[:3] for key in sums}:
+            values = [value for key, value in sums.items() if key[:3] == board and value > 0]
+            assert counted(connection, board) == Counter(values)
+
+
+def ranked(connection: sa.Connection, board: Board) -> None:
+    """Ranks, page and size of a board are what SQL says of its scores."""
+    s = scores.c
+    mine = (s.programme == board.programme, s.metric == board.metric, s.season == board.season, s.value > 0)
+    rank = sa.func.rank().over(order_by=s.value.desc())
+    rows = connection.execute(sa.select(s.customer_id, s.value, rank).where(*mine)).all()
+    expected = {row[0]: row[2] for row in rows}
+    assert leaderboards.size_of(connection, board) == (len(rows), sum(row.value for row in rows))
+    assert {place.customer_id: place.rank for place in leaderboards.top(connection, board)} == expected
+    assert leaderboards.ranks_of_customers(connection, board, range(1, PEOPLE + 1)) == expected
+    for customer_id in range(1, PEOPLE + 1, 4):
+        place = leaderboards.rank_of(connection, board, customer_id)
+        assert (place.rank if place else None) == expected.get(customer_id)
+
+
+def counted(connection: sa.Connection, board: tuple[str, str, str]) -> dict[int, int]:
+    """How many have each score, as it is counted."""
+    c = score_counts.c
+    of_board = (c.programme == board[0], c.metric == board[1], c.season == board[2], c.level == 0, c.n != 0)
+    return {row.bucket: row.n for row in connection.execute(sa.select(c.bucket, c.n).where(*of_board))}
 
 
 @st.composite
@@ -217,16 +222,16 @@ def test_an_unknown_metric_is_refused_before_anything_is_written(database):
         assert connection.execute(sa.select(scores)).all() == []
 
 
-def test_rolling_up_changes_no_sum_and_leaves_one_row_a_bucket(database):
+def test_rolling_up_takes_everything_that_moved_a_part_at_a_time(database, monkeypatch):
+    monkeypatch.setattr(leaderboards, "ROLLED_MAX", 4)
     for n in range(30):
         record(database, change(n % PEOPLE + 1, 1))
-    rolled_up(database)
-    c = score_counts.c
-    with database.reading() as connection:
-        rows = connection.execute(sa.select(c.programme, c.metric, c.season, c.level, c.bucket, c.fresh)).all()
-        assert len(rows) == len(set(rows))
-        assert not any(row.fresh for row in rows)
-    rolled_up(database)
+    with database.writing() as connection:
+        assert leaderboards.roll_up(connection) == 4
+        assert leaderboards.size_of(connection, Board(programme="friends", metric="referrals")) == (PEOPLE, 30)
+        while leaderboards.roll_up(connection):
+            pass
+        assert connection.execute(sa.select(score_moves)).all() == []
     proven(database, [change(n % PEOPLE + 1, 1) for n in range(30)])
 
 

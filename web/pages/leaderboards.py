@@ -90,8 +90,7 @@ def leaderboard(look: Look) -> Response:
         running=now_running,
         sought=sought,
         metric=metric,
-        metrics=[METRICS[name] for name in METRICS if (view.board.programme, name) in
-                 leaderboards.boards(look.connection)],
+        metrics=leaderboards.metrics_of(look.connection, view.board.programme),
         period=period,
         periods=choices,
         called=_called(look, view.season),
@@ -135,8 +134,7 @@ def referrer(evidence: EvidenceOf | None) -> Making:
         except (UnknownBoardError, UnknownMetricError, UnknownPeriodError) as error:
             return look.not_found(str(error), tab="leaderboards")
         near = leaderboards.around(look.connection, view.board, id_, 3)
-        boards = [METRICS[name] for name in METRICS if (view.board.programme, name) in
-                  leaderboards.boards(look.connection)]  # fmt: skip
+        boards = leaderboards.metrics_of(look.connection, view.board.programme)
         return look.page(
             "referrer",
             tab="leaderboards",

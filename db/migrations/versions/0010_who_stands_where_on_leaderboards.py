@@ -19,7 +19,7 @@ branch_labels = None
 depends_on = None
 
 _METRICS = "metric IN ('referrals', 'revenue', 'rewards', 'points')"
-_PLACED, _FRESH, _UNSEALED = sa.text("value > 0"), sa.text("fresh"), sa.text("revision IS NULL")
+_PLACED, _UNSEALED = sa.text("value > 0"), sa.text("revision IS NULL")
 
 
 def _board() -> list[sa.Column[str]]:
@@ -46,17 +46,21 @@ def upgrade() -> None:
     )
     op.create_table(
         "score_counts",
-        sa.Column("id", ID, nullable=False),
         *_board(),
         sa.Column("level", sa.SmallInteger(), nullable=False),
         sa.Column("bucket", sa.BigInteger(), nullable=False),
         sa.Column("n", sa.BigInteger(), nullable=False),
         sa.Column("total", sa.BigInteger(), nullable=False),
-        sa.Column("fresh", sa.Boolean(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_score_counts")),
+        sa.PrimaryKeyConstraint("programme", "metric", "season", "level", "bucket", name=op.f("pk_score_counts")),
     )
-    op.create_index("ix_score_counts_bucket", "score_counts", ["programme", "metric", "season", "level", "bucket"])
-    op.create_index("ix_score_counts_fresh", "score_counts", ["id"], postgresql_where=_FRESH, sqlite_where=_FRESH)
+    op.create_table(
+        "score_moves",
+        sa.Column("id", ID, nullable=False),
+        *_board(),
+        sa.Column("moves", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_score_moves")),
+    )
+    op.create_index("ix_score_moves_board", "score_moves", ["programme", "metric", "season"])
     op.create_table(
         "seasons",
         *_board(),
@@ -102,5 +106,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("late_scores", "season_seals", "seasons", "score_counts", "scores"):
+    for table in ("late_scores", "season_seals", "seasons", "score_moves", "score_counts", "scores"):
         op.drop_table(table)
