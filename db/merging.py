@@ -14,6 +14,7 @@ have something of which there can be only one:
 - points and credit move by a transaction of the ledger, lots with their times, debt paid; what was posted before stays
   with the number it was posted for;
 - tiers are looked at anew, with what both have earned;
+- scores on leaderboards are added up;
 - suppressions are of addresses, not of customers, and stay.
 
 A journal says what moved and what was overwritten, so that a wrong merge can be undone (`db.unmerging`).
@@ -30,7 +31,19 @@ from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
 from afterglow.matching import One, are_two
-from db import bulk, enrollments, events, identity, ledger, loyalty, people, referring, requests, touchpoints
+from db import (
+    bulk,
+    enrollments,
+    events,
+    identity,
+    leaderboards,
+    ledger,
+    loyalty,
+    people,
+    referring,
+    requests,
+    touchpoints,
+)
 from db.catalog import Release
 from db.people import Person
 from db.tables import (
@@ -70,6 +83,7 @@ RULED = frozenset(
         "touches",
         "referrals",
         "memberships",
+        "scores",
     }
 )
 
@@ -218,6 +232,7 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     journal["referrals"] = referring.merge(connection, kept.id, merged.id, now)
     journal["ledger"] = ledger.transfer(connection, kept.id, merged.id, now)
     loyalty.take_over(connection, kept.id, merged.id, now)
+    journal["scores"] = leaderboards.move(connection, merged.id, kept.id, now)
     requests.follow(connection, merged.id, kept.id)
     take_in(kept, merged)
     people.save(connection, {kept.id: kept}, ())

@@ -23,7 +23,7 @@ from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
 from afterglow.matching import EMAIL, PHONE
-from db import bulk, fetching, identity, merging, people, proof, redemptions, referring, requests, why
+from db import bulk, fetching, identity, leaderboards, merging, people, proof, redemptions, referring, requests, why
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -43,6 +43,7 @@ from db.tables import (
     profiles,
     referral_codes,
     runs,
+    scores,
     stage_entries,
     suppressions,
     touchpoints,
@@ -120,6 +121,7 @@ def forget(
     stopped = _stop(connection, customer_id, now)
     requests.settle_for(connection, customer_id, now, FORGOTTEN)
     referring.forget(connection, [customer_id, *stones])
+    leaderboards.forget(connection, [customer_id, *stones])
     return Forgotten(
         customer_id=customer_id,
         **stopped,
@@ -378,6 +380,7 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "redemptions": [asdict(one) for one in redemptions.of_customer(connection, customer_id)],
         "referral_codes": mine.rows(referral_codes, "programme", "code", "made_at"),
         "referrals": referring.told_to(connection, customer_id),
+        "scores": mine.rows(scores, "programme", "metric", "season", "value", "reached_at"),
         "requests": [
             {"source": one.source, "asked_at": one.asked_at, "due_at": one.due_at}
             for one in requests.to_hand_over(connection)

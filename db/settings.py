@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     live: str = "no"
     #: Addresses, or domains as @example.com, that may get mail while not live; separated by spaces.
     allow: str = ""
+    #: Where Slack takes the Monday digest of leaderboards: the https:// URL of an incoming webhook. Empty: no Slack.
+    slack_webhook_url: SecretStr = SecretStr("")
     #: "yes" lets sources fetch from this machine and private networks. For tests: a base may then be http://127.0.0.1.
     fetch_local: str = "no"
     #: Worker threads in each worker process.
@@ -68,6 +70,14 @@ class Settings(BaseSettings):
         for prefix in ("postgres://", "postgresql://"):
             if url.startswith(prefix):
                 return "postgresql+psycopg://" + url.removeprefix(prefix)
+        return url
+
+    @field_validator("slack_webhook_url")
+    @classmethod
+    def _encrypted(cls, url: SecretStr) -> SecretStr:
+        """The address is a secret itself, so it is never sent in the clear."""
+        if url.get_secret_value() and not url.get_secret_value().startswith("https://"):
+            raise ValueError("must begin with https://")
         return url
 
     @field_validator("public_url")

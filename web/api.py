@@ -159,7 +159,7 @@ def as_refusal(error: RequestValidationError) -> ApiError:
     """What FastAPI found wrong with a body, in sentences."""
     problems = [_problem(found) for found in error.errors()]
     told = "; ".join(f"{p.field or 'the body'} {p.problem}" for p in problems[:5])
-    return ApiError(422, f"The event cannot be understood: {told}.", problems)
+    return ApiError(422, f"The request cannot be understood: {told}.", problems)
 
 
 def _problem(found: Mapping[str, Any]) -> FieldProblem:

@@ -25,6 +25,7 @@ from db.catalog import NothingAppliedError
 from web import hooks, metrics
 from web.api import ApiError, answer, as_refusal, check_key, make_api
 from web.intake import RETRY_AFTER_S, Intake
+from web.leaderboards import make_leaderboard_api
 from web.links import Links
 from web.pages import make_pages
 from web.render import CUSTOMER_POLICY, TEAM_POLICY, BodyLimit, StrictHeaders, page
@@ -119,13 +120,14 @@ def _private(faces: Faces) -> ASGIApp:
     api = FastAPI(
         title="Afterglow",
         version=__version__,
-        description="Send events in your own words.",
+        description="Send events in your own words, and read leaderboards.",
         docs_url=None,  # its pages load scripts from elsewhere; ours is below
         redoc_url=None,
         exception_handlers=_UNAVAILABLE,
         routes=[*_probes(faces), *make_pages(app)],
     )
     api.include_router(make_api(app, faces.intake))
+    api.include_router(make_leaderboard_api(app))
     api.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @api.exception_handler(ApiError)

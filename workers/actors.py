@@ -17,7 +17,7 @@ from afterglow.errors import AfterglowError
 from db.app import App
 from db.broker import KINDS
 from db.due import full
-from workers import deliver, requests, tend, watch
+from workers import deliver, digest, leaderboards, requests, tend, watch
 from workers.advance import Advance
 from workers.asker import Asker
 from workers.batches import Work, run_batch, run_suspect
@@ -189,6 +189,8 @@ class Actors:
         """What died, stands still or has become too old is looked after."""
         tend.tend(self.app)
         watch.watch(self.app, self.email)
+        leaderboards.keep(self.app)
+        digest.digest(self.app, self.email)
         return Done()
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from workers.commands import (
     health,
     importing,
     inbox,
+    leaderboard,
     ledger,
     loyalty,
     merging,
@@ -73,7 +74,7 @@ def _common(
 
 FAMILIES = (
     files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, ledger,
-    loyalty, referrals, health,
+    loyalty, referrals, leaderboard, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_duration
+from afterglow.leaderboards import ALL, Calendar, Declared
+from afterglow.leaderboards import Kind as SeasonKind
 from afterglow.local_time import Quiet, known_zone
 from afterglow.problems import Problems, did_you_mean
 
@@ -65,9 +67,7 @@ class CapModel(_Model):
 
     def compiled(self) -> "Cap":
         """The cap; ValueError where the window is not a duration."""
-        duration = parse_duration(self.within)
-        window = timedelta(days=duration.days + 30 * duration.months, seconds=duration.seconds)
-        return Cap(at_most=self.at_most, window=window, within=self.within)
+        return Cap(at_most=self.at_most, window=_exact(self.within), within=self.within)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +111,35 @@ class AlarmsModel(_Model):
     notify: str = Field(description="A team: told once when a source falls silent, or no longer brings a field.")
 
 
+class DeclaredSeasonModel(_Model):
+    """A season with dates of its own, such as a race in spring."""
+
+    season: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Its name, such as spring-race.")
+    from_: str = Field(alias="from", description="Its first day, such as 2026-03-10.")
+    until: str = Field(description="The first day that is no part of it any more.")
+
+    def compiled(self) -> Declared:
+        """The season; ValueError where a day is none, or it ends before it begins."""
+        first, until = _day(self.from_), _day(self.until)
+        if self.season == ALL or self.season.startswith(("this-", "last-")):
+            raise ValueError(f"'{self.season}' means another period already; give the season another name.")
+        if until <= first:
+            raise ValueError(f"The season '{self.season}' ends before it begins; `until` is the day after its last.")
+        return Declared(name=self.season, first=first, until=until)
+
+
+class LeaderboardsModel(_Model):
+    """Which seasons leaderboards have, and who reads of them."""
+
+    seasons: list[SeasonKind] = Field(
+        default=["week", "month"],
+        description="A board for each of these, beside that of all time. One that is added begins empty.",
+    )
+    declared: list[DeclaredSeasonModel] = Field(default_factory=list, description="Seasons with dates of their own.")
+    settle: str = Field(default="3 days", description="How long after its end a season is sealed.")
+    digest: str | None = Field(default=None, description="A team that gets the week's boards on Monday at 08:00.")
+
+
 class ShopModel(_Model):
     """The brand and its rails."""
 
@@ -134,6 +163,7 @@ class ShopModel(_Model):
     )
     teams: dict[str, TeamModel] = Field(default_factory=dict)
     alarms: AlarmsModel | None = Field(default=None, description="Who is told when a source needs somebody.")
+    leaderboards: LeaderboardsModel = Field(default_factory=LeaderboardsModel)
     quiet_hours: QuietModel | None = None
     caps: list[CapModel] = Field(default_factory=list)
     keep_for: str = Field(default="3 days", description="How long a marketing mail may wait for its turn.")
@@ -161,6 +191,8 @@ class Shop:
     quiet_hours: Quiet | None
     caps: tuple[Cap, ...]
     keep_for: Duration
+    #: The seasons of its leaderboards.
+    calendar: Calendar = field(repr=False)
     #: What expressions and templates know as `shop`.
     facts: Mapping[str, object] = field(repr=False)
     document: strict_yaml.Document = field(repr=False, compare=False)
@@ -219,6 +251,10 @@ def read_shop(text: str, file: str) -> Shop:
         message = f"There is no team '{team}'.{did_you_mean(team, model.teams)}"
         problems.append(document.problem(("alarms", "notify"), message))
 
+    if (reader := model.leaderboards.digest) is not None and reader not in model.teams:
+        message = f"There is no team '{reader}'.{did_you_mean(reader, model.teams)}"
+        problems.append(document.problem(("leaderboards", "digest"), message))
+
     def attempt(path: tuple[str | int, ...], make: Any) -> Any:
         try:
             return make()
@@ -229,6 +265,9 @@ def read_shop(text: str, file: str) -> Shop:
     quiet = attempt(("quiet_hours",), model.quiet_hours.compiled) if model.quiet_hours else None
     caps = tuple(attempt(("caps", n), cap.compiled) for n, cap in enumerate(model.caps))
     keep_for = attempt(("keep_for",), lambda: parse_duration(model.keep_for))
+    boards = model.leaderboards
+    declared = tuple(attempt(("leaderboards", "declared", n), one.compiled) for n, one in enumerate(boards.declared))
+    settle = attempt(("leaderboards", "settle"), lambda: _exact(boards.settle))
     if problems or zone is None:
         raise Problems(tuple(problems))
     facts = model.model_dump(
@@ -245,6 +284,7 @@ def read_shop(text: str, file: str) -> Shop:
         quiet_hours=quiet,
         caps=caps,
         keep_for=keep_for,
+        calendar=Calendar(zone=zone, kinds=tuple(boards.seasons), declared=declared, settle=settle),
         facts=facts,
         document=document,
     )
@@ -288,3 +328,16 @@ def _time(text: str) -> time:
         return time.fromisoformat(text)
     except ValueError:
         raise ValueError(f"'{text}' is not a time of day; write it as \"21:00\".") from None
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a day; write it as 2026-03-10.") from None
+
+
+def _exact(text: str) -> timedelta:
+    """A duration as a length of time; a day is 24 hours and a month 30 days here."""
+    duration = parse_duration(text)
+    return timedelta(days=duration.days + 30 * duration.months, seconds=duration.seconds)

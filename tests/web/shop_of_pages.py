@@ -5,7 +5,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.tables import enrollments, halts, touchpoints
+from db import leaderboards
+from db.leaderboards import Change
+from db.tables import customers, enrollments, halts, touchpoints
 from tests.driver import Driver
 
 #: Names that try to be more than text.
@@ -63,3 +65,18 @@ def troubled(driver: Driver) -> None:
         )
         connection.execute(enrollments.update().where(e.id == waiting[1]).values(due_at=now - timedelta(hours=1)))
         connection.execute(halts.insert().values(flow="win-back", at=now, by="ana"))
+
+
+def placed(driver: Driver) -> None:
+    """Everybody stands somewhere on the leaderboards of a programme, this month and last."""
+    now = driver.clock.now()
+    with driver.app.writing() as connection:
+        people = sorted(connection.execute(sa.select(customers.c.id)).scalars())
+        changes = [
+            Change(programme="friends", metric=metric, customer_id=who, delta=1 + (who * n) % 7, at=now - timedelta(n))
+            for who in people
+            for metric in ("referrals", "revenue")
+            for n in (1, 35)
+        ]
+        calendar = driver.app.catalog.current(connection).catalog.shop.calendar
+        leaderboards.record(connection, changes, calendar, now)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.driver import Driver, driving
-from tests.web.shop_of_pages import HOSTILE, lived_in, order, troubled
+from tests.web.shop_of_pages import HOSTILE, lived_in, order, placed, troubled
 from web.serve import WebServer
 
 playwright_api = pytest.importorskip("playwright.sync_api")
@@ -25,6 +25,8 @@ pytestmark = [
 PAGES = (
     "/", "/outbox", "/outbox/1", "/customers", "/customers/1", "/customers/3", "/flows", "/flows/first-order", "/runs",
     "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources", "/halt", "/nothing-here",
+    "/leaderboards", "/leaderboards/friends", "/leaderboards/friends?period=this-month&metric=revenue",
+    "/leaderboards/friends/1?period=this-month", "/leaderboards/friends?q=nobody",
 )  # fmt: skip
 LONG = "Maximiliana-Wilhelmina von und zu Hohenzollern-Sigmaringen-Rechtsschutzversicherungsgesellschaften"
 
@@ -66,6 +68,7 @@ def _site(chromium: Any, tmp_path_factory: pytest.TempPathFactory, _sqlite_templ
         for n, name in enumerate(HOSTILE):
             order(driver, 10 + n, first_name=name, last_name=LONG)
         troubled(driver)
+        placed(driver)
         server = WebServer(driver.app)
         ready = threading.Event()
         thread = threading.Thread(target=server.run, args=(ready,), daemon=True)
@@ -127,7 +130,8 @@ def test_hostile_names_are_read_and_never_run(site: Site) -> None:
     page = site.open("/customers")
     for name in HOSTILE:
         assert page.get_by_text(name).count() >= 1, name
-    for path in [f"/customers/{n}" for n in range(1, 10)] + [f"/outbox/{n}" for n in range(1, 10)]:
+    boards = ["/leaderboards", "/leaderboards/friends", *(f"/leaderboards/friends/{n}" for n in range(1, 10))]
+    for path in [*boards, *(f"/{of}/{n}" for of in ("customers", "outbox") for n in range(1, 10))]:
         page.goto(site.url + path)
     page.context.close()
 
@@ -173,8 +177,8 @@ def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(site: Si
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.name || document.activeElement.textContent.trim()"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", seen[-1]
-    assert seen[1:6] == ["Needs you", "Outbox", "Customers", "Flows", "Sources"]
-    assert seen[6:8] == ["subject", "customer"]
+    assert seen[1:7] == ["Needs you", "Outbox", "Customers", "Flows", "Leaderboards", "Sources"]
+    assert seen[7:9] == ["subject", "customer"]
     page.context.close()
 
 
@@ -207,4 +211,19 @@ def test_halting_by_hand_asks_and_can_be_taken_back(site: Site) -> None:
     page.locator("a[href='/resume']").click()
     page.get_by_role("button", name="Resume all marketing").click()
     assert page.get_by_text("Marketing goes on.").is_visible()
+    page.context.close()
+
+
+def test_a_board_is_switched_searched_and_opened_without_scripts(site: Site) -> None:
+    page = site.open("/leaderboards", script=False, width=390)
+    page.get_by_role("link", name="friends").click()
+    page.get_by_role("link", name="Referred revenue").click()
+    page.get_by_label("Period").select_option("this-month")
+    page.get_by_label("Search").fill("sam1")
+    page.get_by_role("button", name="Show").click()
+    assert "metric=revenue" in page.url
+    assert "period=this-month" in page.url
+    page.get_by_role("link", name="Sam1", exact=True).click()
+    assert page.get_by_role("heading", level=1).text_content() == "Sam1"
+    assert page.get_by_role("img", name="Referred revenue").is_visible()
     page.context.close()

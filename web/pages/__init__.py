@@ -3,12 +3,17 @@
 from starlette.routing import Route
 
 from db.app import App
-from web.pages import customers, flows, halting, needs_you, outbox, sources, webhooks
+from web.pages import customers, flows, halting, leaderboards, needs_you, outbox, sources, webhooks
+from web.pages.leaderboards import EvidenceOf
 from web.pages.look import acting, showing
 
 
-def make_pages(app: App) -> list[Route]:
-    """Every page, and every button on them."""
+def make_pages(app: App, evidence: EvidenceOf | None = None) -> list[Route]:
+    """Every page, and every button on them.
+
+    Args:
+      evidence: tells what somebody's place on a leaderboard is made of.
+    """
     shown = {
         "/": needs_you.needs_you,
         "/webhooks": webhooks.webhooks,
@@ -22,6 +27,10 @@ def make_pages(app: App) -> list[Route]:
         "/flows": flows.flows,
         "/flows/{name}": flows.flow,
         "/runs": flows.runs,
+        "/leaderboards": leaderboards.leaderboards_,
+        "/leaderboards/{programme}.csv": leaderboards.leaderboard_csv,
+        "/leaderboards/{programme}": leaderboards.leaderboard,
+        "/leaderboards/{programme}/{customer}": leaderboards.referrer(evidence),
         "/sources": sources.sources,
         "/halt": halting.ask_halt,
         "/resume": halting.ask_resume,
