@@ -132,6 +132,7 @@ def test_what_is_held_is_spent_or_goes_back_to_where_it_was(some, amount, part, 
 
     adds_up(mine, held, settled)
     assert mine.held == 0
+    assert mine.debt == min(0, amount - min(part, amount) - owed)
     if part == owed == 0:
         assert {id_: one.remaining for id_, one in mine.lots.items()} == before
 
