@@ -106,6 +106,7 @@ class _Batch:
         for (one, credit), entry in zip(given, posted, strict=True):
             self._say_earned(one, credit, entry)
         self._orders(heard, customers, budgets)
+        self._prolong(credit for _, credit in given)
         budgets.save()
         self._save_standings()
         return self._tell()
@@ -358,6 +359,18 @@ class _Batch:
     def _ends_hold(self, entry: Hanging, event: Told) -> bool:
         programme = self.programmes.get(entry.programme)
         return programme is not None and programme.hold is not None and programme.hold.until == event.name
+
+    def _prolong(self, credits_: Iterable[Credit]) -> None:
+        """Let what customers have live on where inactivity ends it: they were active."""
+        active: dict[str, dict[int, tuple[datetime, str]]] = {}
+        for credit in credits_:
+            mine = active.setdefault(credit.programme, {})
+            mine[credit.customer_id] = max(
+                mine.get(credit.customer_id, (credit.event_at, "")), (credit.event_at, f"event {credit.event_id}")
+            )
+        for name, customers in active.items():
+            document_id = self.release.ids["programme"][name]
+            loyalty.prolong(self.connection, self.programmes[name], customers, document_id, self.zone, self.now)
 
     # Tiers
 
