@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks import rig
 
-NAMES = ("intake", "advance", "claims", "spine", "smtp", "importing")
+NAMES = ("intake", "advance", "claims", "spine", "smtp", "importing", "ledger")
 RESULTS = Path(__file__).parent / "results"
 
 

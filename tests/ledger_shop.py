@@ -119,9 +119,9 @@ class LedgerDesk:
 
 
 @contextmanager
-def ledger(database_url: str) -> Iterator[LedgerDesk]:
-    """A ledger on a migrated database."""
-    database = Database(database_url, durable=False)
+def ledger(database_url: str, *, hands: int = 10) -> Iterator[LedgerDesk]:
+    """A ledger on a migrated database, for so many threads."""
+    database = Database(database_url, pool_size=hands, durable=False)
     try:
         yield LedgerDesk(database=database)
     finally:

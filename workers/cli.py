@@ -21,6 +21,7 @@ from workers.commands import (
     health,
     importing,
     inbox,
+    ledger,
     loyalty,
     merging,
     processes,
@@ -70,8 +71,8 @@ def _common(
 
 
 FAMILIES = (
-    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, loyalty, merging,
-    health,
+    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, loyalty, ledger,
+    merging, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -421,10 +421,11 @@ class _Batch:
 
 
 def tend(app: App) -> None:
-    """One round: book what expired, look at tiers whose time has come, say what expires soon."""
+    """One round: book what expired or timed out, look at tiers whose time has come, say what expires soon."""
     with app.writing() as connection:
-        now = app.clock.now(connection)
-        expired = ledger.expire(connection, now, BATCH)
+        expired = ledger.expire(connection, app.clock.now(connection), BATCH)
+    with app.writing() as connection:
+        ledger.time_out(connection, app.clock.now(connection), BATCH)
     with app.writing() as connection:
         release = app.catalog.current(connection)
         is_news = _review_due(connection, release, app.clock.now(connection))

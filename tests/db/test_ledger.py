@@ -179,6 +179,18 @@ def test_debt_is_paid_by_what_comes_next(database_url):
         assert (desk.standing(sam).balance, desk.standing(sam).debt) == (10, 0)
 
 
+def test_a_hold_that_timed_out_pays_the_debt_before_what_is_earned_later_does(database_url):
+    with ledger(database_url) as desk:
+        sam = desk.customer()
+        desk.earn(sam, 20, days=1)
+        desk.do(desk.reserve(sam, 20, minutes=15))
+        desk.do(desk.claw_back(sam, 20, policy="unlimited"))
+        desk.after(days=2)
+        desk.earn(sam, 10)
+
+        assert (desk.standing(sam).balance, desk.standing(sam).debt) == (10, 0)
+
+
 def test_what_hangs_on_an_order_is_found(database_url):
     with ledger(database_url) as desk:
         sam = desk.customer()

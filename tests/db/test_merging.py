@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from db import doctor, identity, links, merging, people, privacy, why
+from afterglow.ledger.book import Standing
+from afterglow.ledger.changes import Change, Credit, Spend
+from db import doctor, identity, ledger, links, merging, people, privacy, proof, why
 from db.merging import MergeError, take_in
 from db.tables import (
     consents,
@@ -108,6 +110,42 @@ def snapshot(driver: Driver) -> dict[str, list[tuple[Any, ...]]]:
 
 
 # What moves
+
+
+def test_points_move_with_a_merge_and_what_is_left_of_them_comes_back(database_url):
+    with small(database_url, INVITE) as driver:
+        first, second = lives(driver)
+        post(driver, earned(second, 50))
+        post(driver, earned(first, 5))
+        driver.post("ping.one", customer=BOTH)
+        assert {who: one.balance for (who, *_), one in points(driver, first, second).items()} == {first: 55, second: 0}
+        post(driver, Spend(**BEANS, customer_id=first, key="five-off", amount=15, event_at=driver.clock.now()))
+
+        undo(driver)
+
+        assert {who: one.balance for (who, *_), one in points(driver, first, second).items()} == {first: 0, second: 40}
+        with driver.app.reading() as connection:
+            assert proof.verify(connection).differences == []
+
+
+BEANS = {"programme": "beans", "asset": "points"}
+
+
+def earned(customer: int, amount: int) -> Credit:
+    """Points until an instant; those of the second customer last longer."""
+    until = START + timedelta(days=30 + customer)
+    given = {"key": f"order {amount}", "kind": "earn", "amount": amount, "event_at": START, "activates_at": START}
+    return Credit(**BEANS, **given, customer_id=customer, expires_at=until)
+
+
+def post(driver: Driver, change: Change) -> None:
+    with driver.app.writing() as connection:
+        ledger.post(connection, [change], driver.clock.now())
+
+
+def points(driver: Driver, *customers_: int) -> dict[ledger.Place, Standing]:
+    with driver.app.reading() as connection:
+        return ledger.balances(connection, customers_, driver.clock.now())
 
 
 def test_every_column_that_names_a_customer_moves_or_has_a_rule_of_its_own():

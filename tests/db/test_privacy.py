@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import doctor, overview, people, privacy, requests, why
+from db import doctor, ledger, overview, people, privacy, proof, requests, why
+from db.ledger import Credit
 from db.privacy import Forgotten, UnknownCustomerError
 from db.tables import (
     customers,
@@ -112,6 +113,23 @@ def test_not_one_canary_is_left_anywhere_once_the_customer_is_forgotten(driver: 
     assert report.referral_codes == 1
     assert report.webhooks_emptied == 7
     assert report.kept_from_marketing
+
+
+def test_the_ledger_outlives_whoever_is_forgotten_and_an_export_tells_it(driver: Driver) -> None:
+    customer = _lived(driver)
+    given = {"programme": "beans", "asset": "points", "kind": "earn", "key": "event 1", "amount": 40}
+    earned = Credit(**given, customer_id=customer, event_at=START, activates_at=START, rule="per-euro")
+    with driver.app.writing() as connection:
+        ledger.credit(connection, [earned], driver.clock.now())
+        exported = privacy.export(connection, driver.app.catalog, driver.app.settings, customer)
+    assert [(line["kind"], line["amount"], line["rule"]) for line in exported["ledger"]] == [("earn", 40, "per-euro")]
+
+    _forget(driver, customer)
+
+    with driver.app.reading() as connection:
+        assert proof.verify(connection).differences == []
+        (owed,) = proof.liability(connection, driver.clock.now())
+    assert owed.outstanding == 40
 
 
 def test_forgetting_leaves_no_canary_in_the_file_of_an_embedded_database(sqlite_url: str) -> None:
