@@ -8,14 +8,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow.language.programme import Tiers
+from afterglow.language.programme import Programme, Tiers
 from afterglow.ledger.entries import Kind
+from afterglow.loyalty.expiring import prolonged
 from afterglow.loyalty.tiers import Standing
-from db import bulk
+from db import bulk, ledger
 from db.tables import (
     budgets,
     customers,
@@ -129,6 +131,60 @@ def pending(connection: Connection, transaction_ids: Collection[int], now: datet
         )
     )
     return {row.origin_id: row for row in rows}
+
+
+def prolong(
+    connection: Connection,
+    programme: Programme,
+    active: Mapping[int, tuple[datetime, str]],
+    document_id: int,
+    zone: ZoneInfo,
+    now: datetime,
+) -> None:
+    """Let points that expire after inactivity live on, of customers who did something.
+
+    The times of a lot never change: what can be spent is taken back, and given again with a later end.
+
+    Args:
+      active: when each customer did something, and a key that is made of it.
+    """
+    ends = {customer: end for customer, (at, _) in active.items() if (end := prolonged(programme.expiry, at, zone))}
+    if not ends:
+        return
+    a = ledger_accounts.c
+    rows = connection.execute(
+        sa.select(a.customer_id, lots.c.remaining, lots.c.expires_at)
+        .join(ledger_accounts, a.id == lots.c.account_id)
+        .where(
+            bulk.among(a.customer_id, sorted(ends)),
+            a.programme == programme.name,
+            a.asset == programme.asset,
+            lots.c.remaining > sa.literal_column("0"),
+            lots.c.activates_at <= now,
+            lots.c.expires_at > now,
+        )
+    )
+    amounts: dict[int, int] = {}
+    for row in rows:
+        if row.expires_at < ends[row.customer_id]:
+            amounts[row.customer_id] = amounts.get(row.customer_id, 0) + row.remaining
+    changes: list[ledger.Change] = []
+    for customer, amount in sorted(amounts.items()):
+        said: dict[str, Any] = {
+            "programme": programme.name,
+            "asset": programme.asset,
+            "customer_id": customer,
+            "key": f"active/{active[customer][1]}",
+            "amount": amount,
+            "event_at": active[customer][0],
+            "document_id": document_id,
+            "inputs": {"prolonged_to": ends[customer].isoformat()},
+        }
+        changes += [
+            ledger.Clawback(**said),
+            ledger.Credit(**said, kind=Kind.BONUS, activates_at=now, expires_at=ends[customer]),
+        ]
+    ledger.post(connection, changes, now)
 
 
 # Tiers

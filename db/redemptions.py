@@ -13,7 +13,7 @@ from afterglow.errors import AfterglowError
 from afterglow.language.programme import Reward
 from afterglow.ledger.entries import Kind
 from afterglow.problems import did_you_mean
-from db import bulk, intake, ledger, people
+from db import bulk, intake, ledger, loyalty, people
 from db.catalog import Release
 from db.ledger import Clawback, Credit, Refused, Return, Spend
 from db.own_events import own_event
@@ -86,6 +86,9 @@ def redeem(
     bulk.insert(connection, redemptions, columns, [row])
     if coupon is not None:
         connection.execute(coupons.update().where(coupons.c.id == coupon.id).values(redemption_id=id_))
+    active = {customer_id: (now, _subject(id_))}
+    made = release.catalog.loyalty[programme]
+    loyalty.prolong(connection, made, active, document_id, release.catalog.shop.zone, now)
     if wanted.credit is not None:
         credit = Credit(
             programme=programme,

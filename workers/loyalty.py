@@ -106,6 +106,7 @@ class _Batch:
         for (one, credit), entry in zip(given, posted, strict=True):
             self._say_earned(one, credit, entry)
         self._orders(heard, customers, budgets)
+        self._prolong(credit for _, credit in given)
         budgets.save()
         self._save_standings()
         return self._tell()
@@ -359,6 +360,18 @@ class _Batch:
         programme = self.programmes.get(entry.programme)
         return programme is not None and programme.hold is not None and programme.hold.until == event.name
 
+    def _prolong(self, credits_: Iterable[Credit]) -> None:
+        """Let what customers have live on where inactivity ends it: they were active."""
+        active: dict[str, dict[int, tuple[datetime, str]]] = {}
+        for credit in credits_:
+            mine = active.setdefault(credit.programme, {})
+            mine[credit.customer_id] = max(
+                mine.get(credit.customer_id, (credit.event_at, "")), (credit.event_at, f"event {credit.event_id}")
+            )
+        for name, customers in active.items():
+            document_id = self.release.ids["programme"][name]
+            loyalty.prolong(self.connection, self.programmes[name], customers, document_id, self.zone, self.now)
+
     # Tiers
 
     def _look(self, customer: int, programme: str, at: datetime) -> None:
@@ -408,10 +421,11 @@ class _Batch:
 
 
 def tend(app: App) -> None:
-    """One round: book what expired, look at tiers whose time has come, say what expires soon."""
+    """One round: book what expired or timed out, look at tiers whose time has come, say what expires soon."""
     with app.writing() as connection:
-        now = app.clock.now(connection)
-        expired = ledger.expire(connection, now, BATCH)
+        expired = ledger.expire(connection, app.clock.now(connection), BATCH)
+    with app.writing() as connection:
+        ledger.time_out(connection, app.clock.now(connection), BATCH)
     with app.writing() as connection:
         release = app.catalog.current(connection)
         is_news = _review_due(connection, release, app.clock.now(connection))

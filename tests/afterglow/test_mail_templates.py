@@ -29,6 +29,7 @@ ITEMS = [
     {"title": "Kenya, 250 g, ground for filter", "sku": "K250", "quantity": 2},
 ]
 SHOP = {
+    "timezone": "Europe/Paris",
     "name": "Ember & Oak Coffee",
     "logo_text": "Ember & Oak Coffee",
     "url": "https://ember-oak.example",
@@ -41,6 +42,9 @@ SHOP = {
     },
 }
 FACTS: dict[str, object] = {
+    "points": 120,
+    "expires_at": "2027-03-31T22:00:00Z",
+    "tier": "regular",
     "shop": SHOP,
     "customer": {"id": 7, "first_name": "Sam", "orders": 5},
     "order": {"id": "o1", "number": "1042", "total": Decimal("41.50"), "currency": "EUR", "items": ITEMS},

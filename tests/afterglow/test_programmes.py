@@ -141,6 +141,8 @@ def test_a_slip_in_a_programme_is_refused_in_one_sentence(old: str, new: str, se
         ("on: ping.one", "on: pong.one", "No source brings an event 'pong.one'. Did you mean 'ping.one'?"),
         ("until: ping.two", "until: ping.too", "No source brings an event 'ping.too'. Did you mean 'ping.two'?"),
         ("on: order.refunded", "on: order.refund", "Did you mean 'order.refunded'?"),
+        ("on: ping.one", "on: points.earned", "Points that earn points"),
+        ("amount: refund.amount", "amount: customer.points", "an amount is what the event itself says"),
         ("amount: refund.amount", "amount: order.id", "'order.id' is text, and an amount is a number."),
         ("when: order.total >= 5", "when: order.totl >= 5", "order.paid does not supply 'order.totl'."),
         ("when: customer.vip", "when: customer.email", "conditions read no addresses"),

@@ -243,6 +243,23 @@ def test_points_can_be_spent_as_soon_as_their_order_arrives(database_url):
         assert standing(driver).balance == 150
 
 
+def test_points_live_on_while_their_customer_does_something(database_url):
+    with shop(database_url, expires={"inactive": "6 months"}, refunds=REFUNDS, rewards=[CREDIT]) as driver:
+        order(driver, "o1", 100)
+        first = standing(driver).expires_at
+        driver.at(days=150)
+        order(driver, "o2", 10)
+        assert (standing(driver).spendable, standing(driver).expiring) == (110, 110)
+        assert standing(driver).expires_at > first
+        refund(driver, "o1", 50)
+        driver.at(days=300)
+        _redeem(driver, "credit", "k")
+        driver.at(days=400)
+        assert standing(driver).spendable == 30
+        driver.at(days=500)
+        assert standing(driver).balance == 0
+
+
 def test_flows_start_by_points_that_expire_soon(database_url):
     warned = flow("warned", [{"send": "email/receipt"}], starts={"event": "points.expiring"})
     with shop(database_url, expires={"after": "12 months"}, flows=(warned,)) as driver:

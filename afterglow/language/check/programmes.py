@@ -1,6 +1,7 @@
 """Hold one loyalty programme against the rest of the shop's files."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from afterglow.expressions import Expression
 from afterglow.language.check.flows import NO_ADDRESS
@@ -17,13 +18,19 @@ def check_loyalty(programme: Programme, world: World) -> Iterator[Problem]:
         yield from _event(programme, ("hold", "until"), programme.hold.until, world)
     if (refunds := programme.refunds) is not None:
         yield from _event(programme, ("refunds", "on"), refunds.event, world)
-        yield from _number(programme, ("refunds", "amount"), refunds.amount, names_of(world, refunds.event))
+        # The sum of all refunds is made anew at each of them, from what the events said and nothing that may change.
+        names = names_of(world, refunds.event)
+        without = {name: shape for name, shape in names.given.items() if name != "customer"}
+        alone = replace(names, given=without, absent={"customer": "an amount is what the event itself says."})
+        yield from _number(programme, ("refunds", "amount"), refunds.amount, alone)
     for n, rule in enumerate(programme.earn):
         yield from _rule(programme, ("earn", n), rule, world)
 
 
 def _rule(programme: Programme, path: Path, rule: EarnRule, world: World) -> Iterator[Problem]:
     yield from _event(programme, (*path, "on"), rule.event, world)
+    if rule.event == "points.earned":
+        yield programme.problem((*path, "on"), "Points that earn points would earn for ever; name what earned them.")
     if world.whole and rule.event not in world.events:
         return
     names = names_of(world, rule.event)
