@@ -1,6 +1,7 @@
 """Referrals from the webhook to the reward: attributed, judged, held, rewarded once, undone by a refund."""
 
 import os
+import random
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +30,8 @@ about: Give 10, get 10
 qualifies: {on: order.paid, when: order.total >= 20, hold: 14 days, undone_by: order.refunded}
 rewards: {referrer: {coupon: thanks-10}, referee: {coupon: welcome-10}}
 """
-#: Referrals in the race of eight.
+#: Who race to reward the same referrals, and how many there are.
+RACERS = 8
 REFERRALS = 5_000 if os.environ.get("AFTERGLOW_FAULTS") == "long" else 300
 ANN = {"id": "ann", "email": "ann@example.com", "first_name": "Ann", "last_name": "Lee"}
 BOB = {"id": "bob", "email": "bob@other.example", "first_name": "Bob", "last_name": "Ray"}
@@ -378,7 +380,7 @@ def test_a_milestone_that_was_lost_can_be_earned_again(database_url):
 
 def test_eight_racers_reward_each_referee_once_and_never_beyond_the_cap(postgres_url):
     count = REFERRALS
-    text = MANY.replace("referrer: 3, per: month", "referrer: 7, per: ever")
+    text = MANY.replace("referrer: 3, per: month", "referrer: 7, per: ever").replace("on: o", "hold: 1 hour, on: o")
     with shop(postgres_url, text) as driver:
         driver.post("ping.one", customer={"id": "cleo", "email": "cleo@sunny.example"})
         both = [code(driver), code(driver, "cleo")]
@@ -386,22 +388,29 @@ def test_eight_racers_reward_each_referee_once_and_never_beyond_the_cap(postgres
             payload = {"order": {"id": f"o{n}", "total": 40, "codes": [both[n % 2]]}}
             driver.post("order.paid", payload, customer=friend(n), drained=False)
 
+        driver.drain()
+        assert states(driver) == ["qualified"] * count
+        driver.clock.jump(START + timedelta(hours=2))
+        numbers = [row[0] for row in driver.rows(sa.select(referrals_table.c.id))]
         failed: list[BaseException] = []
+        ready = threading.Barrier(RACERS)
 
-        def race() -> None:
+        def race(seed: int) -> None:
+            chunks = [numbers[n : n + 5] for n in range(0, count, 5)]
+            random.Random(seed).shuffle(chunks)
+            ready.wait()
             try:
-                for _ in range(6):
-                    driver.actors.ingest()
-                    rewarding.settle_referrals(driver.app)
+                for chunk in chunks:
+                    with driver.app.writing() as connection:
+                        rewarding.settle(connection, driver.app, chunk, driver.clock.now())
             except BaseException as error:
                 failed.append(error)
 
-        racers = [threading.Thread(target=race) for _ in range(8)]
+        racers = [threading.Thread(target=race, args=[seed]) for seed in range(RACERS)]
         for racer in racers:
             racer.start()
         for racer in racers:
             racer.join()
-        driver.drain()
 
         assert failed == []
         assert states(driver) == ["rewarded"] * count
