@@ -22,7 +22,7 @@ from afterglow.referring import fraud, likeness
 from afterglow.referring.qualification import rewarded_from
 from afterglow.referring.rewarding import Grant, Side, Tally, grants, lost, period
 from db import events as events_table
-from db import identity, ledger, people, referring
+from db import identity, leaderboards, ledger, people, referring
 from db.app import App
 from db.catalog import CatalogCache, Release
 from db.people import MergedMeanwhileError, Person
@@ -125,6 +125,7 @@ def settle(connection: Connection, app: App, ids: Sequence[int], now: datetime) 
     referring.save(connection, due)
     round_.take_back(undone)
     referring.note(connection, round_.notes)
+    leaderboards.record(connection, round_.scored, round_.shop.calendar, now)
     referring.tell(connection, round_.told, now)
 
 
@@ -141,6 +142,7 @@ class _Round:
     now: datetime
     notes: list[Decision] = field(default_factory=list)
     told: list[tuple[str, Referral, str, Mapping[str, object]]] = field(default_factory=list)
+    scored: list[leaderboards.Change] = field(default_factory=list)
 
     @property
     def shop(self) -> Shop:
@@ -204,6 +206,7 @@ class _Round:
             if capped:
                 evidence |= desk.cap(referral)
             referral.rewarded_at = self.at(referral)
+            self.score(referral, 1)
             self.move(referral, ReferralState.REWARDED, "the hold ended", evidence)
         rewards = [one for _, one in given]
         referring.give(self.connection, rewards)
@@ -284,9 +287,25 @@ class _Round:
         referring.take_back(self.connection, list(gone.values()), self.now)
         ledger.claw_back(self.connection, [self._clawback(one) for one in gone.values() if _is_booked(one)], self.now)
         for referral in due:
+            self.score(referral, -1)
             ids = [one.id for one in by_referral[referral.id] if one.id in gone]
             self.move(referral, ReferralState.REVERSED, "its rewards are taken back", {"rewards": ids})
         referring.save(self.connection, due)
+
+    def score(self, referral: Referral, delta: int) -> None:
+        """Count a referral on its programme's leaderboards, or no longer; only one that was rewarded ever counted."""
+        if referral.rewarded_at is None:
+            return
+        self.scored.append(
+            leaderboards.Change(
+                programme=referral.programme,
+                metric="referrals",
+                customer_id=self.persons[referral.referrer_id].id,
+                delta=delta,
+                at=referral.rewarded_at,
+                subject=f"referral/{referral.id}",
+            )
+        )
 
     def _clawback(self, reward: Reward) -> ledger.Clawback:
         wallet = self._wallet(reward.wallet)

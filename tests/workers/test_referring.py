@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from afterglow.language.catalog import Document
 from afterglow.referring.attribution import CLICK
 from afterglow.tokens import make_token
-from db import catalog, ledger, merging, privacy, referrals, referring, unmerging
+from db import catalog, leaderboards, ledger, merging, privacy, referrals, referring, unmerging
 from db.referring import ReferralDecisionError
 from db.tables import events, ledger_transactions, referral_decisions, referral_marks, referral_rewards, touches
 from db.tables import referrals as referrals_table
@@ -98,6 +98,29 @@ def told(driver: Driver) -> list[tuple[Any, ...]]:
     e = events.c
     rows = driver.rows(sa.select(e.name, e.customer_id, e.payload).where(e.source == "programme").order_by(e.id))
     return [(name, customer, payload["side"], payload.get("coupon")) for name, customer, payload in rows]
+
+
+def test_a_rewarded_referral_counts_on_the_leaderboard_until_it_is_taken_back(database_url):
+    def board(driver: Driver) -> list[tuple[int, int]]:
+        with driver.app.reading() as connection:
+            board = leaderboards.Board(programme="friends", metric="referrals")
+            return [(place.customer_id, place.value) for place in leaderboards.top(connection, board)]
+
+    with shop(database_url, FRIENDS) as driver:
+        order(driver, codes=[code(driver)])
+        driver.at(days=13)
+        assert board(driver) == [], "the hold is not over"
+
+        driver.at(days=15)
+        assert board(driver) == [(driver.customer("ann"), 1)]
+
+        refund(driver, 40)
+        with driver.app.writing() as connection:
+            rewarding.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
+        driver.drain()
+        driver.at(days=16)
+        assert states(driver) == ["reversed"]
+        assert board(driver) == []
 
 
 def test_a_friend_who_orders_with_a_code_is_attributed_held_and_rewarded(database_url):
