@@ -30,7 +30,7 @@ def leaderboard(
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="So many places.")] = 20,
     form: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.TABLE,
 ) -> None:
-    """Show a leaderboard: ranks, scores, and places gained since the period before."""
+    """Show who stands where in a programme, and who moved."""
     from afterglow.leaderboards import in_units
     from afterglow.spreadsheet import as_csv
     from db import leaderboards
