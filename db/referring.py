@@ -556,6 +556,13 @@ def listed(
     return [_referral(row) for row in connection.execute(query)]
 
 
+def to_review(connection: Connection, programme: str) -> int:
+    """How many referrals of a programme wait for a person."""
+    r = referrals.c
+    waiting = sa.select(sa.func.count()).where(r.state == "review", r.programme == programme)
+    return int(connection.execute(waiting).scalar_one())
+
+
 def of_customer(connection: Connection, customer_id: int, limit: int = 200) -> list[Referral]:
     """The referrals of a customer, as referrer and as referee, newest first."""
     r = referrals.c

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from afterglow.errors import AfterglowError
+from db import referring
 from db.app import App
 from db.broker import KINDS
 from db.due import full
@@ -190,7 +191,7 @@ class Actors:
         tend.tend(self.app)
         watch.watch(self.app, self.email)
         leaderboards.keep(self.app)
-        digest.digest(self.app, self.email)
+        digest.digest(self.app, self.email, referring.to_review)
         return Done()
 
     def close(self) -> None:

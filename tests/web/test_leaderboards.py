@@ -138,7 +138,7 @@ def test_a_customers_page_shows_neighbours_rank_of_each_board_and_a_line(site):
     assert "2 of 3" in " ".join(re.sub(r"<[^>]+>", " ", page).split())
     assert "<polyline" in page
     assert "March 2026: 2" in page
-    assert "What it is made of" not in page
+    assert "Nothing yet." in page
 
 
 def test_a_customers_page_shows_each_thing_that_the_score_is_made_of(site, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_customers_page_shows_each_thing_that_the_score_is_made_of(site, monke
                      because=["score 55: same payment fingerprint"]),
         ]  # fmt: skip
 
-    monkeypatch.setattr(faces_module, "make_pages", lambda app: make_pages(app, evidence))
+    monkeypatch.setattr(faces_module, "make_pages", lambda app, _: make_pages(app, evidence))
     faces = Faces(site.driver.app)
     page = Shown(site.driver, faces).get(f"/leaderboards/friends/{site.driver.customer('Ada')}")
     faces.close()
