@@ -193,7 +193,7 @@ def prolong(
 def standings(
     connection: Connection, customer_ids: Iterable[int], tiers: Mapping[str, Tiers]
 ) -> dict[Member, Standing]:
-    """Where customers stand; who has no row stands in the lowest tier. A tier that is no more in force is left out.
+    """Where customers stand; who has no row stands in the lowest tier, as who is in one that the file has no more.
 
     Args:
       tiers: by programme.
@@ -206,10 +206,12 @@ def standings(
     )
     return {
         (row.customer_id, row.programme): Standing(
-            level=names.index(row.tier), since=row.since, falls_at=row.falls_at, review_at=row.review_at
+            level=names.index(row.tier) if row.tier in (names := tiers[row.programme].names) else 0,
+            since=row.since,
+            falls_at=row.falls_at,
+            review_at=row.review_at,
         )
         for row in rows
-        if row.tier in (names := tiers[row.programme].names)
     }
 
 
@@ -235,13 +237,17 @@ def save_standings(connection: Connection, wanted: Mapping[Member, Standing], ti
     )
 
 
-def to_review(connection: Connection, now: datetime, limit: int) -> list[int]:
-    """Customers whose tier is due to be looked at, locked; those on whom somebody works are left for later."""
+def to_review(connection: Connection, programmes: Collection[str], now: datetime, limit: int) -> list[int]:
+    """Customers whose tier is due to be looked at, locked; those on whom somebody works are left for later.
+
+    Args:
+      programmes: those that have tiers; what is left of others is never looked at.
+    """
     m = memberships.c
     rows = connection.execute(
         sa.select(m.customer_id)
         .join(customers, customers.c.id == m.customer_id)
-        .where(m.review_at <= now, customers.c.merged_into.is_(None))
+        .where(m.review_at <= now, bulk.among(m.programme, sorted(programmes)), customers.c.merged_into.is_(None))
         .order_by(m.review_at)
         .limit(limit)
         .with_for_update(of=customers, key_share=True, skip_locked=True)

@@ -437,7 +437,10 @@ def tend(app: App) -> None:
 
 
 def _review_due(connection: Connection, release: Release, now: datetime) -> bool:
-    customers = loyalty.to_review(connection, now, BATCH)
+    tiered = [name for name, programme in release.catalog.loyalty.items() if programme.tiers]
+    if not tiered:
+        return False
+    customers = loyalty.to_review(connection, tiered, now, BATCH)
     return bool(customers) and _Batch(connection, release, now).review(customers)
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db import ledger, proof, redemptions
+from db import ledger, loyalty, proof, redemptions
 from db.ledger import Spend
 from db.tables import budgets, events, ledger_transactions, memberships
 from tests.driver import Driver
@@ -175,11 +175,11 @@ def test_orders_and_refunds_in_any_order_and_batches_end_alike(sqlite_url):
     numbers = count(1)
 
     @given(
-        orders=st.lists(st.integers(1, 3000), min_size=1, max_size=3),
-        refunds=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 1500)), max_size=4),
+        orders=st.lists(st.integers(500, 9000), min_size=1, max_size=2),
+        refunds=st.lists(st.tuples(st.integers(0, 1), st.integers(1, 2500)), min_size=2, max_size=4),
         data=st.data(),
     )
-    @settings(max_examples=50 if os.environ.get("AFTERGLOW_FAULTS") == "long" else 8, database=None)
+    @settings(max_examples=50 if os.environ.get("AFTERGLOW_FAULTS") == "long" else 20, database=None)
     def ends_alike(orders: list[int], refunds: list[tuple[int, int]], data: st.DataObject) -> None:
         told = [("order", n, cents) for n, cents in enumerate(orders)]
         told += [("refund", n % len(orders), cents) for n, cents in refunds]
@@ -316,6 +316,17 @@ def test_a_tier_is_left_after_a_year_without_orders(database_url):
         driver.at(days=396 + 366)
         assert tier(driver) == "bronze"
         assert names_of_events(driver) == ["tier.left", "tier.left"]
+
+
+def test_a_tier_that_the_file_has_no_more_is_judged_anew_once(database_url):
+    with shop(database_url, tiers=_TIERS) as driver:
+        order(driver, "o1", 1500)
+        fewer = {**_TIERS, "levels": LEVELS[:2]}
+        put_into_force(driver, programmes=(programme(tiers=fewer),))
+        driver.at(days=366)
+        assert tier(driver) == "bronze"
+        with driver.app.writing() as connection:
+            assert loyalty.to_review(connection, ["beans"], driver.clock.now(), 10) == []
 
 
 def test_tiers_by_money_count_each_order_once(database_url):
