@@ -47,11 +47,11 @@ steps:
 
 
 def lean_shop() -> dict[str, str]:
-    """The roastery's brand, sources and templates with the one flow."""
+    """The roastery's brand, sources and templates with the one flow, and no programme."""
     files = rig.shop_files()
-    flows = [name for name in files if name.startswith("flows/") and name.count("/") == 1]
-    for name in flows:
-        if name not in ("flows/shop.yaml", "flows/stages.yaml"):
+    for name in [*files]:
+        is_flow = name.startswith("flows/") and name.count("/") == 1
+        if name.startswith("flows/programmes/") or (is_flow and name not in ("flows/shop.yaml", "flows/stages.yaml")):
             del files[name]
     shop = files["flows/shop.yaml"]
     head, _, tail = shop.partition("priority:")
