@@ -26,6 +26,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ def _leash(pid_file: Path, folder: Path) -> Iterator[None]:
 
 
 @dataclass(kw_only=True)
-class Server:
+class Server(ABC):
     """One server that we started and may stop and start again on the same data."""
 
     url: str
@@ -149,8 +150,9 @@ class Server:
     command: Sequence[str | Path] = ()
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
+    @abstractmethod
     def _answers(self) -> bool:
-        raise NotImplementedError
+        """Whether it takes connections."""
 
     @property
     def log(self) -> str:

@@ -27,7 +27,7 @@ from web.api import ApiError, answer, as_refusal, check_key, make_api
 from web.intake import RETRY_AFTER_S, Intake
 from web.leaderboards import make_leaderboard_api
 from web.links import Links
-from web.pages import evidence, make_pages
+from web.pages import make_pages
 from web.render import CUSTOMER_POLICY, TEAM_POLICY, BodyLimit, StrictHeaders, page
 from web.security import PrivateFace
 
@@ -124,7 +124,7 @@ def _private(faces: Faces) -> ASGIApp:
         docs_url=None,  # its pages load scripts from elsewhere; ours is below
         redoc_url=None,
         exception_handlers=_UNAVAILABLE,
-        routes=[*_probes(faces), *make_pages(app, evidence.of_referrals)],
+        routes=[*_probes(faces), *make_pages(app)],
     )
     api.include_router(make_api(app, faces.intake))
     api.include_router(make_leaderboard_api(app))

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 import structlog
 
 from afterglow.errors import AfterglowError
-from db import referring
 from db.app import App
 from db.broker import KINDS
 from db.due import full
@@ -191,7 +190,7 @@ class Actors:
         tend.tend(self.app)
         watch.watch(self.app, self.email)
         leaderboards.keep(self.app)
-        digest.digest(self.app, self.email, referring.to_review)
+        digest.digest(self.app, self.email)
         return Done()
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ Told at most once: the week counts as told before anybody is called. Like alarms
 to no customer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
@@ -15,12 +15,13 @@ from sqlalchemy.engine import Connection
 from afterglow.language.shop import Shop
 from afterglow.leaderboards import METRICS, Metric, Season, in_units
 from afterglow.local_time import from_wall, local_day
-from afterglow.mime import Outgoing, message_id_for
+from afterglow.mime import Outgoing
 from afterglow.tokens import make_token
-from db import leaderboards, rounds
+from db import leaderboards, referring, rounds
 from db.app import App
 from db.catalog import NothingAppliedError, Release
 from db.leaderboards import FORMER, Board, Named
+from workers import team
 from workers.channels import Channel, Sent
 
 log = structlog.get_logger()
@@ -34,9 +35,6 @@ PLACES = 5
 #: How long a provider may take, in seconds.
 TELL_S_MAX = 20.0
 
-#: How many of a programme's referrals wait for a person: (connection, programme) -> how many.
-Waiting = Callable[[Connection, str], int]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Told:
@@ -48,7 +46,7 @@ class Told:
     waiting: int
 
 
-def digest(app: App, email: Channel, waiting: Waiting = lambda connection, programme: 0) -> None:
+def digest(app: App, email: Channel) -> None:
     """Tell the week's boards where it is time, and somebody is to be told."""
     with app.reading() as connection:
         now = app.clock.now(connection)
@@ -65,7 +63,7 @@ def digest(app: App, email: Channel, waiting: Waiting = lambda connection, progr
         return
     week = week_before(shop, due)
     with app.reading() as connection:
-        told = gather(connection, shop, week, waiting)
+        told = gather(connection, shop, week)
     if not told:
         return
     text = written(shop, week, told)
@@ -93,7 +91,7 @@ def week_before(shop: Shop, monday: datetime) -> Season:
     return shop.calendar.season(period, monday)
 
 
-def gather(connection: Connection, shop: Shop, season: Season, waiting: Waiting) -> list[Told]:
+def gather(connection: Connection, shop: Shop, season: Season) -> list[Told]:
     """What there is to tell of each programme; nothing of one in which nothing happened."""
     before = shop.calendar.before(season)
     programmes: dict[str, list[str]] = {}
@@ -109,7 +107,7 @@ def gather(connection: Connection, shop: Shop, season: Season, waiting: Waiting)
                 first = leaderboards.top(connection, board, PLACES)
                 if placed:
                     boards.append((metric, placed, total, leaderboards.named(connection, board, first, before)))
-        asks = waiting(connection, programme)
+        asks = referring.to_review(connection, programme)
         if boards or asks:
             told.append(Told(programme=programme, boards=boards, waiting=asks))
     return told
@@ -179,23 +177,8 @@ def _address(app: App, email: Channel, shop: Shop) -> str | None:
 
 def _letter(app: App, release: Release, season: Season, text: str, address: str, now: datetime) -> Outgoing:
     shop = release.catalog.shop
-    sender = shop.model.sender
     key = make_token(app.settings.secrets[0], f"digest {season.name}", now.toordinal())
-    return Outgoing(
-        touchpoint_id=0,  # there is none
-        to_address=address,
-        to_name=None,
-        sender_name=sender.name,
-        sender_address=sender.address,
-        reply_to=None,
-        subject=f"{shop.model.name}: leaderboards, {spoken(shop, season)}",
-        html="",
-        text=text,
-        headers={"Auto-Submitted": "auto-generated"},
-        message_id=message_id_for(key, sender.address.rpartition("@")[2]),
-        date=now,
-        idempotency_key=key,
-    )
+    return team.letter(shop, address, subject=f"leaderboards, {spoken(shop, season)}", text=text, key=key, now=now)
 
 
 def _post(url: str, text: str) -> None:

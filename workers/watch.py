@@ -11,12 +11,13 @@ from sqlalchemy.engine import Connection
 
 from afterglow import drift, silence
 from afterglow.language.source import ANY_EVENT
-from afterglow.mime import Outgoing, message_id_for
+from afterglow.mime import Outgoing
 from afterglow.tokens import make_token
 from db import alarms, catalog, fillings, pulses, rounds
 from db.alarms import Alarm
 from db.app import App
 from db.catalog import NothingAppliedError, Release
+from workers import team
 from workers.channels import Channel, InDoubt, NotBegun, Rejected, Sent
 
 log = structlog.get_logger()
@@ -86,25 +87,16 @@ def tell_team(app: App, email: Channel, release: Release, now: datetime) -> None
 
 def _letter(app: App, release: Release, told: Sequence[Alarm], address: str, now: datetime) -> Outgoing:
     shop = release.catalog.shop
-    sender = shop.model.sender
     sources = sorted({silence.spoken(alarm.source) for alarm in told})
     sentences = [alarm.sentence(now, shop.zone) for alarm in told]
     text = "\n\n".join([*sentences, "`afterglow doctor` and the first page of the team's pages say what is on now."])
-    key = make_token(app.settings.secrets[0], f"alarm {now.isoformat()}", len(told))
-    return Outgoing(
-        touchpoint_id=0,  # there is none
-        to_address=address,
-        to_name=None,
-        sender_name=sender.name,
-        sender_address=sender.address,
-        reply_to=None,
-        subject=f"{shop.model.name}: {' and '.join(sources)} need{'s' * (len(sources) == 1)} you",
-        html="",
+    return team.letter(
+        shop,
+        address,
+        subject=f"{' and '.join(sources)} need{'s' * (len(sources) == 1)} you",
         text=text + "\n",
-        headers={"Auto-Submitted": "auto-generated"},
-        message_id=message_id_for(key, sender.address.rpartition("@")[2]),
-        date=now,
-        idempotency_key=key,
+        key=make_token(app.settings.secrets[0], f"alarm {now.isoformat()}", len(told)),
+        now=now,
     )
 
 

@@ -17,9 +17,8 @@ from tests.web.conftest import KEY
 from tests.web.shop_of_pages import HOSTILE
 from tests.web.test_api import send
 from tests.web.test_pages import Site
-from web import app as faces_module
 from web.app import Faces
-from web.pages import make_pages
+from web.pages import evidence
 
 DAY = timedelta(days=1)
 BEARER = {"authorization": f"Bearer {KEY}"}
@@ -142,17 +141,15 @@ def test_a_customers_page_shows_neighbours_rank_of_each_board_and_a_line(site):
 
 
 def test_a_customers_page_shows_each_thing_that_the_score_is_made_of(site, monkeypatch):
-    def evidence(connection, programme, customer_id):
+    def of_referrals(connection, programme, customer_id):
         assert (programme, customer_id) == ("friends", site.driver.customer("Ada"))
         return [
             Evidence(what="A friend ordered", state="in review", needs_you=True, at=START, customer_id=7,
                      because=["score 55: same payment fingerprint"]),
         ]  # fmt: skip
 
-    monkeypatch.setattr(faces_module, "make_pages", lambda app, _: make_pages(app, evidence))
-    faces = Faces(site.driver.app)
-    page = Shown(site.driver, faces).get(f"/leaderboards/friends/{site.driver.customer('Ada')}")
-    faces.close()
+    monkeypatch.setattr(evidence, "of_referrals", of_referrals)
+    page = site.get(f"/leaderboards/friends/{site.driver.customer('Ada')}")
 
     assert 'class="slot red"' in page
     assert "score 55: same payment fingerprint" in page

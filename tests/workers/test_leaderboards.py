@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from afterglow.mime import Outgoing
-from db import leaderboards
+from db import leaderboards, referring
 from db.leaderboards import Change
 from db.settings import SettingsError, load_settings
 from db.tables import profiles, score_counts, score_moves, season_seals
@@ -64,9 +64,9 @@ def two_weeks(driver: Driver) -> None:
     scored(driver, ("Ben", 12_050, START), metric="revenue")
 
 
-def told(driver: Driver, email: Post, at: datetime, **options: Any) -> list[str]:
+def told(driver: Driver, email: Post, at: datetime) -> list[str]:
     driver.clock.jump(at)
-    digest.digest(driver.app, email, **options)  # type: ignore[arg-type]
+    digest.digest(driver.app, email)  # type: ignore[arg-type]
     return [mail.text for mail in email.mails]
 
 
@@ -76,12 +76,13 @@ def driver(database_url: str) -> Iterator[Driver]:
         yield driver
 
 
-def test_on_monday_at_eight_the_team_reads_who_brought_most_friends_and_how_they_moved(driver):
+def test_on_monday_at_eight_the_team_reads_who_brought_most_friends_and_how_they_moved(driver, monkeypatch):
+    monkeypatch.setattr(referring, "to_review", lambda connection, programme: 2)
     two_weeks(driver)
     email = Post()
 
     assert told(driver, email, MONDAY - timedelta(seconds=1)) == []
-    (text,) = told(driver, email, MONDAY, waiting=lambda connection, programme: 2)
+    (text,) = told(driver, email, MONDAY)
 
     assert email.mails[0].to_address == "desk@small.example"
     assert email.mails[0].subject == "Small Shop: leaderboards, 2 Mar to 8 Mar 2026"

@@ -4,16 +4,11 @@ from starlette.routing import Route
 
 from db.app import App
 from web.pages import customers, flows, halting, leaderboards, needs_you, outbox, sources, webhooks
-from web.pages.leaderboards import EvidenceOf
 from web.pages.look import acting, showing
 
 
-def make_pages(app: App, evidence: EvidenceOf | None = None) -> list[Route]:
-    """Every page, and every button on them.
-
-    Args:
-      evidence: tells what somebody's place on a leaderboard is made of.
-    """
+def make_pages(app: App) -> list[Route]:
+    """Every page, and every button on them."""
     shown = {
         "/": needs_you.needs_you,
         "/webhooks": webhooks.webhooks,
@@ -30,7 +25,7 @@ def make_pages(app: App, evidence: EvidenceOf | None = None) -> list[Route]:
         "/leaderboards": leaderboards.leaderboards_,
         "/leaderboards/{programme}.csv": leaderboards.leaderboard_csv,
         "/leaderboards/{programme}": leaderboards.leaderboard,
-        "/leaderboards/{programme}/{customer}": leaderboards.referrer(evidence),
+        "/leaderboards/{programme}/{customer}": leaderboards.referrer,
         "/sources": sources.sources,
         "/halt": halting.ask_halt,
         "/resume": halting.ask_resume,

@@ -1,20 +1,20 @@
 """Leaderboards: every programme, one board, and one customer's place on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy.engine import Connection
 from starlette.responses import Response
 
 from afterglow.leaderboards import ALL, METRICS, Season, UnknownMetricError, UnknownPeriodError, in_units
 from afterglow.local_time import local_day
 from afterglow.spreadsheet import as_csv
 from db import directory, leaderboards, people
-from db.leaderboards import Board, Evidence, Named, Place, UnknownBoardError, View
-from web.pages.look import Look, Making, as_id
+from db.leaderboards import Board, Named, Place, UnknownBoardError, View
+from web.pages import evidence
+from web.pages.look import Look, as_id
 
 #: Places on one page, and in a file.
 PLACES: Final = 50
@@ -24,9 +24,6 @@ POINTS: Final = 13
 WIDTH, HEIGHT = 260, 48
 #: What a bar beside a score measures.
 BAR: Final = 120
-
-#: What somebody's score is made of: (connection, programme, customer) -> each part of it, newest first.
-EvidenceOf = Callable[[Connection, str, int], Sequence[Evidence]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,41 +114,33 @@ def leaderboard_csv(look: Look) -> Response:
     return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def referrer(evidence: EvidenceOf | None) -> Making:
-    """The page of one customer on a programme's boards.
-
-    Args:
-      evidence: tells what the score is made of; without it that part of the page is left out.
-    """
-
-    def page(look: Look) -> Response:
-        given = as_id(look.request.path_params["customer"])
-        id_ = people.kept(look.connection, [given]).get(given) if given is not None else None
-        if id_ is None:
-            return look.not_found("There is no customer of this number.", tab="leaderboards")
-        try:
-            view = _view(look, 1, None)
-        except (UnknownBoardError, UnknownMetricError, UnknownPeriodError) as error:
-            return look.not_found(str(error), tab="leaderboards")
-        near = leaderboards.around(look.connection, view.board, id_, 3)
-        boards = leaderboards.metrics_of(look.connection, view.board.programme)
-        return look.page(
-            "referrer",
-            tab="leaderboards",
-            view=view,
-            customer_id=id_,
-            who=leaderboards.names_of(look.connection, [id_])[id_],
-            near=leaderboards.named(look.connection, view.board, near, view.before),
-            standings=[(metric, *_standing(look, view, metric.name, id_)) for metric in boards],
-            metrics=boards,
-            spark=_spark(look, view, id_),
-            box=(WIDTH, HEIGHT),
-            called=_called(look, view.season),
-            evidence=evidence(look.connection, view.board.programme, id_) if evidence else None,
-            said=_Said(look),
-        )
-
-    return page
+def referrer(look: Look) -> Response:
+    """The page of one customer on a programme's boards, with what their place is made of."""
+    given = as_id(look.request.path_params["customer"])
+    id_ = people.kept(look.connection, [given]).get(given) if given is not None else None
+    if id_ is None:
+        return look.not_found("There is no customer of this number.", tab="leaderboards")
+    try:
+        view = _view(look, 1, None)
+    except (UnknownBoardError, UnknownMetricError, UnknownPeriodError) as error:
+        return look.not_found(str(error), tab="leaderboards")
+    near = leaderboards.around(look.connection, view.board, id_, 3)
+    boards = leaderboards.metrics_of(look.connection, view.board.programme)
+    return look.page(
+        "referrer",
+        tab="leaderboards",
+        view=view,
+        customer_id=id_,
+        who=leaderboards.names_of(look.connection, [id_])[id_],
+        near=leaderboards.named(look.connection, view.board, near, view.before),
+        standings=[(metric, *_standing(look, view, metric.name, id_)) for metric in boards],
+        metrics=boards,
+        spark=_spark(look, view, id_),
+        box=(WIDTH, HEIGHT),
+        called=_called(look, view.season),
+        evidence=evidence.of_referrals(look.connection, view.board.programme, id_),
+        said=_Said(look),
+    )
 
 
 def _view(look: Look, limit: int, after: Place | None) -> View:
