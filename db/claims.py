@@ -2,7 +2,8 @@
 
 Before a batch, its members are written to `claims` and committed; the batch's own transaction deletes that row first,
 which locks it, and commits with the work. A row that somebody else can lock therefore belongs to a process that died
-(or to a batch that failed and could not say so): its members are counted and from then on tried alone.
+(or to a batch that failed and could not say so): its members are counted and from then on tried alone. Where the
+server itself was restarted since, its claims say nothing: every batch broke off, and nobody need have died.
 """
 
 import uuid
@@ -32,6 +33,9 @@ _PARKED = {
 }
 
 
+_SERVER_SINCE = sa.func.pg_postmaster_start_time()
+
+
 class ClaimLostError(AfterglowError):
     """The claim on this batch was taken for a dead one; the batch is left to others."""
 
@@ -55,7 +59,9 @@ def announce(database: Database, kind: str, members: Sequence[int], now: datetim
     claim = uuid.uuid4().hex
     # Lost in a crash of the machine, it is not missed: then no process died of the batch.
     with database.writing_hastily() as connection:
-        bulk.insert(connection, claims, ("id", "kind", "members", "claimed_at"), [(claim, kind, list(members), now)])
+        since = None if database.is_sqlite else _SERVER_SINCE
+        row = {"id": claim, "kind": kind, "members": list(members), "claimed_at": now, "server_since": since}
+        connection.execute(claims.insert().values(row))
     return claim
 
 
@@ -88,9 +94,13 @@ def bury(connection: Connection, now: datetime, *, all_of_them: bool = False) ->
 
 
 def _bury(connection: Connection, query: sa.Select[Any], now: datetime) -> int:
+    if connection.dialect.name == "postgresql":
+        query = query.add_columns((claims.c.server_since < _SERVER_SINCE).label("broke_off"))
+    else:
+        query = query.add_columns(sa.false().label("broke_off"))
     dead = connection.execute(query.with_for_update(skip_locked=True)).all()
     for kind, table in _TABLES.items():
-        members = [member for row in dead if row.kind == kind for member in row.members]
+        members = [member for row in dead if row.kind == kind and not row.broke_off for member in row.members]
         if members:
             _count(connection, kind, table, members, now)
     connection.execute(claims.delete().where(bulk.among(claims.c.id, [row.id for row in dead])))

@@ -41,7 +41,9 @@ class Due:
         room = _limit - sa.select(sa.func.count()).select_from(fast_lane).scalar_subquery()
         slow_lane = slow.limit(room).cte("slow_lane")
         self.both = sa.union_all(sa.select(fast_lane.c.id), sa.select(slow_lane.c.id))
-        self.alone = self._claim(*common, table.c.tries > sa.literal_column("0"), by=table.c.id).limit(_limit)
+        # First those that fewest processes died of: whoever stands first is beside every death, whatever its reason.
+        died = self._claim(*common, table.c.tries > sa.literal_column("0"), by=table.c.tries)
+        self.alone = died.order_by(table.c.id).limit(_limit)
 
     def _claim(self, *where: sa.ColumnElement[bool], by: sa.Column[Any]) -> sa.Select[Any]:
         return (

@@ -722,6 +722,8 @@ claims = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),  # inbox | enrollments | touchpoints
     sa.Column("members", Json, nullable=False),
     sa.Column("claimed_at", Moment, nullable=False),
+    # Since when the server ran that took the claim, by its own word; SQLite has no server.
+    sa.Column("server_since", Moment),
 )
 
 #: How many elements of webhooks came in each hour, and what became of them by the end of it: what is usual is learned

@@ -3,8 +3,8 @@
 1. Find due items and lock their customers; skip those that others hold.
 2. Announce the batch (see `db.claims`), then do all of it and commit.
 3. A batch that raises is rolled back and split in halves, until the one item that cannot be done is alone; that one
-   is parked with its reason (19 transactions for one among 500).
-4. Items whose process died before run alone.
+   is parked with its reason (19 transactions for one among 500). One that was alone from the start is tried twice.
+4. Items whose process died before run alone, those first that fewest died of.
 """
 
 import threading
@@ -155,23 +155,17 @@ def _run(app: App, work: Work, limit: int, *, alone: bool) -> int:
         if not ids or is_passing(error):
             raise
         log.warning("batch failed, trying its halves", table=work.table, items=len(ids), error=type(error).__name__)
-        _halves(app, work, ids, error)
+        _in_halves(app, work, ids)
         return len(ids)
     if ids:
         work.committed()
     return len(ids)
 
 
-def _halves(app: App, work: Work, ids: Sequence[int], error: Exception) -> None:
-    """Do the items in halves; the one that fails alone is parked with its reason."""
-    if len(ids) == 1:
-        with app.writing() as connection:
-            work.lock(connection, ids)
-            work.park(connection, ids[0], told(error), app.clock.now(connection))
-        log.error("item parked", table=work.table, item=ids[0], exc_info=error)
-        return
+def _in_halves(app: App, work: Work, ids: Sequence[int]) -> None:
+    """Do the items of a batch that failed again, in halves; the one that fails alone is parked with its reason."""
     middle = len(ids) // 2
-    for half in (ids[:middle], ids[middle:]):
+    for half in filter(None, (ids[:middle], ids[middle:])):
         # Announced like any batch: an item may raise and its neighbour kill.
         with app.reading() as connection:
             now = app.clock.now(connection)
@@ -189,9 +183,19 @@ def _halves(app: App, work: Work, ids: Sequence[int], error: Exception) -> None:
             claims.withdraw(app.database, claim)
             if is_passing(problem):
                 raise
-            _halves(app, work, half, problem)
+            if len(half) == 1:
+                _park(app, work, half[0], problem)
+            else:
+                _in_halves(app, work, half)
         else:
             work.committed()
+
+
+def _park(app: App, work: Work, item: int, problem: Exception) -> None:
+    with app.writing() as connection:
+        work.lock(connection, [item])
+        work.park(connection, item, told(problem), app.clock.now(connection))
+    log.error("item parked", table=work.table, item=item, exc_info=problem)
 
 
 def is_passing(error: Exception) -> bool:

@@ -72,7 +72,7 @@ class Ingest:
         rows = connection.execute(
             sa.select(inbox.c.id)
             .where(inbox.c.state == "received", inbox.c.tries > _NONE if alone else inbox.c.tries == _NONE)
-            .order_by(inbox.c.id)
+            .order_by(*((inbox.c.tries, inbox.c.id) if alone else (inbox.c.id,)))
             .limit(limit)
             .with_for_update(skip_locked=True)
         )

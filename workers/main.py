@@ -5,11 +5,13 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 
 import dramatiq
 
 from afterglow.errors import AfterglowError
-from db.app import open_app, settle_memory
+from db.app import App, open_app, settle_memory
+from db.catalog import NothingAppliedError
 from db.settings import load_settings
 from workers.actors import make_actors
 from workers.logs import set_up_logs
@@ -34,9 +36,16 @@ def setup() -> dramatiq.Broker:
     except AfterglowError as error:
         raise SystemExit(str(error)) from None
     make_actors(app).register()
+    _read_files(app)
     dramatiq.set_broker(app.broker)
     settle_memory()
     return app.broker
+
+
+def _read_files(app: App) -> None:
+    """Read the files in force before the first batch does: its rows should not be in our hands meanwhile."""
+    with suppress(NothingAppliedError), app.reading() as connection:
+        app.catalog.current(connection)
 
 
 def _end_with(parent: int | None) -> None:

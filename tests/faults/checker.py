@@ -93,14 +93,14 @@ def _enough(verdict: Verdict, rig: Rig, acknowledged: int, posts: int, faults: s
 def _webhooks(verdict: Verdict, rig: Rig, promised: set[str], planned: int, poison: Poison) -> None:
     """Every webhook that was answered 2xx is exactly one event, of exactly one customer."""
     recorded = Counter(row.key for row in _rows(rig, sa.select(events.c.key)))
-    parked = {row.key for row in _rows(rig, sa.select(inbox.c.key).where(inbox.c.state == "parked"))}
-    missing = promised - recorded.keys() - parked
+    parked = {row.key: row.reason for row in _rows(rig, sa.select(inbox).where(inbox.c.state == "parked"))}
+    missing = promised - recorded.keys() - parked.keys()
     twice = [key for key, count in recorded.items() if count > 1]
     people = _rows(rig, sa.select(sa.func.count()).select_from(customers))[0][0]
     verdict.figures |= {"events": recorded.total(), "webhooks parked": len(parked)}
     verdict.hold(not missing, f"{len(missing)} webhooks were promised and are no event: {sorted(missing)[:5]}")
     verdict.hold(not twice, f"webhooks became two events: {sorted(twice)[:5]}")
-    verdict.hold(len(parked) == poison.inbox, f"{len(parked)} webhooks are parked: {sorted(parked)[:5]}")
+    verdict.hold(len(parked) == poison.inbox, f"{len(parked)} webhooks are parked: {sorted(parked.items())[:5]}")
     verdict.hold(people <= planned, f"{people} customers were made of {planned}")
 
 

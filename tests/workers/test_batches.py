@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from db import claims
 from db.app import App
 from db.tables import claims as claims_table
-from db.tables import inbox, touchpoints
+from db.tables import enrollments, inbox, touchpoints
 from tests.driver import Driver
 from tests.small_shop import flow, small
 from workers import deliver
@@ -248,3 +249,59 @@ def test_nothing_else_is_in_work_in_a_process_that_tries_a_suspect(database_url,
 
         assert [count for suspect, count in seen if suspect] == [1, 1, 1]
         assert driver.rows(sa.select(inbox.c.state).distinct()) == [("mapped",)]
+
+
+def test_a_restart_of_the_server_is_nobodys_death(postgres_url):
+    with small(postgres_url, RECEIPT) as driver:
+        ordered(driver, 2)
+        ids = [row[0] for row in driver.rows(sa.select(inbox.c.id))]
+        claims.announce(driver.app.database, "inbox", ids, driver.clock.now())
+        with driver.app.writing() as connection:
+            since = claims_table.c.server_since
+            connection.execute(claims_table.update().values(server_since=since - sa.text("interval '1 second'")))
+
+        run_batch(driver.app, Ingest(driver.app))
+
+        assert driver.rows(sa.select(inbox.c.tries).distinct()) == [(0,)]
+        assert driver.rows(sa.select(claims_table.c.id)) == []
+
+
+@pytest.mark.parametrize("work", [Ingest, Advance])
+def test_suspects_that_fewest_died_of_are_tried_first(database_url, monkeypatch, work):
+    with small(database_url, RECEIPT) as driver:
+        ordered(driver, 3)
+        if work is Advance:
+            driver.actors.ingest()
+        table = inbox if work is Ingest else enrollments
+        ids = [row[0] for row in driver.rows(sa.select(table.c.id).order_by(table.c.id))]
+        with driver.app.writing() as connection:
+            for id_, tries in zip(ids, (2, 1, 1), strict=True):
+                connection.execute(table.update().where(table.c.id == id_).values(tries=tries))
+        tried: list[int] = []
+        monkeypatch.setattr(work, "do", lambda self, connection, ids, now: tried.extend(ids))
+
+        run_suspect(driver.app, work(driver.app))
+
+        assert tried == [ids[1]]
+
+
+def test_an_item_alone_in_its_batch_is_tried_twice_before_it_is_parked(database_url, monkeypatch):
+    with small(database_url, RECEIPT) as driver:
+        honest = Ingest.do
+        failures = iter([True, False, True, True])
+
+        def doing(self: Ingest, connection: sa.Connection, ids: Sequence[int], now: Any) -> None:
+            if next(failures):
+                raise RuntimeError("two did the same at once")
+            honest(self, connection, ids, now)
+
+        monkeypatch.setattr(Ingest, "do", doing)
+        for n in range(2):
+            customer = {"id": f"c{n}", "email": f"c{n}@example.com"}
+            driver.post("order.paid", {"order": {"id": f"o{n}"}}, customer=customer, drained=False)
+            run_batch(driver.app, Ingest(driver.app))
+
+        assert driver.rows(sa.select(inbox.c.state, inbox.c.reason).order_by(inbox.c.id)) == [
+            ("mapped", None),
+            ("parked", "RuntimeError: two did the same at once"),
+        ]
