@@ -178,7 +178,7 @@ def _promises(connection: Connection) -> list[Finding]:
                     what=f"keys stand twice in {name} by ({', '.join(columns)}), and its UNIQUE constraint is gone",
                     count=len(doubles),
                     examples=tuple(doubles[:EXAMPLES]),
-                    what_to_do="Delete the doubles, and make the constraint again as in db/tables.py.",
+                    what_to_do="Delete the doubles, and make the constraint again as in db/tables/.",
                 )
             )
     return found

@@ -1,0 +1,37 @@
+"""What marketers wrote, by digest, and what of it is in force."""
+
+import sqlalchemy as sa
+
+from db.tables.columns import Id, Json, Moment, metadata
+
+#: Every file that was ever in force, by digest: flows, compiled templates, sources, shop, stages.
+documents = sa.Table(
+    "documents",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("kind", "name", "digest"),
+)
+
+#: What `apply` put into force, and when; the release with the highest id is in force.
+releases = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("applied_at", Moment, nullable=False),
+    sa.Column("applied_by", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("manifest", Json, nullable=False),  # {kind: {name: document id}}
+)
+
+#: Marketing that is stopped by hand: one flow, or "*" for all.
+halts = sa.Table(
+    "halts",
+    metadata,
+    sa.Column("flow", sa.Text, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+)
