@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks import rig
 
-NAMES = ("intake", "mapping", "advance", "claims", "spine", "smtp", "importing", "ledger", "leaderboards")
+NAMES = ("intake", "mapping", "advance", "claims", "spine", "smtp", "importing", "ledger", "earning", "leaderboards")
 RESULTS = Path(__file__).parent / "results"
 
 
