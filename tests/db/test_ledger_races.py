@@ -74,7 +74,9 @@ def test_of_racing_redemptions_exactly_as_many_succeed_as_the_balance_allows(des
     finally:
         done.set()
 
-    assert watcher.result() > 0
+    looks = watcher.result()
+    print(f"{len(outcomes)} redemptions, {looks} snapshots")
+    assert looks > 0
     assert below == []
     assert sum(isinstance(one, Posted) for one in outcomes) == accounts * (balance // price)
     assert {desk.standing(one).spendable for one in people[:50]} == {balance % price}
