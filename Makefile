@@ -27,8 +27,8 @@ check: $(READY) ## Style and types (ruff, mypy strict)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-faults: $(READY) ## The long form of the fault tests: kills, flushes, restarts
-	AFTERGLOW_FAULTS=long $(PY) -m pytest tests/faults --timeout 3600 $(PYTEST)
+faults: $(READY) ## The long form of kills, flushes, restarts, races and fuzzing: hours
+	AFTERGLOW_FAULTS=long $(PY) -m pytest -m "faults or long" --timeout 3600 $(PYTEST)
 
 bench: $(READY) ## Our speed beside the alternatives: a table, and JSON in benchmarks/results/
 	$(PY) -m benchmarks

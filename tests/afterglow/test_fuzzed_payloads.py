@@ -234,6 +234,7 @@ def assert_tells_nothing(reason: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_spoiled_payload_is_mapped_ignored_or_unmappable_and_its_reason_repeats_no_customer_data(name):
     source = read_source(SOURCES[name].read_text(), f"{name}.yaml")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -216,6 +217,7 @@ class Life(RuleBasedStateMachine):
             assert proof.verify(connection).differences == []
 
 
+@pytest.mark.long
 def test_a_life_in_the_ledger_is_that_of_its_single_points(database_url):
     with ledger(database_url) as desk:
         life = type("LifeHere", (Life,), {"desk": desk})

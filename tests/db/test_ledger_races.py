@@ -21,7 +21,7 @@ from db.tables import ledger_accounts, ledger_transactions, metadata, postings
 from tests.ledger_shop import LedgerDesk, ledger
 
 LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
-pytestmark = pytest.mark.timeout(7200 if LONG else 120)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(7200 if LONG else 120)]
 
 
 def verified(desk: LedgerDesk) -> bool:

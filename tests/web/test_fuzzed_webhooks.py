@@ -24,6 +24,7 @@ ENDS = {"mapped", "ignored", "parked"}
 
 
 @pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.long
 @pytest.mark.timeout(1800 if TRIES > 1000 else 120)
 def test_a_spoiled_webhook_is_answered_and_ends_mapped_ignored_or_parked(name, app, faces, monkeypatch):
     auth = read_source(SOURCES[name].read_text(), f"{name}.yaml").auth

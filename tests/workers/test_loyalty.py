@@ -171,6 +171,7 @@ def test_a_refund_of_what_is_spent_goes_as_far_as_the_policy_says(database_url, 
         assert (standing(driver).balance, standing(driver).debt) == (balance, debt)
 
 
+@pytest.mark.long
 def test_orders_and_refunds_in_any_order_and_batches_end_alike(sqlite_url):
     numbers = count(1)
 

@@ -401,6 +401,7 @@ def test_a_milestone_that_was_lost_can_be_earned_again(database_url):
         assert states(driver) == ["reversed", "rewarded", "rewarded"]
 
 
+@pytest.mark.long
 def test_eight_racers_reward_each_referee_once_and_never_beyond_the_cap(postgres_url):
     count = REFERRALS
     text = MANY.replace("referrer: 3, per: month", "referrer: 7, per: ever").replace("on: o", "hold: 1 hour, on: o")
