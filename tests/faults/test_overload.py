@@ -25,7 +25,7 @@ from tests.faults import client, flood
 from tests.faults.rig import LONG, WEB, Rig, distributed
 from tests.faults.shop import files
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
 #: How long the flood lasts, in seconds.
 SECONDS = 60.0 if LONG else 8.0

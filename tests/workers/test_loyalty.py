@@ -341,21 +341,36 @@ def test_tiers_by_money_count_each_order_once(database_url):
         assert tier(driver) == "bronze"
 
 
-def test_a_batch_asks_as_often_as_a_single_order(postgres_url):
+@pytest.mark.parametrize("kind", ["order.paid", "order.refunded", "ping.two"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"budget": {"points": 1_000_000, "per": "year"}},
+        {"hold": {"until": "ping.two", "at_most": "30 days"}},
+        {"expires": {"inactive": "6 months"}},
+    ],
+    ids=["plain", "budget", "hold", "inactivity"],
+)
+def test_a_batch_asks_as_often_as_a_single_event(postgres_url, kind, more):
     asked: dict[int, int] = {}
     tiers = {**_TIERS, "by": "points"}
-    with shop(postgres_url, {**RULE, "first_time": True}, tiers=tiers, refunds=REFUNDS) as driver:
+    payloads = {"order.paid": {"total": 400}, "order.refunded": {}, "ping.two": {}}
+    with shop(postgres_url, {**RULE, "first_time": True}, tiers=tiers, refunds=REFUNDS, **more) as driver:
         for size in (2, 30):
-            for n in range(size):
-                order(driver, f"o{size}-{n}", 400, customer={"id": f"c{size}-{n}"}, drained=False)
-            statements: list[Any] = []
+            told = ["order.paid"] if kind == "order.paid" else ["order.paid", kind]
+            for event in told:
+                for n in range(size):
+                    one = {"order": {"id": f"o{size}-{n}", **payloads[event]}, "refund": {"amount": 150}, "n": n}
+                    driver.post(event, one, customer={"id": f"c{size}-{n}"}, drained=False)
+                statements: list[Any] = []
 
-            def counted(*said: Any, heard: list[Any] = statements) -> None:
-                heard.append(said[2])
+                def counted(*said: Any, heard: list[Any] = statements) -> None:
+                    heard.append(said[2])
 
-            sa.event.listen(driver.app.database.engine, "before_cursor_execute", counted)
-            driver.actors.ingest()
-            sa.event.remove(driver.app.database.engine, "before_cursor_execute", counted)
+                sa.event.listen(driver.app.database.engine, "before_cursor_execute", counted)
+                driver.actors.ingest()
+                sa.event.remove(driver.app.database.engine, "before_cursor_execute", counted)
             asked[size] = len(statements)
     assert asked[30] <= asked[2]
 
