@@ -122,6 +122,12 @@ referral_decisions = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("evidence", Json, nullable=False),
     one_of("state", ReferralState),
+    sa.Index(
+        "ix_referral_decisions_by_people",
+        "id",
+        postgresql_where=sa.text("author IS NOT NULL"),
+        sqlite_where=sa.text("author IS NOT NULL"),
+    ),
 )
 
 #: What referrals brought: one reward per referral and side stands at a time, for ever.

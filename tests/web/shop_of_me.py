@@ -18,7 +18,13 @@ share:
   message: "{{ customer.first_name | default('A friend') }} sends you to {{ shop.name }}: {{ link }}"
 """
 FILES = {"flows/programmes/friends.yaml": FRIENDS}
-MARA = {"id": "mara", "email": "mara@example.com", "first_name": "Mara", "last_name": "Lind", "timezone": "Europe/Paris"}
+MARA = {
+    "id": "mara",
+    "email": "mara@example.com",
+    "first_name": "Mara",
+    "last_name": "Lind",
+    "timezone": "Europe/Paris",
+}
 
 
 def lived(driver: Driver) -> int:

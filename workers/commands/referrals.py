@@ -85,26 +85,26 @@ def review(as_json: AsJson = False) -> None:
 @family.command()
 def approve(referral: Number, reason: Reason, author: Author = "", as_json: AsJson = False) -> None:
     """Let a referral count after all: it is rewarded once its hold has ended."""
+    from db import reviewing
     from db.catalog import CatalogCache
-    from workers import rewarding
     from workers.commands.opening import me, opened
 
     with opened() as desk, desk.database.writing() as connection:
         now = desk.now(connection)
         by = author or me()
-        decided = rewarding.approve(connection, CatalogCache(), referral, author=by, reason=reason, now=now)
+        decided = reviewing.approve(connection, CatalogCache(), referral, author=by, reason=reason, now=now)
     _say_decided(decided, as_json)
 
 
 @family.command()
 def reject(referral: Number, reason: Reason, author: Author = "", as_json: AsJson = False) -> None:
     """Let a referral not count; what it brought is taken back. `approve` undoes this."""
-    from workers import rewarding
+    from db import reviewing
     from workers.commands.opening import me, opened
 
     with opened() as desk, desk.database.writing() as connection:
         now = desk.now(connection)
-        decided = rewarding.reject(connection, referral, author=author or me(), reason=reason, now=now)
+        decided = reviewing.reject(connection, referral, author=author or me(), reason=reason, now=now)
     _say_decided(decided, as_json)
 
 

@@ -1,4 +1,4 @@
-"""The customer's own page: links that can be revoked, and referral codes that somebody chose.
+"""The customer's own page: links that can be revoked, codes that somebody chose, what people decided.
 
 Revision ID: 0014
 Revises: 0011
@@ -37,8 +37,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("code", name=op.f("pk_vanity_codes")),
     )
     op.create_index("ix_vanity_codes_customer_id", "vanity_codes", ["customer_id"])
+    by_people = sa.text("author IS NOT NULL")
+    op.create_index(
+        "ix_referral_decisions_by_people",
+        "referral_decisions",
+        ["id"],
+        postgresql_where=by_people,
+        sqlite_where=by_people,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_referral_decisions_by_people", "referral_decisions")
     op.drop_table("vanity_codes")
     op.drop_table("me_links")
