@@ -63,6 +63,11 @@ def me_token(secret: bytes, customer_id: int, generation: int) -> str:
     return make_token(secret, ME, customer_id, generation, mac_bytes=LONG_MAC_BYTES)
 
 
+def me_url(public_url: str, secret: bytes, customer_id: int, generation: int) -> str:
+    """A customer's own page."""
+    return f"{public_url}/me/{me_token(secret, customer_id, generation)}"
+
+
 def reads_me(mail: Mail) -> bool:
     """Whether a mail links the customer's own page."""
     return "me_url" in mail.names
@@ -137,7 +142,7 @@ def _given(
         "shop": head.shop.facts,
         "unsubscribe_url": own,
         "preferences_url": own,
-        "me_url": f"{head.public_url}/me/{me_token(head.secret, to.customer_id, stored.get('me', 0))}",
+        "me_url": me_url(head.public_url, head.secret, to.customer_id, stored.get("me", 0)),
         "why_line": why_line(head.shop, to),
         "customer_url": f"{head.private_url}/customers/{to.customer_id}",
         **stored.get("extra", {}),

@@ -114,7 +114,7 @@ class Telling:
                     if affordable
                     else f"{self.some(programme, costs - programme.spendable)} to go"
                 ),
-                has=min(programme.spendable, costs),
+                has=costs if loyalty.rewards[id_].coupon in self.mine.sold_out else min(programme.spendable, costs),
                 needs=costs,
             )
             for id_, (about, costs, affordable) in programme.rewards.items()

@@ -13,6 +13,7 @@ about: Five euros for a friend, fifty beans for you
 page: https://ember-oak.example/friends
 qualifies: {on: order.paid, when: order.total >= 20, hold: 14 days, undone_by: order.refunded}
 rewards: {referrer: {programme: beans, points: 50}, referee: {coupon: welcome-5}}
+fraud: {deadline: 30 days}
 share:
   subject: Coffee I think you would like
   message: "{{ customer.first_name | default('A friend') }} sends you to {{ shop.name }}: {{ link }}"
