@@ -1,10 +1,12 @@
 """A customer who has something of everything on their own page, and friends in every state: for tests of that page."""
 
+from datetime import timedelta
+from itertools import count
 from typing import Any
 
 from afterglow.letters import me_token
 from db import me, redemptions, referrals
-from tests.driver import Driver
+from tests.driver import START, Driver
 
 FRIENDS = """\
 programme: friends
@@ -49,6 +51,12 @@ def lived(driver: Driver) -> int:
     order(driver, who("Pat"), 25, codes=[code])
     driver.at(days=20, hours=1)
     return mara
+
+
+def go_on(driver: Driver) -> None:
+    """Go on an hour after `lived`, in an installation that was opened again: with keys of its own."""
+    driver.keys = count(1_000)
+    driver.clock.jump(START + timedelta(days=20, hours=2))
 
 
 def who(name: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ PAGES = (
     "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources", "/halt", "/nothing-here",
     "/leaderboards", "/leaderboards/friends", "/leaderboards/friends?period=this-month&metric=revenue",
     "/leaderboards/friends/1?period=this-month", "/leaderboards/friends?q=nobody",
+    "/referrals", "/referrals?show=decided", "/referrals?show=rejected",
 )  # fmt: skip
 LONG = "Maximiliana-Wilhelmina von und zu Hohenzollern-Sigmaringen-Rechtsschutzversicherungsgesellschaften"
 
