@@ -13,14 +13,15 @@ from typing import Any
 
 from afterglow.language.shop import Shop
 from afterglow.mail_templates import Mail, Rendered, render_mail, render_subject
-from afterglow.tokens import make_token
+from afterglow.tokens import LONG_MAC_BYTES, make_token
 
 #: What tokens are for; a token made for one purpose is worth nothing for another.
 UNSUBSCRIBE = "unsubscribe"
 RATE = "rate"
+ME = "me"
 
 #: Names in templates that come from the touchpoint itself, not from facts.
-OWN_NAMES = frozenset({"unsubscribe_url", "preferences_url", "why_line", "customer_url", "about", "team"})
+OWN_NAMES = frozenset({"unsubscribe_url", "preferences_url", "me_url", "why_line", "customer_url", "about", "team"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +55,24 @@ def rate_url(head: Letterhead, to: Addressed, survey: str, score: int | None = N
     return f"{head.public_url}/rate/{survey}/{token}" + (f"?score={score}" if score is not None else "")
 
 
+def me_token(secret: bytes, customer_id: int, generation: int) -> str:
+    """What opens a customer's own page, while the generation is theirs: nobody can guess it (128 bits).
+
+    It is derived, so that a mail can be made again from its context, and nothing that opens a page is stored.
+    """
+    return make_token(secret, ME, customer_id, generation, mac_bytes=LONG_MAC_BYTES)
+
+
+def me_url(public_url: str, secret: bytes, customer_id: int, generation: int) -> str:
+    """A customer's own page."""
+    return f"{public_url}/me/{me_token(secret, customer_id, generation)}"
+
+
+def reads_me(mail: Mail) -> bool:
+    """Whether a mail links the customer's own page."""
+    return "me_url" in mail.names
+
+
 def referral_code(secret: bytes, programme: str, customer_id: int) -> str:
     """A customer's own code in a programme: 13 letters that nobody can guess (65 bits), in groups of four."""
     mac = hmac.new(secret, f"referral\0{programme}\0{customer_id}".encode(), hashlib.sha256).digest()
@@ -66,8 +85,14 @@ def programmes(mail: Mail) -> frozenset[str]:
     return frozenset(str(arguments[0]) for name, arguments in mail.calls if name == "referral_link" and arguments)
 
 
-def context(mail: Mail, names: Mapping[str, Any], codes: Mapping[str, str], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be kept to make this letter again: only the facts that its template reads."""
+def context(
+    mail: Mail, names: Mapping[str, Any], codes: Mapping[str, str], extra: Mapping[str, Any], generation: int = 0
+) -> dict[str, Any]:
+    """What must be kept to make this letter again: only the facts that its template reads.
+
+    Args:
+      generation: of the links to the customer's own page.
+    """
     kept: dict[str, Any] = {}
     for dotted in mail.names:
         root, _, field = dotted.partition(".")
@@ -82,6 +107,8 @@ def context(mail: Mail, names: Mapping[str, Any], codes: Mapping[str, str], extr
     made: dict[str, Any] = {"names": kept}
     if codes:
         made["codes"] = dict(codes)
+    if generation:
+        made["me"] = generation
     if extra:
         made["extra"] = dict(extra)
     return made
@@ -115,6 +142,7 @@ def _given(
         "shop": head.shop.facts,
         "unsubscribe_url": own,
         "preferences_url": own,
+        "me_url": me_url(head.public_url, head.secret, to.customer_id, stored.get("me", 0)),
         "why_line": why_line(head.shop, to),
         "customer_url": f"{head.private_url}/customers/{to.customer_id}",
         **stored.get("extra", {}),

@@ -16,11 +16,14 @@ from collections.abc import Sequence
 MAC_BYTES = 12
 """96 bits: far beyond guessing over HTTP, and two 63-bit ids still fit into 40 characters."""
 
+LONG_MAC_BYTES = 16
+"""128 bits, for links that show what is somebody's own."""
+
 LARGEST_ID = 2**63 - 1
 _LONGEST_TOKEN = 200
 
 
-def make_token(secret: bytes, purpose: str, *ids: int) -> str:
+def make_token(secret: bytes, purpose: str, *ids: int, mac_bytes: int = MAC_BYTES) -> str:
     """The url-safe token for these ids and this purpose: always the same for the same input.
 
     At most 40 characters for two ids, whatever they are, and 22 for two small ones. Raises ValueError for an
@@ -29,11 +32,15 @@ def make_token(secret: bytes, purpose: str, *ids: int) -> str:
     if not secret:
         raise ValueError("A token needs a secret; set one and try again.")
     packed = b"".join(_packed(number) for number in ids)
-    return urlsafe_b64encode(packed + _mac(secret, purpose, packed)).rstrip(b"=").decode("ascii")
+    return urlsafe_b64encode(packed + _mac(secret, purpose, packed, mac_bytes)).rstrip(b"=").decode("ascii")
 
 
-def read_token(secrets: Sequence[bytes], purpose: str, token: str) -> tuple[int, ...] | None:
+def read_token(
+    secrets: Sequence[bytes], purpose: str, token: str, *, mac_bytes: int = MAC_BYTES
+) -> tuple[int, ...] | None:
     """The ids in a token made for this purpose with any of these secrets; None for anything else.
+
+    A purpose has one length of `mac_bytes`, for making and for reading.
 
     Several secrets let the first be rotated in while links signed with the others still work. Never raises
     for a bad token, however malformed, and exactly one spelling of each token is accepted.
@@ -45,18 +52,18 @@ def read_token(secrets: Sequence[bytes], purpose: str, token: str) -> tuple[int,
     except (binascii.Error, ValueError):
         return None
     # The decoder skips foreign characters and ignores spare bits; a second spelling of a token is refused.
-    if urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != token or len(raw) < MAC_BYTES:
+    if urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != token or len(raw) < mac_bytes:
         return None
-    packed, mac = raw[:-MAC_BYTES], raw[-MAC_BYTES:]
+    packed, mac = raw[:-mac_bytes], raw[-mac_bytes:]
     # Every secret is tried, so that the time taken does not tell which one fitted.
-    matches = [hmac.compare_digest(_mac(secret, purpose, packed), mac) for secret in secrets if secret]
+    matches = [hmac.compare_digest(_mac(secret, purpose, packed, mac_bytes), mac) for secret in secrets if secret]
     return _unpacked(packed) if any(matches) else None
 
 
-def _mac(secret: bytes, purpose: str, packed: bytes) -> bytes:
+def _mac(secret: bytes, purpose: str, packed: bytes, mac_bytes: int) -> bytes:
     if not purpose or "\0" in purpose:
         raise ValueError("A token needs a purpose, a plain word such as 'unsubscribe'.")
-    return hmac.digest(secret, purpose.encode() + b"\0" + packed, "sha256")[:MAC_BYTES]
+    return hmac.digest(secret, purpose.encode() + b"\0" + packed, "sha256")[:mac_bytes]
 
 
 def _packed(number: int) -> bytes:

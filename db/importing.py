@@ -23,7 +23,7 @@ from afterglow.language.shop import Shop
 from afterglow.matching import Identity, Named, Register
 from db import bulk, events, identity, people
 from db.people import Person
-from db.tables import consents, customers, profiles, referral_codes, suppressions
+from db.tables import consents, customers, profiles, referral_codes, suppressions, vanity_codes
 from db.tables import events as events_table
 
 _CUSTOMER = ("id", "orders", "spent", "last_order_at", "stage", "stage_at", "since")
@@ -171,6 +171,12 @@ def _suppressions(connection: Connection, this: Import, rows: Sequence[Suppressi
 def _codes(connection: Connection, this: Import, rows: Sequence[CodeRow]) -> Outcome:
     outcome = Outcome()
     found = _found(connection, this, rows, outcome)
+    v = vanity_codes.c
+    query = sa.select(v.code).where(bulk.among(v.code, sorted({row.code for row, _ in found})))
+    chosen = set(connection.execute(query).scalars())
+    taken = [row for row, _ in found if row.code in chosen]
+    outcome.bad.extend(BadRow(row.line, f"the code {row.code} was chosen for a customer here") for row in taken)
+    found = [(row, owner) for row, owner in found if row.code not in chosen]
     written = {
         row[0]
         for row in bulk.insert(

@@ -15,6 +15,7 @@ have something of which there can be only one:
   with the number it was posted for;
 - tiers are looked at anew, with what both have earned;
 - scores on leaderboards are added up;
+- links to their own pages stay with the number that they name, and lead on by the stone;
 - suppressions are of addresses, not of customers, and stay.
 
 A journal says what moved and what was overwritten, so that a wrong merge can be undone (`db.unmerging`).
@@ -84,6 +85,7 @@ RULED = frozenset(
         "referrals",
         "memberships",
         "scores",
+        "me_links",
     }
 )
 

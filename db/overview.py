@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from db import alarms, bulk, requests
 from db.alarms import Alarm
-from db.tables import documents, enrollments, events, halts, inbox, profiles, touchpoints
+from db.tables import documents, enrollments, events, halts, inbox, profiles, referrals, touchpoints
 
 #: The highest figure that is counted exactly.
 COUNT_MAX = 10_000
@@ -63,6 +63,7 @@ class Needs:
     runs: Pile  # parked runs
     in_doubt: Pile  # touchpoints of the last days
     failed: Pile
+    referrals: Figure  # that wait for a look
     asked: Sequence[Any]  # customers' requests for their data: source, asked_at, due_at, customer_ids
     overdue: dict[str, Figure]  # webhooks, runs, messages that are late; only what is
 
@@ -71,7 +72,7 @@ class Needs:
         """Whether nobody is needed."""
         piles = (self.parked, self.runs, self.in_doubt, self.failed)
         told = (*self.halts, *self.alarms, *self.asked, *self.overdue)
-        return not told and not any(pile.count for pile in piles)
+        return not told and not self.referrals and not any(pile.count for pile in piles)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,9 +134,15 @@ def needs(connection: Connection, now: datetime) -> Needs:
         runs=_parked_runs(connection),
         in_doubt=_trouble(connection, "in_doubt", now),
         failed=_trouble(connection, "failed", now),
+        referrals=needs_review(connection),
         asked=requests.to_hand_over(connection),
         overdue={name: count for name, count in _overdue(connection, now).items() if count},
     )
+
+
+def needs_review(connection: Connection) -> Figure:
+    """How many referrals wait for a person."""
+    return counted(connection, sa.select(referrals.c.id).where(state_is(referrals, "review")))
 
 
 def _parked_webhooks(connection: Connection) -> Pile:

@@ -47,6 +47,7 @@ from db.tables import (
     stage_entries,
     suppressions,
     touchpoints,
+    vanity_codes,
 )
 
 #: Reason of everything that ends because of it.
@@ -130,7 +131,11 @@ def forget(
         consents=_delete(connection, consents, customer_id),
         letters=_delete_letters(connection, customer_id),
         merges=merging.forget(connection, [customer_id, *stones], FORGOTTEN, now),
-        referral_codes=sum(_delete(connection, referral_codes, one) for one in (customer_id, *stones)),
+        referral_codes=sum(
+            _delete(connection, table, one)
+            for table in (referral_codes, vanity_codes)
+            for one in (customer_id, *stones)
+        ),
         companies=_leave_company(connection, person, now),
         events_emptied=_empty_events(connection, customer_id, needles),
         answers_dropped=fetching.clear(connection),
@@ -378,7 +383,10 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "ledger": [asdict(line) for line in proof.history(connection, customer_id)],
         "tiers": mine.rows(memberships, "programme", "tier", "since"),
         "redemptions": [asdict(one) for one in redemptions.of_customer(connection, customer_id)],
-        "referral_codes": mine.rows(referral_codes, "programme", "code", "made_at"),
+        "referral_codes": [
+            *mine.rows(referral_codes, "programme", "code", "made_at"),
+            *mine.rows(vanity_codes, "programme", "code", "made_at"),
+        ],
         "referrals": referring.told_to(connection, customer_id),
         "scores": mine.rows(scores, "programme", "metric", "season", "value", "reached_at"),
         "requests": [

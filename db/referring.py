@@ -30,6 +30,7 @@ from db.tables import (
     referrals,
     suppressions,
     touches,
+    vanity_codes,
 )
 
 #: (programme, customer)
@@ -149,12 +150,13 @@ class Code:
 
 
 def codes(connection: Connection, wanted: Iterable[str]) -> dict[str, Code]:
-    """The known ones among these codes."""
-    c = referral_codes.c
-    rows = connection.execute(
-        sa.select(c.code, c.programme, c.customer_id, c.made_at).where(bulk.among(c.code, sorted(set(wanted))))
+    """The known ones among these codes, those that were made and those that somebody chose."""
+    spelled = sorted(set(wanted))
+    made, chosen = (
+        sa.select(*(table.c[name] for name in Code.__dataclass_fields__)).where(bulk.among(table.c.code, spelled))
+        for table in (referral_codes, vanity_codes)
     )
-    return {row.code: Code(**row._mapping) for row in rows}
+    return {row.code: Code(**row._mapping) for row in connection.execute(sa.union_all(chosen, made))}
 
 
 def click(connection: Connection, code: Code, now: datetime) -> int:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -27,13 +26,13 @@ from web.api import ApiError, answer, as_refusal, check_key, make_api
 from web.intake import RETRY_AFTER_S, Intake
 from web.leaderboards import make_leaderboard_api
 from web.links import Links
+from web.me import Me
 from web.pages import make_pages
-from web.render import CUSTOMER_POLICY, TEAM_POLICY, BodyLimit, StrictHeaders, page
+from web.render import CUSTOMER_POLICY, STATIC, TEAM_POLICY, BodyLimit, StrictHeaders, page
 from web.security import PrivateFace
 
 log = structlog.get_logger()
 
-STATIC: Final = Path(__file__).parent / "static"
 #: `/ready` looks at most this often, in seconds, whoever asks.
 READY_EVERY_S: Final = 1.0
 
@@ -103,7 +102,7 @@ def _public(faces: Faces) -> ASGIApp:
         return await links.not_found(request)
 
     rest = Starlette(
-        routes=[*_probes(faces), *links.routes()],
+        routes=[*_probes(faces), *links.routes(), *Me(faces.app).routes()],
         exception_handlers={404: not_found, **_UNAVAILABLE},
     )
     pages = StrictHeaders(BodyLimit(rest, hooks.BODY_MAX), CUSTOMER_POLICY)

@@ -78,7 +78,7 @@ class Links:
 
         standing, shop = self._standing(ids)
         if standing is None:
-            return _gone(shop)
+            return gone(shop)
         # What a mail program sends by itself counts as all marketing, whatever else the body holds.
         choice = "one-click" if form.get("List-Unsubscribe") == "One-Click" else form.get("choice", "")
         match choice:
@@ -130,7 +130,7 @@ class Links:
         touchpoint_id, customer_id = ids
         standing, shop = self._standing(ids)
         if standing is None:
-            return _gone(shop)
+            return gone(shop)
         if acts and score is not None:
             with self._app.writing() as connection:
                 new = links.rate(
@@ -187,7 +187,7 @@ class Links:
 
     async def not_found(self, request: Request) -> Response:
         """The page for every link that leads nowhere: the same for all of them."""
-        return _gone(await run_in_threadpool(self._shop))
+        return gone(await run_in_threadpool(self._shop))
 
     def _shop(self) -> Shop:
         with self._app.reading() as connection:
@@ -198,7 +198,8 @@ class Links:
         return ids if ids is not None and len(ids) == count else None
 
 
-def _gone(shop: Shop) -> Response:
+def gone(shop: Shop) -> Response:
+    """The page of every link of a customer that leads nowhere, whatever was wrong with it."""
     return page("customer_not_found", status=404, shop=shop.facts)
 
 

@@ -24,6 +24,7 @@ from workers.commands import (
     leaderboard,
     ledger,
     loyalty,
+    me,
     merging,
     processes,
     referrals,
@@ -74,7 +75,7 @@ def _common(
 
 FAMILIES = (
     files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, ledger,
-    loyalty, referrals, leaderboard, health,
+    loyalty, referrals, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -16,7 +16,7 @@ from afterglow.letters import Addressed, Letterhead
 from afterglow.mail_templates import Mail
 from afterglow.mime import message_id_for
 from afterglow.tokens import make_token
-from db import bulk, identity, people, referrals, touchpoints
+from db import bulk, identity, me, people, referrals, touchpoints
 from db.app import App
 from db.catalog import Release
 from db.people import Person
@@ -103,6 +103,7 @@ class Preparation:
         }
         self.suppressed = touchpoints.suppressed(connection, channel, self.digests.values())
         self.codes = self._codes(connection)
+        self.generations = me.generations(connection, self._linked())
 
     def _codes(self, connection: Connection) -> dict[int, dict[str, str]]:
         wanted: dict[int, frozenset[str]] = {}
@@ -111,6 +112,11 @@ class Preparation:
             if mail and (named := letters.programmes(mail)):
                 wanted[row.customer_id] = wanted.get(row.customer_id, frozenset()) | named
         return referrals.codes(connection, self.secret, wanted, self.now)
+
+    def _linked(self) -> list[int]:
+        """The customers whose mails link their own pages."""
+        mails = self.release.catalog.mails
+        return [row.customer_id for row in self.rows if row.template in mails and letters.reads_me(mails[row.template])]
 
     def ranked(self) -> list[Any]:
         """Earlier due moments first; at one moment service mail, then flows in the shop's order of priority."""
@@ -214,7 +220,8 @@ class Preparation:
                 "staging guard: not live, and the address is not in AFTERGLOW_ALLOW",
             )
             return None
-        stored = letters.context(mail, facts.names(), self.codes.get(row.customer_id, {}), extra)
+        codes, generation = self.codes.get(row.customer_id, {}), self.generations.get(row.customer_id, 0)
+        stored = letters.context(mail, facts.names(), codes, extra, generation)
         to = Addressed(touchpoint_id=row.id, customer_id=row.customer_id, kind=row.kind, topic=row.topic)
         try:
             rendered = letters.render(mail, stored, self.head, to)

@@ -6,7 +6,7 @@ statements. A referral that cannot be done alone goes to review with the reason,
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,9 +24,9 @@ from afterglow.referring.rewarding import Grant, Side, Tally, grants, lost, peri
 from db import events as events_table
 from db import identity, leaderboards, ledger, people, referring
 from db.app import App
-from db.catalog import CatalogCache, Release
+from db.catalog import Release
 from db.people import MergedMeanwhileError, Person
-from db.referring import Decision, Referral, ReferralDecisionError, Reward, UnknownReferralError, Whose
+from db.referring import Decision, Referral, Reward, Whose
 from db.tables import ReferralState
 from workers.batches import is_passing, told
 
@@ -565,83 +565,3 @@ def _mark(secret: bytes, kind: str, text: str) -> str:
 def _party(person: Person) -> fraud.Party:
     name = " ".join(part for part in (person.first_name, person.last_name) if part)
     return fraud.Party(customer=person.id, email=person.email, phone=person.phone, name=name or None)
-
-
-# What people decide
-
-
-def approve(
-    connection: Connection, catalog: CatalogCache, referral_id: int, *, author: str, reason: str | None, now: datetime
-) -> Referral:
-    """Let a referral count that is in review, was rejected or undone: it is rewarded when its hold has ended.
-
-    Raises:
-      UnknownReferralError, ReferralDecisionError
-    """
-    referral = _for_decision(connection, referral_id)
-    if referral.state not in (ReferralState.REVIEW, ReferralState.REJECTED, ReferralState.REVERSED):
-        raise ReferralDecisionError(f"Referral {referral_id} is {referral.state}, so that there is nothing to approve.")
-    kept = people.kept(connection, [referral.referee_id])[referral.referee_id]
-    if kept != referral.referee_id:
-        raise ReferralDecisionError(
-            f"The referee of referral {referral_id} turned out to be customer {kept}, who was referred before."
-        )
-    if referral.referrer_id == referral.referee_id:
-        raise ReferralDecisionError(f"Both sides of referral {referral_id} are customer {referral.referee_id}.")
-    if any(one.state == "given" for one in referring.rewards_of(connection, [referral_id]).get(referral_id, ())):
-        return _decided(connection, referral, ReferralState.REWARDED, author, reason, now)
-    if referral.qualified_at is None:
-        return _decided(connection, referral, ReferralState.ATTRIBUTED, author, reason, now)
-    programme = catalog.referral_programmes(connection, {referral.document_id})[referral.document_id]
-    zone = catalog.current(connection).catalog.shop.zone
-    referral.judged_at, referral.rewarded_at = now, None
-    ends = max(now, rewarded_from(programme, referral.qualified_at, zone))
-    return _decided(connection, referral, ReferralState.QUALIFIED, author, reason, now, ends)
-
-
-def reject(connection: Connection, referral_id: int, *, author: str, reason: str | None, now: datetime) -> Referral:
-    """Let a referral not count; what it brought is taken back soon after. `approve` undoes it.
-
-    Raises:
-      UnknownReferralError, ReferralDecisionError
-    """
-    referral = _for_decision(connection, referral_id)
-    if referral.state in (ReferralState.REJECTED, ReferralState.REVERSED):
-        raise ReferralDecisionError(f"Referral {referral_id} is {referral.state} already.")
-    if any(one.state == "given" for one in referring.rewards_of(connection, [referral_id]).get(referral_id, ())):
-        return _decided(connection, referral, ReferralState.REVERSED, author, reason, now, now)
-    return _decided(connection, referral, ReferralState.REJECTED, author, reason, now)
-
-
-def _for_decision(connection: Connection, referral_id: int) -> Referral:
-    referral = referring.by_id(connection, [referral_id]).get(referral_id)
-    if referral is None:
-        raise UnknownReferralError(
-            f"There is no referral {referral_id}; `afterglow referrals list` shows those there are."
-        )
-    people.lock(connection, [referral.referrer_id, referral.referee_id])
-    return referring.by_id(connection, [referral_id])[referral_id]
-
-
-def _decided(
-    connection: Connection,
-    referral: Referral,
-    state: ReferralState,
-    author: str,
-    reason: str | None,
-    now: datetime,
-    due_at: datetime | None = None,
-) -> Referral:
-    before, referral.state, referral.due_at = referral.state, state, due_at
-    referring.save(connection, [referral])
-    note = Decision(
-        referral_id=referral.id,
-        at=now,
-        state=state,
-        because="a person decided",
-        evidence={"before": before.value},
-        author=author,
-        reason=reason,
-    )
-    referring.note(connection, [note])
-    return replace(referral)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from afterglow import strict_yaml
 from afterglow.durations import Duration
-from afterglow.expressions import Expression
+from afterglow.expressions import Expression, Text, parse_text
 from afterglow.language.compiling import Compiler, Path
 from afterglow.problems import Problem, Problems
 
@@ -105,6 +105,20 @@ class FraudModel(_Model):
     per_day: int = _described("More referrals of one referrer in 24 hours are suspicious.", default=10, ge=1)
 
 
+class ShareModel(_Model):
+    """What a customer passes on with the link, in their own name. They can change it before it is sent."""
+
+    subject: str = _described("Subject of the mail.", default="Something from {{ shop.name }}")
+    mail: str = _described(
+        "Text of the mail, with `{{ link }}` in it.",
+        default="Hi,\n\nI like what {{ shop.name }} makes, and thought of you. This link is from me:\n\n{{ link }}\n",
+    )
+    message: str = _described(
+        "What is sent by WhatsApp and other messengers, with `{{ link }}` in it.",
+        default="I like what {{ shop.name }} makes. This link is from me: {{ link }}",
+    )
+
+
 class ReferralModel(_Model):
     """A referral programme: friends bring friends."""
 
@@ -119,6 +133,7 @@ class ReferralModel(_Model):
     attribution: AttributionModel = _described("How a referrer is known.", default_factory=AttributionModel)
     qualifies: QualifiesModel = _described("What a referee must do.")
     rewards: RewardsModel = _described("What the two get.")
+    share: ShareModel = _described("What a customer passes on with the link.", default_factory=ShareModel)
     caps: CapsModel | None = _described("How often a referrer is rewarded; without it always.", default=None)
     fraud: FraudModel = _described("From which suspicion on a person looks.", default_factory=FraudModel)
 
@@ -163,6 +178,23 @@ class Fraud:
     per_day: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What a customer passes on with the link; see `afterglow.referring.sharing` for the names that it reads."""
+
+    subject: Text
+    mail: Text
+    message: Text
+
+    def parts(self) -> tuple[tuple[str, Text], ...]:
+        """Each text by its key in the file."""
+        return (("subject", self.subject), ("mail", self.mail), ("message", self.message))
+
+
+#: What is passed on where the file says nothing.
+SHARED: Final = Share(**{name: parse_text(text, functions=()) for name, text in ShareModel().model_dump().items()})
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReferralProgramme:
     """A compiled referral programme."""
@@ -184,6 +216,7 @@ class ReferralProgramme:
     milestones: tuple[Milestone, ...]
     cap: Cap | None
     fraud: Fraud
+    share: Share
     document: strict_yaml.Document = field(repr=False, compare=False)
 
     def problem(self, path: Path, message: str) -> Problem:
@@ -249,8 +282,13 @@ class _Compiler(Compiler):
                 deadline=self.length(fraud.deadline, ("fraud", "deadline")),
                 per_day=fraud.per_day,
             ),
+            share=self.share(model.share),
             document=self.document,
         )
+
+    def share(self, model: ShareModel) -> Share:
+        made = {name: self.text(text, ("share", name)) for name, text in model.model_dump().items()}
+        return Share(**{name: text or getattr(SHARED, name) for name, text in made.items()})
 
     def gives(self, model: GivesModel | None, path: Path) -> Gives | None:
         if model is None:

@@ -13,6 +13,7 @@ from db.tables.customers import (
     consents,
     customers,
     identities,
+    me_links,
     merges,
     privacy_requests,
     profiles,
@@ -42,6 +43,7 @@ from db.tables.referrals import (
     referral_rewards,
     referrals,
     touches,
+    vanity_codes,
 )
 from db.tables.runs import (
     OPEN_TOUCHPOINTS,
@@ -98,6 +100,7 @@ __all__ = [
     "ledger_accounts",
     "ledger_transactions",
     "lots",
+    "me_links",
     "memberships",
     "merges",
     "metadata",
@@ -123,4 +126,5 @@ __all__ = [
     "suppressions",
     "touches",
     "touchpoints",
+    "vanity_codes",
 ]

@@ -61,6 +61,17 @@ profiles = sa.Table(
     sa.CheckConstraint("timezone_from IN ('told', 'address', 'phone', 'locale')", name="timezone_from_is_known"),
 )
 
+#: Whose own pages were closed: links carry a generation, and only those of this one open. No row: generation 0. A row
+#: stays with its number when customers are merged, as the links do.
+me_links = sa.Table(
+    "me_links",
+    metadata,
+    customer(primary_key=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("revoked_at", Moment, nullable=False),
+    sa.CheckConstraint("generation > 0", name="generation_is_later"),
+)
+
 #: A customer's id at a source; under source "email" (and "phone") its keyed hash; under "<source>:order" an order.
 identities = sa.Table(
     "identities",

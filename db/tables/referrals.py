@@ -13,6 +13,17 @@ referral_codes = sa.Table(
     sa.Column("made_at", Moment, nullable=False),
 )
 
+#: Codes that somebody chose, such as MAYA-10: they lead to their customer beside the one that was made. The newest is
+#: shown. None is also in `referral_codes`: whoever adds to either looks into the other.
+vanity_codes = sa.Table(
+    "vanity_codes",
+    metadata,
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("programme", sa.Text, nullable=False),
+    customer(nullable=False, index=True),
+    sa.Column("made_at", Moment, nullable=False),
+)
+
 
 class ReferralState(State):
     """The life of a referral. `due_at` says when it is looked at next, where it is."""
@@ -111,6 +122,12 @@ referral_decisions = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("evidence", Json, nullable=False),
     one_of("state", ReferralState),
+    sa.Index(
+        "ix_referral_decisions_by_people",
+        "id",
+        postgresql_where=sa.text("author IS NOT NULL"),
+        sqlite_where=sa.text("author IS NOT NULL"),
+    ),
 )
 
 #: What referrals brought: one reward per referral and side stands at a time, for ever.

@@ -27,6 +27,7 @@ PAGES = (
     "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources", "/halt", "/nothing-here",
     "/leaderboards", "/leaderboards/friends", "/leaderboards/friends?period=this-month&metric=revenue",
     "/leaderboards/friends/1?period=this-month", "/leaderboards/friends?q=nobody",
+    "/referrals", "/referrals?show=decided", "/referrals?show=rejected",
 )  # fmt: skip
 LONG = "Maximiliana-Wilhelmina von und zu Hohenzollern-Sigmaringen-Rechtsschutzversicherungsgesellschaften"
 
@@ -177,7 +178,7 @@ def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(site: Si
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.name || document.activeElement.textContent.trim()"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", seen[-1]
-    assert seen[1:7] == ["Needs you", "Outbox", "Customers", "Flows", "Leaderboards", "Sources"]
+    assert seen[1:7] == ["Needs you", "Outbox", "Customers", "Flows", "Leaderboards", "Referrals"]
     assert seen[7:9] == ["subject", "customer"]
     page.context.close()
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from afterglow.language.catalog import Document
 from afterglow.referring.attribution import CLICK
 from afterglow.tokens import make_token
-from db import catalog, leaderboards, ledger, merging, privacy, referrals, referring, unmerging
+from db import catalog, leaderboards, ledger, merging, privacy, referrals, referring, reviewing, unmerging
 from db.referring import ReferralDecisionError
 from db.tables import events, ledger_transactions, referral_decisions, referral_marks, referral_rewards, touches
 from db.tables import referrals as referrals_table
@@ -116,7 +116,7 @@ def test_a_rewarded_referral_counts_on_the_leaderboard_until_it_is_taken_back(da
 
         refund(driver, 40)
         with driver.app.writing() as connection:
-            rewarding.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
+            reviewing.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
         driver.drain()
         driver.at(days=16)
         assert states(driver) == ["reversed"]
@@ -257,13 +257,13 @@ def test_a_refund_after_the_reward_goes_to_review_and_takes_nothing_back_by_itse
         assert states(driver) == ["review"], "on_deadline: hold"
         assert [row[3] for row in rewards(driver)] == ["given", "given"]
         with driver.app.writing() as connection:
-            rewarding.reject(connection, 1, author="mia", reason="sent back", now=driver.clock.now())
+            reviewing.reject(connection, 1, author="mia", reason="sent back", now=driver.clock.now())
         driver.drain()
         assert states(driver) == ["reversed"]
         assert [row[3] for row in rewards(driver)] == ["taken_back", "taken_back"]
 
         with driver.app.writing() as connection:  # and a decision can be taken back, too
-            rewarding.approve(connection, driver.app.catalog, 1, author="mia", reason="no", now=driver.clock.now())
+            reviewing.approve(connection, driver.app.catalog, 1, author="mia", reason="no", now=driver.clock.now())
         driver.drain()
         assert states(driver) == ["rewarded"]
         assert rewards(driver)[2:] == [("referrer", 0, 2, "given", 1), ("referee", 0, 2, "given", 1)]
@@ -535,7 +535,7 @@ def test_who_turns_out_to_have_been_brought_twice_was_brought_once(database_url)
 
         assert states(driver) == ["rewarded", "rejected"]
         with driver.app.writing() as connection, pytest.raises(ReferralDecisionError, match="turned out to be"):
-            rewarding.approve(connection, driver.app.catalog, 2, author="mia", reason=None, now=driver.clock.now())
+            reviewing.approve(connection, driver.app.catalog, 2, author="mia", reason=None, now=driver.clock.now())
 
 
 def test_an_export_tells_ones_referrals_and_not_who_the_other_is(database_url):

@@ -3,7 +3,7 @@
 from starlette.routing import Route
 
 from db.app import App
-from web.pages import customers, flows, halting, leaderboards, needs_you, outbox, sources, webhooks
+from web.pages import customers, flows, halting, leaderboards, needs_you, outbox, referrals, sources, webhooks
 from web.pages.look import acting, showing
 
 
@@ -26,6 +26,7 @@ def make_pages(app: App) -> list[Route]:
         "/leaderboards/{programme}.csv": leaderboards.leaderboard_csv,
         "/leaderboards/{programme}": leaderboards.leaderboard,
         "/leaderboards/{programme}/{customer}": leaderboards.referrer,
+        "/referrals": referrals.referrals_,
         "/sources": sources.sources,
         "/halt": halting.ask_halt,
         "/resume": halting.ask_resume,
@@ -36,6 +37,7 @@ def make_pages(app: App) -> list[Route]:
         "/webhooks/retry": webhooks.retry,
         "/webhooks/replay": webhooks.replay,
         "/runs/retry": flows.retry,
+        "/referrals/decide": referrals.decide,
     }
     return [
         *(Route(path, acting(app, act), methods=["POST"]) for path, act in acted.items()),

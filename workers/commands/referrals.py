@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.commands.customers import Customer
+
 if TYPE_CHECKING:
+    from afterglow.language.catalog import Catalog
     from db.referring import Decision, Referral, Reward
     from workers.commands.opening import Desk
 
@@ -85,27 +88,75 @@ def review(as_json: AsJson = False) -> None:
 @family.command()
 def approve(referral: Number, reason: Reason, author: Author = "", as_json: AsJson = False) -> None:
     """Let a referral count after all: it is rewarded once its hold has ended."""
+    from db import reviewing
     from db.catalog import CatalogCache
-    from workers import rewarding
     from workers.commands.opening import me, opened
 
     with opened() as desk, desk.database.writing() as connection:
         now = desk.now(connection)
         by = author or me()
-        decided = rewarding.approve(connection, CatalogCache(), referral, author=by, reason=reason, now=now)
+        decided = reviewing.approve(connection, CatalogCache(), referral, author=by, reason=reason, now=now)
     _say_decided(decided, as_json)
 
 
 @family.command()
 def reject(referral: Number, reason: Reason, author: Author = "", as_json: AsJson = False) -> None:
     """Let a referral not count; what it brought is taken back. `approve` undoes this."""
-    from workers import rewarding
+    from db import reviewing
     from workers.commands.opening import me, opened
 
     with opened() as desk, desk.database.writing() as connection:
         now = desk.now(connection)
-        decided = rewarding.reject(connection, referral, author=author or me(), reason=reason, now=now)
+        decided = reviewing.reject(connection, referral, author=author or me(), reason=reason, now=now)
     _say_decided(decided, as_json)
+
+
+@family.command()
+def code(
+    customer: Customer,
+    name: Annotated[str, typer.Argument(help="The code, such as MAYA-10: letters, digits, hyphens.")],
+    programme: Annotated[str | None, typer.Option("--programme", help="The referral programme, if several.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a customer a code that can be read aloud. The one from before goes on working."""
+    from afterglow.errors import AfterglowError
+    from afterglow.problems import did_you_mean
+    from afterglow.referring.vanity import vanity
+    from db import referrals
+    from workers.commands.console import say, say_json
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.writing() as connection:
+        catalog = desk.release(connection).catalog
+        known = sorted(catalog.referrals)
+        wanted = programme or (known[0] if len(known) == 1 else None)
+        if wanted is None or wanted not in catalog.referrals:
+            said = f"'{programme}' is no referral programme in force." if programme else "Name it with --programme."
+            raise AfterglowError(f"{said} There is {', '.join(known) or 'none'}.{did_you_mean(programme or '', known)}")
+        try:
+            chosen = vanity(name, reserved_words(catalog))
+        except ValueError as error:
+            raise AfterglowError(str(error)) from None
+        found = desk.customer(connection, customer)
+        owner = referrals.choose(connection, desk.settings.secrets[0], found, wanted, chosen, desk.now(connection))
+    link = f"{desk.settings.public_url}/r/{chosen}"
+    if as_json:
+        say_json({"customer": owner, "programme": wanted, "code": chosen, "link": link})
+        return
+    say(f"Customer {owner} has the code {chosen} in {wanted}: {link}")
+
+
+def reserved_words(catalog: "Catalog") -> set[str]:
+    """What means something else at this shop: its name, its programmes, and the names of their coupons."""
+    gives = [
+        one
+        for programme in catalog.referrals.values()
+        for one in (programme.referrer, programme.referee, *(milestone.gives for milestone in programme.milestones))
+    ]
+    coupons = {one.coupon for one in gives if one is not None and one.coupon}
+    rewards = {reward.coupon for loyalty in catalog.loyalty.values() for reward in loyalty.rewards.values()}
+    named = {catalog.shop.model.name, *catalog.referrals, *catalog.loyalty, *coupons}
+    return named | {name for name in rewards if name is not None}
 
 
 @family.command()

@@ -22,8 +22,8 @@ from afterglow.problems import Problem, did_you_mean
 
 #: Names that come from the touchpoint itself, by the kind of mail; see letters.py.
 OWN_NAMES: Mapping[Kind, tuple[str, ...]] = {
-    "marketing": ("why_line", "unsubscribe_url", "preferences_url"),
-    "service": ("why_line",),
+    "marketing": ("why_line", "unsubscribe_url", "preferences_url", "me_url"),
+    "service": ("why_line", "me_url"),
     "team": ("why_line", "customer_url", "about", "team"),
 }
 NOTICE = "email/_notify"
