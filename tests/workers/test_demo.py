@@ -18,6 +18,7 @@ from db.tables import consents, customers, enrollments, inbox, referral_codes, r
 from db.tables import events as events_table
 from db.why import story
 from workers.cli import main
+from workers.commands.demo_friends import tell_of_friends
 from workers.demo.clockwork import Clockwork, Progress
 from workers.demo.installation import Installation, installation
 from workers.demo.lives import end_of, lives, start_of
@@ -297,6 +298,36 @@ def test_viktor_is_not_his_own_friend(told: Run):
     assert "same-email" in rules[0]
     assert rules[1] == {"similar-names", "similar-addresses"}
     assert not any(flow == "referral-thanks" for flow, _, _ in told.mails(VIKTOR))
+
+
+def test_the_story_of_friends_is_told_within_eighty_columns_and_ends_with_the_proof(told: Run, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    tell_of_friends(told.shop, told.clockwork.witness)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert [line for line in lines if len(line.rstrip()) > 80] == []
+    shown = [line.split() for line in lines]
+    assert ["Rosa's", "beans", "244", "0"] in shown
+    assert ["Sofia's", "rank", "1", "2"] in shown
+    assert ["Mails", "on", "the", "way", "to", "Rosa", "review-request", "none"] in shown
+    text = "\n".join(lines)
+    for words in (
+        "have one mailbox. (+100)",
+        "held for a person until",
+        "afterglow leaderboard friends",
+        "outstanding",
+    ):
+        assert words in text
+    assert lines[-1].endswith("everything adds up.")
+    assert len(lines) < 60
+
+
+def test_a_demo_too_short_for_the_story_tells_what_there_is(short: Run, capsys):
+    tell_of_friends(short.shop, short.clockwork.witness)
+    told = capsys.readouterr().out
+
+    assert "before and after" not in told
+    assert told.splitlines()[-1].endswith("everything adds up.")
 
 
 def test_the_ledger_adds_up_and_the_board_counts_what_was_rewarded(told: Run):
