@@ -69,22 +69,22 @@ def digest(app: App, email: Channel) -> None:
     if now - due >= LATE:
         return
     week = week_before(shop, due)
-    if (address := _address(app, email, shop)) and _is_mine(app, BY_MAIL, due, now) and (told := _gathered(app, week)):
+    if (address := _address(app, email, shop)) and (told := _to_tell(app, BY_MAIL, shop, week, due, now)):
         (fate,) = email.send([_letter(app, release, week, told, address, now)], TELL_S_MAX)
         _settle(app, BY_MAIL, fate)
-    if slack and _is_mine(app, BY_SLACK, due, now) and (told := _gathered(app, week)):
+    if slack and (told := _to_tell(app, BY_SLACK, shop, week, due, now)):
         _settle(app, BY_SLACK, _post(slack, written(shop, week, told)))
 
 
-def _is_mine(app: App, way: str, due: datetime, now: datetime) -> bool:
-    """Whether it is still to be told this way, and nobody else does it. From then on it counts as told."""
+def _to_tell(app: App, way: str, shop: Shop, week: Season, due: datetime, now: datetime) -> list[Told]:
+    """What this process is to tell one way; nothing where another does it, or it is told. It counts as told now."""
     with app.reading() as connection:
         before = rounds.last(connection, way)
-    if before is not None and before >= due:
-        return False
-    return rounds.take(app.database, f"{way}, tried", now, RETRY) and rounds.take(
-        app.database, way, now, now - due + timedelta(microseconds=1)
-    )
+    if (before is not None and before >= due) or not rounds.take(app.database, f"{way}, tried", now, RETRY):
+        return []
+    with app.reading() as connection:
+        told = gather(connection, shop, week)
+    return told if rounds.take(app.database, way, now, now - due + timedelta(microseconds=1)) else []
 
 
 def _settle(app: App, way: str, fate: Fate) -> None:
@@ -113,11 +113,6 @@ def week_before(shop: Shop, monday: datetime) -> Season:
     """The week that was over on a Monday; all time where the shop keeps no seasons of a week."""
     period = "last-week" if "week" in shop.calendar.kinds else "all"
     return shop.calendar.season(period, monday)
-
-
-def _gathered(app: App, week: Season) -> list[Told]:
-    with app.reading() as connection:
-        return gather(connection, app.catalog.current(connection).catalog.shop, week)
 
 
 def gather(connection: Connection, shop: Shop, season: Season) -> list[Told]:
