@@ -11,14 +11,24 @@ from db.tables import rounds
 
 def take(database: Database, name: str, now: datetime, every: timedelta) -> bool:
     """Whether it is time, and nobody else does it. Whoever gets True has it for `every`, also where it then dies."""
-    is_due = sa.select(rounds.c.at).where(rounds.c.name == name)
     with database.reading() as connection:
-        at = connection.execute(is_due).scalar()
+        at = last(connection, name)
     if at is not None and now - at < every:
         return False
     with database.writing() as connection:
         taken = connection.execute(_TAKE, {"name": name, "now": now, "before": now - every}).first()
     return taken is not None
+
+
+def last(connection: Connection, name: str) -> datetime | None:
+    """When it was taken last; None for never."""
+    return connection.execute(sa.select(rounds.c.at).where(rounds.c.name == name)).scalar()
+
+
+def let_go(database: Database, name: str) -> None:
+    """Whoever took it could not do it: it is time again, for anybody."""
+    with database.writing() as connection:
+        connection.execute(rounds.delete().where(rounds.c.name == name))
 
 
 def upto(connection: Connection, name: str) -> int:

@@ -16,6 +16,7 @@ from afterglow.language.programme import Programme, read_loyalty
 from afterglow.language.referral import ReferralProgramme, read_referral
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
 from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
+from afterglow.mail.sources import TEAM_MAILS
 from afterglow.mail_templates import Mail, compile_mail, load_mail, with_shop
 from afterglow.problems import Problem, Problems, did_you_mean
 
@@ -212,7 +213,7 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
             attempt("source", name, file, lambda f=file: read_source(files[f], f))  # type: ignore[misc]
         elif folder == "flows/programmes" and ending == "yaml":
             attempt("programme", name, file, lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
-        elif folder == "templates/email" and ending == "mjml" and (not name.startswith("_") or name == "_notify"):
+        elif folder == "templates/email" and ending == "mjml" and (not name.startswith("_") or name in TEAM_MAILS):
             attempt("template", f"email/{name}", file, lambda n=name: compile_mail(f"email/{n}", files))  # type: ignore[misc]
     if problems:
         raise Problems(tuple(problems))

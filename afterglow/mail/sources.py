@@ -11,6 +11,8 @@ from afterglow.problems import Problem, Problems, did_you_mean
 
 #: `team` is for the shop's own people: only templates whose name begins with `_` are.
 Kind = Literal["service", "marketing", "team"]
+#: Those that there are: what `notify` sends, and the Monday digest.
+TEAM_MAILS = ("_notify", "_digest")
 
 
 class FrontMatter(BaseModel):

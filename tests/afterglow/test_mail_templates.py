@@ -41,7 +41,28 @@ SHOP = {
         name: f"https://ember-oak.example/{name}" for name in ("house_roast", "this_week", "order_again", "brew_guide")
     },
 }
+LINES = [
+    {"board": "Qualified referrals", "value": "8 from 3 customers"},
+    {"rank": 1, "name": "Ben", "moved": "up 1", "value": "4"},
+    {"rank": 2, "name": "Cleo", "moved": "new", "value": "2"},
+    {"board": "Referred revenue", "value": "120.50 EUR from 1 customer"},
+    {"rank": 1, "name": "Ben", "moved": "", "value": "120.50 EUR"},
+]
+DIGEST = {
+    "season": "2 Mar to 8 Mar 2026",
+    "text": "friends, 2 Mar to 8 Mar 2026",
+    "programmes": [
+        {
+            "name": "friends",
+            "lines": LINES,
+            "thank": "Cleo",
+            "waiting": "2 referrals wait for you.",
+            "url": "https://ember-oak.example/leaderboards/friends",
+        }
+    ],
+}
 FACTS: dict[str, object] = {
+    "digest": DIGEST,
     "points": 120,
     "expires_at": "2027-03-31T22:00:00Z",
     "tier": "regular",

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
+from db import ledger
 from db.tables import contexts, customers, enrollments, referral_codes, runs, touchpoints
 from tests.driver import SAM, Driver, driving
 
@@ -267,16 +268,25 @@ def test_a_subscriber_is_not_won_back(sqlite_url):
         assert got(driver, "win-back", "refill") == []
 
 
-def test_a_second_order_brings_a_link_to_share_once_and_it_is_the_customers_own(database_url):
+# Friends
+
+
+def rated(driver: Driver, score: int) -> None:
+    driver.post("survey.answered", {"score": score, "survey": "answer"})
+
+
+def test_a_good_rating_brings_a_link_to_share_once_and_it_is_the_customers_own(database_url):
     with driving(database_url) as driver:
         agreed(driver)
-        for number in (1, 2, 3):
-            ordered(driver, number)
-        driver.at(days=30)
-        ordered(driver, 4)
+        ordered(driver)
+        driver.at(days=7)
+        rated(driver, 5)
+        driver.at(days=20)
+        ordered(driver, 2)
         driver.at(days=60)
 
-        assert got(driver, "referral-invitation") == [("Wed 11 Mar 17:00", "referral-invitation", "sent")]
+        assert got(driver, "referral-invitation") == [("Wed 11 Mar 17:00", "invited-when-happy", "sent")]
+        assert ended(driver, "referral-invitation") == [("finished", "they have their link")]
         [(programme, customer, code)] = driver.rows(
             sa.select(referral_codes.c.programme, referral_codes.c.customer_id, referral_codes.c.code)
         )
@@ -284,6 +294,105 @@ def test_a_second_order_brings_a_link_to_share_once_and_it_is_the_customers_own(
         in_mail = sa.select(contexts.c.facts).join(touchpoints, touchpoints.c.id == contexts.c.touchpoint_id)
         [(facts,)] = driver.rows(in_mail.where(touchpoints.c.flow == "referral-invitation"))
         assert facts["codes"] == {"friends": code}
+
+
+@pytest.mark.parametrize(("score", "at"), [(2, "Wed 01 Apr 17:00"), (None, "Wed 01 Apr 17:00")])
+def test_who_did_not_rate_well_is_invited_when_they_come_back(sqlite_url, score, at):
+    with driving(sqlite_url) as driver:
+        agreed(driver)
+        ordered(driver)
+        driver.at(days=7)
+        if score:
+            rated(driver, score)
+        driver.at(days=21)
+        ordered(driver, 2)
+        driver.at(days=80)
+
+        assert got(driver, "referral-invitation") == [(at, "referral-invitation", "sent")]
+
+
+def test_who_sent_something_back_is_not_asked_to_praise_it(sqlite_url):
+    with driving(sqlite_url) as driver:
+        agreed(driver)
+        ordered(driver)
+        ordered(driver, 2)
+        driver.at(days=3)
+        driver.post("order.refunded", {"order": {"id": "o2"}, "refund": {"amount": 40.5}})
+        driver.at(days=60)
+
+        assert got(driver, "referral-invitation") == []
+
+
+def a_friend(driver: Driver, n: int, total: float = 24) -> Mapping[str, Any]:
+    """A friend of Sam's orders with Sam's code."""
+    [(code,)] = driver.rows(sa.select(referral_codes.c.code))
+    friend = {"id": f"f{n}", "email": f"{'xyz'[n - 1] * 6}@example.org", "timezone": "Europe/Paris"}
+    driver.post("customer.created", customer=friend, consent="granted")
+    order = {"id": f"of{n}", "total": total, "items": ITEMS, "codes": [code]}
+    driver.post("order.paid", {"order": order}, customer=friend, stage="purchase")
+    return friend
+
+
+def beans(driver: Driver, external_id: str) -> int:
+    customer = driver.customer(external_id)
+    with driver.app.reading() as connection:
+        return ledger.balances(connection, [customer], driver.clock.now())[customer, "beans", "beans"].balance
+
+
+def invited(driver: Driver) -> None:
+    agreed(driver)
+    ordered(driver)
+    driver.at(days=7)
+    rated(driver, 4)
+    driver.at(days=10)
+
+
+def test_both_are_rewarded_and_told_when_the_time_for_returns_is_over(database_url):
+    with driving(database_url) as driver:
+        invited(driver)
+        a_friend(driver, 1)
+        driver.at(days=23, hours=12)
+        assert beans(driver, "c1") == 40
+        driver.at(days=27)
+
+        assert (beans(driver, "c1"), beans(driver, "f1")) == (240, 224)
+        assert [step for _, step, _ in got(driver, "referral-thanks", "referral-gift")] == [
+            "referral-thanks",
+            "referral-gift",
+        ]
+
+
+def test_an_order_below_the_minimum_brings_nobody_anything(sqlite_url):
+    with driving(sqlite_url) as driver:
+        invited(driver)
+        a_friend(driver, 1, total=19.99)
+        driver.at(days=40)
+
+        assert (beans(driver, "c1"), beans(driver, "f1")) == (40, 19)
+
+
+def test_the_third_friend_brings_a_seat_at_the_table(sqlite_url):
+    with driving(sqlite_url) as driver:
+        invited(driver)
+        for n in (1, 2, 3):
+            a_friend(driver, n)
+        driver.at(days=40)
+
+        assert beans(driver, "c1") == 40 + 3 * 200 + 400
+        assert [(step, state) for _, step, state in got(driver, "referral-vip")] == [("referral-vip", "sent")]
+
+
+@pytest.mark.parametrize("days", [13, 20])
+def test_a_friend_who_sends_it_back_takes_both_rewards_along(database_url, days):
+    with driving(database_url) as driver:
+        invited(driver)
+        friend = a_friend(driver, 1)
+        driver.at(days=10 + days)
+        driver.post("order.refunded", {"order": {"id": "of1"}, "refund": {"amount": 24}}, customer=friend)
+        driver.at(days=45)
+
+        assert (beans(driver, "c1"), beans(driver, "f1")) == (40, 0)
+        assert len(got(driver, "referral-gift")) == (days > 14)
 
 
 # Subscriptions

@@ -199,8 +199,8 @@ def test_two_surveys_of_one_mail_are_two_answers(app, customer, faces):
 @pytest.mark.parametrize(
     ("code", "target"),
     [
-        ("AB12-CD34-E", "https://ember-oak.example/?ref=AB12-CD34-E"),
-        ("ab12-cd34-e", "https://ember-oak.example/?ref=AB12-CD34-E"),
+        ("AB12-CD34-E", "https://ember-oak.example/friends?ref=AB12-CD34-E"),
+        ("ab12-cd34-e", "https://ember-oak.example/friends?ref=AB12-CD34-E"),
         ("ZZZZ", "https://ember-oak.example"),
         ("%2F%2Fevil.example", "https://ember-oak.example"),
         ("%0d%0aX:y", "https://ember-oak.example"),

@@ -12,12 +12,13 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from db import identity
+from db import identity, leaderboards, proof, referring
 from db.doctor import examine
-from db.tables import consents, customers, enrollments, inbox, referral_codes, stage_entries, touchpoints
+from db.tables import consents, customers, enrollments, inbox, referral_codes, referrals, stage_entries, touchpoints
 from db.tables import events as events_table
 from db.why import story
 from workers.cli import main
+from workers.commands.demo_friends import tell_of_friends
 from workers.demo.clockwork import Clockwork, Progress
 from workers.demo.installation import Installation, installation
 from workers.demo.lives import end_of, lives, start_of
@@ -26,7 +27,7 @@ from workers.demo.posting import Poster
 from workers.demo.reactions import Answers, Mail, Rates, Shares, Unsubscribes, reactions
 from workers.demo.report import Summary, summary
 
-MARA, THEO, NOOR, IVO, PRIYA, KENJI, LENA = (person.email for person in CAST)
+MARA, THEO, NOOR, IVO, PRIYA, KENJI, LENA, SOFIA, VIKTOR = (person.email for person in CAST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,13 @@ class Run:
         t = touchpoints.c
         query = sa.select(t.flow, t.step, t.state).where(t.customer_id == self.number(email))
         return [tuple(row) for row in self.rows(query.order_by(t.queued_at, t.id))]
+
+    def referrals(self, email: str) -> list[str]:
+        """The states of those whom somebody brought, in the order in which they came."""
+        with self.shop.app.reading() as connection:
+            number = self.number(email)
+            mine = referring.of_customer(connection, number)
+        return [one.state.value for one in reversed(mine) if one.referrer_id == number]
 
     def told(self, email: str, flow: str | None = None) -> str:
         """What `why` says."""
@@ -211,6 +219,7 @@ def test_theos_refund_stops_all_that_hung_on_the_order(told: Run):
     runs = told.rows(sa.select(e.state, e.reason).where(e.customer_id == told.number(THEO), e.state == "stopped"))
 
     assert Counter(row.reason for row in runs)["order.refunded with the same order.id"] == 4
+    assert Counter(row.reason for row in runs)["order.refunded"] == 1  # he is not asked for friends either
     assert told.mails(THEO) == [("first-order", "thank-you", "sent")]
 
 
@@ -247,6 +256,91 @@ def test_lena_has_enough_and_gets_nothing_but_service_mail_from_then_on(told: Ru
     )
     assert ("marketing", "skipped", "the customer unsubscribed from marketing") in [tuple(row) for row in kinds]
     assert kinds[-1].kind == "service" or kinds[-1].state == "skipped"
+
+
+# -- Points and friends --------------------------------------------------------------------------------------
+
+
+def test_noors_three_friends_stay_and_she_is_thanked_within_the_limits_and_invited_to_the_table(told: Run):
+    mails = told.mails(NOOR)
+
+    assert mails.count(("referral-thanks", "referral-thanks", "sent")) == 2
+    assert mails.count(("referral-thanks", "referral-thanks", "skipped")) == 1  # three mails in seven days are enough
+    assert mails.count(("referral-vip", "referral-vip", "sent")) == 1
+    assert told.referrals(NOOR) == ["rewarded"] * 3
+
+
+def test_a_friend_is_told_that_their_beans_are_there(told: Run):
+    assert ("referral-gift", "referral-gift", "sent") in told.mails("samira.haddad@example.com")
+
+
+def test_one_refund_takes_back_points_of_both_the_rank_and_the_queued_mail(told: Run):
+    witness = told.clockwork.witness
+    assert witness is not None
+    before, after = witness.before, witness.after
+
+    assert (before.referral.state, after.referral.state) == ("rewarded", "reversed")
+    assert (before.referee_has, after.referee_has) == (44 + 200, 0)  # three bags of 14.90, and the gift
+    assert before.referrer_has - after.referrer_has == 200 + 400  # the reward, and the milestone
+    assert (before.friends, after.friends) == (3, 2)
+    assert (before.rank, after.rank) == (1, 2)
+    assert (before.queued, after.queued) == (("review-request",), ())
+    assert ("review-request", "review-request", "skipped") in told.mails("rosa.pinto@example.com")
+
+
+def test_viktor_is_not_his_own_friend(told: Run):
+    assert told.referrals(VIKTOR) == ["rejected", "review"]
+    with told.shop.app.reading() as connection:
+        mine = referring.of_customer(connection, told.number(VIKTOR))
+        why = referring.decisions(connection, [one.id for one in mine])
+    rules = [set(one.evidence["rules"]) for each in why.values() for one in each if one.evidence.get("rules")]
+
+    assert "same-email" in rules[0]
+    assert rules[1] == {"similar-names", "similar-addresses"}
+    assert not any(flow == "referral-thanks" for flow, _, _ in told.mails(VIKTOR))
+
+
+def test_the_story_of_friends_is_told_within_eighty_columns_and_ends_with_the_proof(told: Run, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    tell_of_friends(told.shop, told.clockwork.witness)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert [line for line in lines if len(line.rstrip()) > 80] == []
+    shown = [line.split() for line in lines]
+    assert ["Rosa's", "beans", "244", "0"] in shown
+    assert ["Sofia's", "rank", "1", "2"] in shown
+    assert ["Mails", "on", "the", "way", "to", "Rosa", "review-request", "none"] in shown
+    text = "\n".join(lines)
+    for words in (
+        "have one mailbox. (+100)",
+        "held for a person until",
+        "afterglow leaderboard friends",
+        "outstanding",
+    ):
+        assert words in text
+    assert lines[-1].endswith("everything adds up.")
+    assert len(lines) < 60
+
+
+def test_a_demo_too_short_for_the_story_tells_what_there_is(short: Run, capsys):
+    tell_of_friends(short.shop, short.clockwork.witness)
+    told = capsys.readouterr().out
+
+    assert "before and after" not in told
+    assert told.splitlines()[-1].endswith("everything adds up.")
+
+
+def test_the_ledger_adds_up_and_the_board_counts_what_was_rewarded(told: Run):
+    with told.shop.app.reading() as connection:
+        assert proof.verify(connection).differences == []
+    with told.shop.app.reading() as connection:
+        board = leaderboards.Board(programme="friends", metric="referrals")
+        placed = {place.customer_id: place.value for place in leaderboards.top(connection, board)}
+    r = referrals.c
+    query = sa.select(r.referrer_id, sa.func.count()).where(r.state == "rewarded").group_by(r.referrer_id)
+    assert placed == {row[0]: row[1] for row in told.rows(query)}
+    assert placed[told.number(NOOR)] == 3
+    assert placed[told.number(SOFIA)] == 2
 
 
 # -- The same seed, the same mails ---------------------------------------------------------------------------

@@ -18,10 +18,10 @@ from db import leaderboards, referring
 from db.leaderboards import Change
 from db.settings import SettingsError, load_settings
 from db.tables import profiles, score_counts, score_moves, season_seals
-from tests.driver import SECRET, START, Driver
+from tests.driver import SECRET, START, Driver, driving
 from tests.small_shop import small
 from workers import digest
-from workers.channels import Fate, NotBegun, Sent
+from workers.channels import Fate, InDoubt, NotBegun, Rejected, Sent
 from workers.cli import main
 
 #: START is Monday 2 March 2026, nine o'clock in Paris; weeks are told at eight.
@@ -85,8 +85,8 @@ def test_on_monday_at_eight_the_team_reads_who_brought_most_friends_and_how_they
     (text,) = told(driver, email, MONDAY)
 
     assert email.mails[0].to_address == "desk@small.example"
-    assert email.mails[0].subject == "Small Shop: leaderboards, 2 Mar to 8 Mar 2026"
-    assert text.splitlines() == [
+    assert email.mails[0].subject == "Leaderboards, 2 Mar to 8 Mar 2026"
+    assert text.split("\n\n--\n")[0].splitlines() == [
         "friends, 2 Mar to 8 Mar 2026",
         "",
         "Qualified referrals: 8 from 3 customers",
@@ -123,11 +123,57 @@ def test_a_digest_that_is_a_day_late_is_not_told_any_more(driver):
     assert told(driver, Post(), MONDAY + timedelta(days=1)) == []
 
 
-def test_what_the_provider_does_not_take_is_not_told_twice(driver):
+def test_a_shop_without_a_template_for_it_gets_plain_text(driver, monkeypatch):
+    monkeypatch.setattr(digest, "TEMPLATE", "email/_of_older_shops")
     two_weeks(driver)
-    email = Post(fate=NotBegun(reason="it is away"))
+    email = Post()
+    (text,) = told(driver, email, MONDAY)
+
+    assert text.startswith("friends, 2 Mar to 8 Mar 2026\n")
+    assert (email.mails[0].subject, email.mails[0].html) == ("Small Shop: leaderboards, 2 Mar to 8 Mar 2026", "")
+
+
+@pytest.mark.parametrize("fate", [NotBegun(reason="it is away"), Rejected(reason="busy", permanent=False)])
+def test_what_surely_nobody_got_is_tried_again_until_somebody_has_it(driver, fate):
+    two_weeks(driver)
+    email = Post(fate=fate)
+    for seconds in (0, 3, 6, 599):
+        told(driver, email, MONDAY + timedelta(seconds=seconds))
+    assert len(email.mails) == 1
+
+    told(driver, email, MONDAY + timedelta(minutes=10))
+    email.fate = Sent()
+    for minutes in (20, 30, 40):
+        told(driver, email, MONDAY + timedelta(minutes=minutes))
+    assert len(email.mails) == 3
+    assert len({mail.message_id for mail in email.mails}) == 1
+
+
+@pytest.mark.parametrize("fate", [InDoubt(reason="silence"), Rejected(reason="no such box", permanent=True)])
+def test_what_somebody_may_have_or_nobody_will_get_is_not_told_twice(driver, fate):
+    two_weeks(driver)
+    email = Post(fate=fate)
     told(driver, email, MONDAY)
     assert len(told(driver, email, MONDAY + timedelta(hours=1))) == 1
+
+
+def test_in_the_brands_look_the_digest_says_the_same_and_no_name_is_markup(sqlite_url):
+    leaderboards_too = {"flows/shop.yaml": lambda text: text + "leaderboards: {digest: customer-care}\n"}
+    with driving(sqlite_url, files=leaderboards_too, live="yes") as driver:
+        two_weeks(driver)
+        with driver.app.writing() as connection:
+            connection.execute(profiles.update().where(profiles.c.first_name == "Cleo").values(first_name="<b>Cleo"))
+        email = Post()
+        (text,) = told(driver, email, MONDAY)
+
+    (mail,) = email.mails
+    assert mail.subject == "Leaderboards, 2 Mar to 8 Mar 2026"
+    assert "  1. Ben, 4 (up 1)" in text
+    assert "you are on the customer-care team at Ember & Oak Coffee" in text
+    page = "/leaderboards/friends?period=2026-W10"
+    for words in ("8 from 3 customers", "up 1", "&lt;b&gt;Cleo", "120.50 EUR", "#8f4a25", page):
+        assert words in mail.html
+    assert "<b>Cleo" not in mail.html
 
 
 @pytest.mark.parametrize(
@@ -163,14 +209,34 @@ def test_slack_gets_it_without_its_control_characters_and_without_a_team(sqlite_
     assert options["follow_redirects"] is False
 
 
-def test_slack_that_is_away_stops_nothing(sqlite_url, monkeypatch):
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [
+        (httpx.ConnectError("away"), 2),
+        (httpx.Response(503), 2),
+        (httpx.Response(429), 2),
+        (httpx.Response(404), 1),
+        (httpx.ReadTimeout("it may have it"), 1),
+    ],
+)
+def test_slack_that_is_away_stops_nothing_and_is_asked_again_where_it_surely_has_nothing(
+    sqlite_url, monkeypatch, answer, asked
+):
+    posted: list[str] = []
+
     def post(url: str, **options: Any) -> httpx.Response:
-        raise httpx.ConnectError("away")
+        posted.append(url)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     monkeypatch.setattr(httpx, "post", post)
     with small(sqlite_url, shop=TO_DESK, live="yes", slack_webhook_url=SLACK) as driver:
         two_weeks(driver)
-        assert len(told(driver, Post(), MONDAY)) == 1
+        email = Post()
+        told(driver, email, MONDAY)
+        assert len(told(driver, email, MONDAY + timedelta(minutes=10))) == 1
+    assert len(posted) == asked
 
 
 def test_an_address_of_slack_in_the_clear_is_refused():

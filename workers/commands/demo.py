@@ -66,6 +66,7 @@ def demo(
 
 def _run(shop: "Installation", *, seed: int, customers: int, days: int, keep: Path | None, serve: bool) -> None:
     from workers.commands.console import say
+    from workers.commands.demo_friends import tell_of_friends
     from workers.demo.clockwork import Clockwork
     from workers.demo.posting import Poster
     from workers.demo.report import summary
@@ -77,6 +78,7 @@ def _run(shop: "Installation", *, seed: int, customers: int, days: int, keep: Pa
             came = summary(connection)
         _say_summary(came)
         _tell_story(shop)
+        tell_of_friends(shop, clockwork.witness)
         if not serve:
             _say_kept(shop, keep)
             return

@@ -1,9 +1,13 @@
 """`leaderboard`: who brings most friends, or has earned most points."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from afterglow.language.shop import Shop
+    from db.leaderboards import View
 
 
 class Format(StrEnum):
@@ -31,10 +35,9 @@ def leaderboard(
     form: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.TABLE,
 ) -> None:
     """Show who stands where in a programme, and who moved."""
-    from afterglow.leaderboards import in_units
     from afterglow.spreadsheet import as_csv
     from db import leaderboards
-    from workers.commands.console import count, moment, say, say_json, say_lines, say_next, say_table
+    from workers.commands.console import say_json, say_lines, say_next
     from workers.commands.opening import opened
 
     with opened() as desk, desk.database.reading() as connection:
@@ -54,6 +57,15 @@ def leaderboard(
     if form is Format.CSV:
         say_lines([as_csv(*leaderboards.as_rows(view, shop)).rstrip("\r\n")])
         return
+    say_board(view, shop)
+    say_next(("afterglow why CUSTOMER", "what happened to one of them"))
+
+
+def say_board(view: "View", shop: "Shop") -> None:
+    """A stretch of a board as a table, and what all on it have together."""
+    from afterglow.leaderboards import in_units
+    from workers.commands.console import count, moment, say, say_table
+
     unit = shop.model.currency if view.metric.unit == "money" else ""
     value = f"{view.metric.label.lower()}{f', {unit}' if unit else ''}"
     say_table(
@@ -68,7 +80,7 @@ def leaderboard(
             )
             for one in view.places
         ],
-        title=f"{programme}, {view.season.name}",
+        title=f"{view.board.programme}, {view.season.name}",
         numbers=("rank", "customer", value, "moved"),
     )
     total = in_units(view.metric, view.total, shop.to_major)
@@ -76,4 +88,3 @@ def leaderboard(
     if view.seals:
         seal = view.seals[-1]
         say(f"Sealed {moment(seal.sealed_at)} UTC, revision {seal.revision}, digest {seal.digest[:16]}.")
-    say_next(("afterglow why CUSTOMER", "what happened to one of them"))

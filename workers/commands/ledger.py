@@ -1,9 +1,13 @@
 """`ledger`: prove it, explain an entry, state what a customer has, what is owed to all; and correct it by hand."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from db.proof import Owed, Verdict
 
 Customer = Annotated[str, typer.Argument(help="An address, our number, or the id that a source uses.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for scripts.")]
@@ -22,7 +26,7 @@ def verify(as_json: AsJson = False) -> None:
     from dataclasses import asdict
 
     from db import proof
-    from workers.commands.console import complain, count, say, say_json
+    from workers.commands.console import say_json
     from workers.commands.opening import opened
 
     with opened() as desk, desk.database.reading() as connection:
@@ -30,15 +34,22 @@ def verify(as_json: AsJson = False) -> None:
     if as_json:
         say_json(asdict(found))
     else:
-        for difference in found.differences:
-            complain(difference)
-        looked = f"{count(found.transactions, 'transaction')}, {count(found.accounts, 'account')}"
-        if found.differences:
-            say(f"{looked}: {count(len(found.differences), 'difference')}.", style="bold red")
-        else:
-            say(f"{looked}: everything adds up.", style="bold")
+        say_verdict(found)
     if found.differences:
         raise typer.Exit(1)
+
+
+def say_verdict(found: "Verdict") -> None:
+    """What differs, and in one line whether everything adds up."""
+    from workers.commands.console import complain, count, say
+
+    for difference in found.differences:
+        complain(difference)
+    looked = f"{count(found.transactions, 'transaction')}, {count(found.accounts, 'account')}"
+    if found.differences:
+        say(f"{looked}: {count(len(found.differences), 'difference')}.", style="bold red")
+    else:
+        say(f"{looked}: everything adds up.", style="bold")
 
 
 def explain(
@@ -143,7 +154,7 @@ def liability(as_json: AsJson = False) -> None:
     from dataclasses import asdict
 
     from db import proof
-    from workers.commands.console import say, say_json, say_table
+    from workers.commands.console import say_json
     from workers.commands.opening import opened
 
     with opened() as desk, desk.database.reading() as connection:
@@ -156,6 +167,13 @@ def liability(as_json: AsJson = False) -> None:
             ]
         )
         return
+    say_liability(owed)
+
+
+def say_liability(owed: "Sequence[Owed]") -> None:
+    """What is owed, by programme and asset."""
+    from workers.commands.console import say, say_table
+
     if not owed:
         say("Nothing was ever posted.")
     for one in owed:

@@ -4,5 +4,6 @@ Pure, and the same for the same seed: `people` says who its customers are and `l
 tells it in webhooks, in the shapes of `payloads`; `reactions` says what people do with a mail.
 
 Of the world: an `installation` runs it all; `posting` posts signed webhooks over HTTP, `letterbox` reads the mails
-that came of them, `clockwork` moves the time on, and `report` counts what came of it.
+that came of them, `clockwork` moves the time on, `witness` looks at what a refund takes along, and `report` counts what
+came of it.
 """

@@ -21,19 +21,21 @@ from datetime import datetime, timedelta
 from itertools import count
 from random import Random
 from typing import Final, assert_never
+from urllib.parse import parse_qs, urlsplit
 
 import sqlalchemy as sa
 
 from db.app import App
 from db.broker import Hints
 from db.clock import JumpingClock
-from db.tables import enrollments, touchpoints
+from db.tables import enrollments, referrals, touchpoints
 from workers.demo.letterbox import Letterbox
 from workers.demo.lives import end_of, life, lives, start_of
 from workers.demo.people import Person, a_friend, everybody
 from workers.demo.posting import SOURCES, DemoError, Poster
 from workers.demo.reactions import Answers, Rates, Reaction, Reviews, Shares, Unsubscribes, reactions
 from workers.demo.story import Delivery, Story
+from workers.demo.witness import Witness, look
 from workers.scheduler import due_kinds
 
 #: The longest slice; nobody reacts to a mail sooner (see `reactions.SOONEST`).
@@ -101,6 +103,10 @@ class Clockwork:
         self._letters = Letterbox(app)
         self._webhooks = 0
         self._friends_of: dict[str, int] = {}
+        #: Who has passed their link on: a link in a later mail is no news.
+        self._shared: set[str] = set()
+        #: What the refund of the story took along; None while it has not happened.
+        self.witness: Witness | None = None
         with app.reading() as connection:
             catalog = app.catalog.current(connection).catalog
         self._review_url = catalog.shop.model.review_url
@@ -155,7 +161,7 @@ class Clockwork:
         self._app.broker.join(kind)  # without a timeout: with one, Dramatiq starts a thread for each join
 
     def _next_due(self) -> datetime | None:
-        """The earliest moment at which a run or a mail is due."""
+        """The earliest moment at which a run, a mail or a referral is due."""
         with self._app.reading() as connection:
             found: Sequence[datetime] = [row.at for row in connection.execute(_NEXT_DUE) if row.at is not None]
         return min(found, default=None)
@@ -176,8 +182,7 @@ class Clockwork:
         match what:
             case Delivery():
                 if what.source in self._sources:
-                    self._poster.deliver(what, self._clock.now())
-                    self._webhooks += 1
+                    self._deliver(what)
             case Rates():
                 self._poster.rate(what.url, what.score)
             case Unsubscribes():
@@ -197,14 +202,27 @@ class Clockwork:
             case _:
                 assert_never(what)
 
+    def _deliver(self, what: Delivery) -> None:
+        """Post a webhook; at the refund of the story, look before and after."""
+        is_told = what.topic == "refunds/create" and self.people[what.who].kind == "friend who returns it"
+        if is_told:
+            self.settle()
+        before = look(self._app, what.who) if is_told and self.witness is None else None
+        self._poster.deliver(what, self._clock.now())
+        self._webhooks += 1
+        if before is not None:
+            self.settle()
+            after = look(self._app, what.who)
+            self.witness = Witness(before=before, after=after) if after is not None else None
+
     def _bring_a_friend(self, what: Shares) -> None:
         """A friend follows the link, creates an account, and orders with the code that the link gave."""
-        _, _, code = self._poster.follow(what.url).partition("ref=")
-        if not code or what.person.kind == "friend":  # one generation is a story; more would never end
+        code = parse_qs(urlsplit(self._poster.follow(what.url)).query).get("ref", [""])[0]
+        if not code or what.person.code is not None:  # one generation is a story; more would never end
             return
         n = self._friends_of[what.person.email] = self._friends_of.get(what.person.email, 0) + 1
         rng = Random(f"{self._seed}/friend/{what.person.email}/{n}")
-        friend = a_friend(rng, next(self._numbers), what.person, code)
+        friend = a_friend(rng, next(self._numbers), what.person, code, n)
         self.people[friend.email] = friend
         self._plan_all(life(friend, rng, self._days, joins=what.at + timedelta(minutes=4)))
 
@@ -217,8 +235,11 @@ class Clockwork:
             person = self.people.get(email or "")
             if person is None:
                 continue
-            for reaction in reactions(self._seed, person, mail, self._review_url):
-                self._plan(reaction.at, reaction)
+            found = list(reactions(self._seed, person, mail, self._review_url))
+            for reaction in found:
+                if not isinstance(reaction, Shares) or person.email not in self._shared:
+                    self._plan(reaction.at, reaction)
+            self._shared |= {person.email for reaction in found if isinstance(reaction, Shares)}
 
     def _plan(self, at: datetime, what: Delivery | Reaction) -> None:
         heapq.heappush(self._moments, _Moment(max(at, self._clock.now()), next(self._order), what))
@@ -247,4 +268,5 @@ _NEXT_DUE = sa.union_all(
         )
         for lane in ("0", "1")
     ),
+    sa.select(sa.func.min(referrals.c.due_at).label("at")),
 )

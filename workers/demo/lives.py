@@ -72,9 +72,9 @@ def _refunded(story: Story, joins: datetime) -> None:
 
 
 def _reviewer(story: Story, joins: datetime) -> None:
-    """Noor. She is happy and writes about it when she is asked."""
-    story.joins(story.on(3, time(9, 15)))
-    story.buys(story.on(3, time(9, 30)), [(1, 1)], arrives_after=2)
+    """Noor. She is happy, writes about it when she is asked, and brings three friends who stay."""
+    story.joins(story.on(1, time(9, 15)))
+    story.buys(story.on(1, time(9, 30)), [(1, 1)], arrives_after=2)
     story.buys(story.on(24, time(20, 10)), [(1, 2)], arrives_after=3)
 
 
@@ -111,6 +111,19 @@ def _had_enough(story: Story, joins: datetime) -> None:
     story.buys(story.on(1, time(8, 5)), [(0, 1)], arrives_after=2)
     story.buys(story.on(15, time(8, 5)), [(0, 1)], arrives_after=2)
     story.buys(story.on(33, time(8, 15)), [(0, 1)], arrives_after=2)
+
+
+def _brings_friends(story: Story, joins: datetime) -> None:
+    """Sofia. She likes it from the first cup, and tells three friends."""
+    story.joins(story.on(0, time(12, 40)))
+    story.buys(story.on(0, time(12, 55)), [(1, 2)], arrives_after=2)
+    story.buys(story.on(29, time(13, 5)), [(0, 2)], arrives_after=2)
+
+
+def _brings_himself(story: Story, joins: datetime) -> None:
+    """Viktor. He would like to be his own friend."""
+    story.joins(story.on(38, time(10, 0)))
+    story.buys(story.on(38, time(10, 20)), [(2, 1)], arrives_after=2)
 
 
 def _visitor(story: Story, joins: datetime) -> None:
@@ -165,11 +178,26 @@ def _guest(story: Story, joins: datetime) -> None:
 
 
 def _friend(story: Story, joins: datetime) -> None:
+    """Somebody whom a friend sent: two bags, which is enough for both to be rewarded."""
     story.joins(joins)
     at = story.later(joins, 0.01)
-    story.buys(at)
+    story.buys(at, [(story.taste()[0][0], 2)], arrives_after=3)
     if story.rng.random() < 0.5:
         story.buys(story.later(at, 20, 6))
+
+
+def _returns_it(story: Story, joins: datetime) -> None:
+    """Rosa. Three days after both were rewarded she sends everything back, with a mail to her on the way."""
+    story.joins(joins)
+    bought = story.buys(story.later(joins, 0.01), [(1, 3)], arrives_after=3)
+    day = (joins.date() - FIRST_DAY).days
+    story.looks(story.on(day + 16, time(13, 10)), [(0, 1)])
+    story.is_refunded(bought, story.on(day + 17, time(11, 5)), "Everything sent back", promptly=True)
+
+
+def _himself_again(story: Story, joins: datetime) -> None:
+    story.joins(joins)
+    story.buys(story.later(joins, 0.01), [(0, 2)], arrives_after=3)
 
 
 _TELLS: Final[Mapping[Kind, Callable[[Story, datetime], None]]] = {
@@ -180,9 +208,13 @@ _TELLS: Final[Mapping[Kind, Callable[[Story, datetime], None]]] = {
     "hesitant": _hesitant,
     "card expired": _card_expired,
     "had enough": _had_enough,
+    "brings friends": _brings_friends,
+    "brings himself": _brings_himself,
     "visitor": _visitor,
     "buyer": _buyer,
     "subscriber": _subscriber,
     "guest": _guest,
     "friend": _friend,
+    "friend who returns it": _returns_it,
+    "himself again": _himself_again,
 }

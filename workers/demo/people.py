@@ -8,7 +8,8 @@ from typing import Final, Literal
 #: What makes a life: each is told in `lives`.
 Kind = Literal[
     "unhappy", "refunded", "reviewer", "refund first", "hesitant", "card expired", "had enough",
-    "visitor", "buyer", "subscriber", "guest", "friend",
+    "brings friends", "brings himself",
+    "visitor", "buyer", "subscriber", "guest", "friend", "friend who returns it", "himself again",
 ]  # fmt: skip
 
 
@@ -94,10 +95,20 @@ CAST: Final = (
     _known(5, "Priya", "Raman", "hesitant", ("America/New_York", "US", "Portland", "en")),
     _known(6, "Kenji", "Mori", "card expired", ("Asia/Tokyo", "JP", "Kyoto", "ja")),
     _known(7, "Lena", "Voss", "had enough", ("Europe/Berlin", "DE", "Leipzig", "de")),
+    _known(8, "Sofia", "Almeida", "brings friends", ("Europe/Lisbon", "PT", "Porto", "pt")),
+    _known(9, "Viktor", "Neri", "brings himself", ("Europe/Rome", "IT", "Turin", "it")),
 )
+#: How many friends those with a story of their own bring; all others leave it to the dice.
+BRING: Final = {1: 1, 3: 3, 8: 3, 9: 2}
 
-#: Mara's friend has a name too.
-_MARAS_FRIEND: Final = ("Jonas", "Ek")
+#: Friends with names of their own, by the number of who brings them: (first, last, kind), in order of coming.
+_FRIENDS_OF: Final[dict[int, tuple[tuple[str, str, Kind], ...]]] = {
+    1: (("Jonas", "Ek", "friend"),),
+    3: (("Samira", "Haddad", "friend"), ("Till", "Krug", "friend"), ("Bea", "Winter", "friend")),
+    8: (("Tomas", "Leal", "friend"), ("Rita", "Sousa", "friend"), ("Rosa", "Pinto", "friend who returns it")),
+}
+#: What Viktor writes in front of the @ when he comes as his own friend: a tag first, then another mailbox.
+_VIKTORS_ADDRESSES: Final = ("viktor.neri+coffee", "viktor.neri2")
 
 
 def everybody(seed: int, count: int) -> Iterator[Person]:
@@ -125,19 +136,32 @@ def _somebody(rng: Random, number: int) -> Person:
     )
 
 
-def a_friend(rng: Random, number: int, of: Person, code: str) -> Person:
-    """Somebody who was sent by a friend, from the same town."""
-    is_jonas = of.number == 1
-    first, last = _MARAS_FRIEND if is_jonas else (rng.choice(_FIRST_NAMES), rng.choice(_LAST_NAMES))
+def a_friend(rng: Random, number: int, of: Person, code: str, n: int) -> Person:
+    """The so-manieth who was sent by a friend, from the same town. Viktor's friend is Viktor.
+
+    Args:
+      n: 1 for the first whom `of` brings.
+    """
+    known = _FRIENDS_OF.get(of.number, ())
+    kind: Kind = "friend"
+    if of.kind == "brings himself":
+        first, last, kind = of.first_name, of.last_name, "himself again"
+        local = _VIKTORS_ADDRESSES[(n - 1) % len(_VIKTORS_ADDRESSES)]
+    elif n <= len(known):
+        first, last, kind = known[n - 1]
+        local = f"{first}.{last}"
+    else:
+        first, last = rng.choice(_FIRST_NAMES), rng.choice(_LAST_NAMES)
+        local = f"{first}.{last}{number}"
     return Person(
         number=number,
         first_name=first,
         last_name=last,
-        email=f"{first}.{last}{'' if is_jonas else number}@example.com".lower(),
+        email=f"{local}@example.com".lower(),
         zone=of.zone,
         country=of.country,
         city=of.city,
         locale=of.locale,
-        kind="friend",
+        kind=kind,
         code=code,
     )

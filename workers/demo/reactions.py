@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from workers.demo.people import Person
+from workers.demo.people import BRING, CAST, Person
 
 #: Nobody reacts sooner. It is longer than a slice of time, so that every reaction finds the clock before it.
 SOONEST: Final = timedelta(minutes=70)
@@ -107,28 +107,35 @@ def reactions(seed: int, person: Person, mail: Mail, review_url: str | None) -> 
     if links and (score := _score(rng, person)) is not None:
         at = _awake(rng, mail.at, hours=3 if person.kind == "unhappy" else rng.choice((1, 4, 9, 30)), person=person)
         yield Rates(at=at, person=person, url=links[score], score=score)
-    if (link := _REFER.search(mail.text)) and _does(rng, _SHARES, person, "unhappy"):
-        for n in range(1 if person.kind == "unhappy" else rng.choice((1, 1, 2))):
-            at = _awake(rng, mail.at, hours=rng.choice((15, 26, 50)) * (n + 1), person=person)
-            yield Shares(at=at, person=person, url=link[0])
+    if link := _REFER.search(mail.text):
+        for n in range(_friends(rng, person)):
+            hours = 20 if person.number in BRING else rng.choice((15, 26, 50))
+            yield Shares(at=_awake(rng, mail.at, hours=hours * (n + 1), person=person), person=person, url=link[0])
     if review_url and review_url in mail.text and _does(rng, _REVIEWS, person, "reviewer"):
         at = _awake(rng, mail.at, hours=rng.choice((2, 9, 30)), person=person)
         yield Reviews(at=at, person=person, stars=5 if person.kind == "reviewer" else rng.choice((2, 4, 4, 5, 5, 5)))
     enough = _HEADER.search(mail.headers.get("List-Unsubscribe", ""))
-    if enough and (_tired(person, mail) or (person.number > 7 and rng.random() < _HAS_ENOUGH)):
+    if enough and (_tired(person, mail) or (person.number > len(CAST) and rng.random() < _HAS_ENOUGH)):
         at = _awake(rng, mail.at, hours=rng.choice((1, 8)), person=person)
         yield Unsubscribes(at=at, person=person, url=enough[1])
 
 
 def _does(rng: Random, chance: float, person: Person, always: str) -> bool:
     """By chance; those whose story it is do it always, and others with a story of their own leave it to them."""
-    return person.kind == always or (person.number > 7 and rng.random() < chance)
+    return person.kind == always or (person.number > len(CAST) and rng.random() < chance)
+
+
+def _friends(rng: Random, person: Person) -> int:
+    """How many friends somebody passes the link on to."""
+    if person.number <= len(CAST):
+        return BRING.get(person.number, 0)
+    return rng.choice((1, 1, 2)) if rng.random() < _SHARES else 0
 
 
 def _score(rng: Random, person: Person) -> int | None:
     if person.kind == "unhappy":
         return 1
-    if person.kind == "reviewer":
+    if person.kind in ("reviewer", "brings friends", "brings himself"):
         return 5
     return rng.choices(*zip(*_SCORES, strict=True))[0] if rng.random() < _ANSWERS else None
 

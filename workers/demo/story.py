@@ -113,10 +113,13 @@ class Story:
             self._shopify("fulfillment_events/create", payloads.parcel(bought, "delivered", came), came)
         return bought
 
-    def is_refunded(self, bought: Order, at: datetime, note: str, share: Decimal = Decimal(1)) -> None:
+    def is_refunded(
+        self, bought: Order, at: datetime, note: str, share: Decimal = Decimal(1), *, promptly: bool = False
+    ) -> None:
         """The money goes back, or a share of it."""
         amount = (bought.total * share).quantize(Decimal("0.01"))
-        self._shopify("refunds/create", payloads.refund(bought, amount, note, at), at)
+        wait = timedelta(seconds=1) if promptly else None
+        self._shopify("refunds/create", payloads.refund(bought, amount, note, at), at, wait)
 
     def says_no(self, at: datetime) -> None:
         """They take their consent back on the account page of the shop."""

@@ -22,6 +22,7 @@ from afterglow.language.flow import FlowModel, read_flow, sketch_flow
 from afterglow.language.programme import Programme
 from afterglow.language.shop import read_shop, read_stages
 from afterglow.language.source import Source, read_source
+from afterglow.mail.sources import TEAM_MAILS
 from afterglow.mail_templates import Mail, compile_mail, load_mail
 from afterglow.problems import Problem, Problems
 from afterglow.strict_yaml import load
@@ -128,7 +129,7 @@ def _mails(files: Mapping[str, str]) -> tuple[dict[str, Mail], list[str]]:
     wanted = [
         f"email/{name}"
         for file in _in_folder(files, "templates/email", ".mjml")
-        if not (name := _name(file)).startswith("_") or name == "_notify"
+        if not (name := _name(file)).startswith("_") or name in TEAM_MAILS
     ]
     mails: dict[str, Mail] = {}
     for name in wanted:
