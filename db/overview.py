@@ -263,14 +263,14 @@ def today(connection: Connection, now: datetime) -> Today:
     newest_events = sa.select(v.recorded_at).order_by(v.id.desc()).limit(COUNT_MAX + 1).subquery()
     newest_mails = sa.select(t.state, t.prepared_at).order_by(t.id.desc()).limit(COUNT_MAX + 1).subquery()
     due = [
-        connection.execute(
-            sa.select(e.due_at)
-            .where(state_is(enrollments, "waiting"), e.lane == sa.literal_column(lane))
-            .order_by(e.due_at)
-            .limit(1)
-        ).scalar()
+        sa.select(e.due_at)
+        .where(state_is(enrollments, "waiting"), e.lane == sa.literal_column(lane))
+        .order_by(e.due_at)
+        .limit(1)
+        .scalar_subquery()
         for lane in ("0", "1")
     ]
+    next_of_lanes = connection.execute(sa.select(*(each.label(f"lane_{n}") for n, each in enumerate(due)))).one()
     return Today(
         events=counted(connection, sa.select(newest_events).where(newest_events.c.recorded_at > now - DAY)),
         sent=counted(
@@ -279,7 +279,7 @@ def today(connection: Connection, now: datetime) -> Today:
         ),
         waiting=counted(connection, sa.select(e.id).where(state_is(enrollments, "waiting"))),
         last_event_at=connection.execute(sa.select(v.recorded_at).order_by(v.id.desc()).limit(1)).scalar(),
-        next_due_at=min((moment for moment in due if moment is not None), default=None),
+        next_due_at=min((moment for moment in next_of_lanes if moment is not None), default=None),
     )
 
 

@@ -67,6 +67,7 @@ def _lived(driver: Driver) -> int:
     order = {"id": "o1", "total": 40.5, "currency": "EUR", "items": [{"title": CANARIES["product"], "quantity": 1}]}
     driver.post("order.paid", {"order": order}, customer=CANARY, stage="purchase", key=f"of {CANARIES['email']}")
     driver.post("order.paid", {"order": {**order, "id": "o2"}}, customer=CANARY, stage="purchase")
+    driver.post("survey.answered", {"score": 5, "survey": "answer"}, customer=CANARY)
     driver.at(days=12)  # the referral invitation went out, with its code
     driver.post("order.paid", {"order": {**order, "id": "o3"}}, customer=CANARY, stage="purchase")
     unmapped = {"who": CANARIES["email"].upper(), "note": CANARIES["parked"]}
@@ -111,7 +112,7 @@ def test_not_one_canary_is_left_anywhere_once_the_customer_is_forgotten(driver: 
     assert report.companies == 1
     assert report.letters > 0
     assert report.referral_codes == 1
-    assert report.webhooks_emptied == 7
+    assert report.webhooks_emptied == 8
     assert report.kept_from_marketing
 
 
@@ -152,7 +153,7 @@ def test_forgetting_stops_every_run_and_skips_every_queued_message(driver: Drive
     report = _forget(driver, customer)
 
     driver.at(days=90)
-    assert report.runs_stopped == 3
+    assert report.runs_stopped == 4
     assert report.messages_skipped == 1
     assert driver.touchpoints() == [("first-order", "thank-you", "skipped")]
     assert {row[0] for row in driver.rows(sa.select(enrollments.c.state))} == {"stopped"}
@@ -278,7 +279,7 @@ def test_other_people_keep_everything(driver: Driver) -> None:
     assert len(driver.rows(sa.select(identities.c.source).where(identities.c.customer_id == kim))) == 3
     assert driver.rows(sa.select(inbox.c.state).where(inbox.c.key == "theirs")) == [("parked",)]
     assert driver.rows(sa.select(inbox.c.body).where(inbox.c.key == "theirs"))[0][0] != b""
-    assert len(driver.rows(sa.select(enrollments.c.id).where(enrollments.c.state == "waiting"))) == 2 + 1
+    assert len(driver.rows(sa.select(enrollments.c.id).where(enrollments.c.state == "waiting"))) == 3 + 1
 
 
 def test_nobody_is_forgotten_who_is_not_known(driver: Driver) -> None:
@@ -306,7 +307,7 @@ def test_an_export_tells_everything_as_plain_json(driver: Driver) -> None:
     assert thanks["state"] == "sent"
     assert CANARIES["first_name"] in thanks["text"]
     assert thanks["subject"]
-    invitation = next(message for message in told["messages"] if message["step"] == "referral-invitation")
+    invitation = next(message for message in told["messages"] if message["flow"] == "referral-invitation")
     assert told["referral_codes"][0]["code"] in invitation["text"]
     assert any("Mail email/thank-you was sent." in line for line in told["story"])
 

@@ -178,8 +178,8 @@ def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(site: Si
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.name || document.activeElement.textContent.trim()"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", seen[-1]
-    assert seen[1:7] == ["Needs you", "Outbox", "Customers", "Flows", "Leaderboards", "Referrals"]
-    assert seen[7:9] == ["subject", "customer"]
+    assert seen[1:8] == ["Needs you", "Outbox", "Customers", "Flows", "Leaderboards", "Referrals", "Sources"]
+    assert seen[8:10] == ["subject", "customer"]
     page.context.close()
 
 

@@ -315,7 +315,7 @@ def test_a_customer_page_tells_the_story_with_refusals_and_links_to_mails(site: 
     html = site.get("/customers/2")
     shown = text_of(html)
     assert "order.paid came from api: order o2." in shown
-    assert "flows did not start" in shown
+    assert "1 flow did not start" in shown
     assert "was not sent: the customer has not agreed to coffee-care" in shown
     assert "Help with brewing, has not agreed" in shown
     assert "Goes on at" in shown
