@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from db.catalog import Release
+from db.enrollments import UNWOUND
 from db.merging import MERGED, references
 from db.settings import Settings
 from db.tables import (
@@ -105,7 +106,8 @@ def book_keeping(now: datetime) -> Iterator[Check]:
     )
     yield Check(
         name="message of an ended run",
-        # The run of a forgotten or merged customer ends at once; what was with the provider is settled after it.
+        # The run of a forgotten or merged customer, or of an order that is unwound, ends at once; what was with the
+        # provider is settled after it, and an order's service mail still goes.
         query=sa.select(t.id)
         .join(enrollments, e.id == t.enrollment_id)
         .join(customers, customers.c.id == t.customer_id)
@@ -113,7 +115,7 @@ def book_keeping(now: datetime) -> Iterator[Check]:
             is_open,
             _is(e.state, "finished", "stopped"),
             customers.c.forgotten_at.is_(None),
-            sa.func.coalesce(e.reason, "") != MERGED,
+            sa.func.coalesce(e.reason, "").not_in([MERGED, UNWOUND]),
         ),
         what="messages are open although their run has ended",
         what_to_do=REPORT,

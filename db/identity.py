@@ -130,6 +130,18 @@ def settle_claims(
     return Settled(owners={one: turned_out.get(owner, owner) for one, owner in owners.items()}, turned_out=turned_out)
 
 
+def orders_called(connection: Connection, given: str) -> list[tuple[str, str, int]]:
+    """The orders that a person means, by the order's id or source/id: source, id, and whose each is."""
+    source, _, id_ = given.rpartition("/")
+    i = identities.c
+    query = sa.select(i.source, i.external_id, i.customer_id).where(bulk.among(i.external_id, sorted({given, id_})))
+    rows = connection.execute(query.order_by(i.source, i.external_id)).all()
+    found = [
+        (row.source.removesuffix(ORDER), row.external_id, row.customer_id) for row in rows if row.source.endswith(ORDER)
+    ]
+    return [one for one in found if one[1] == given or (one[0], one[1]) == (source, id_)]
+
+
 def event_identity(source: str, event: str, order_id: str) -> Identity:
     """The identity of an order's event at the source that owns it: what others tell of it waits for this."""
     return (f"{source}:{event}", order_id)

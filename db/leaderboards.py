@@ -165,6 +165,18 @@ class View:
     seals: Sequence[Seal]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Correction:
+    """A score of one season that is put right: what is to be added."""
+
+    programme: str
+    metric: str
+    season: Season
+    customer_id: int
+    delta: int
+    reached_at: datetime
+
+
 class UnknownBoardError(AfterglowError):
     """Nobody was ever on a leaderboard of this programme, or of this metric in it."""
 
@@ -235,6 +247,50 @@ def _add(connection: Connection, sums: Mapping[_Key, tuple[int, datetime]]) -> N
             moves[programme, metric, season].append(moved)
     noted = [(*board, dump_json(those)) for board, those in sorted(moves.items())]
     bulk.insert(connection, score_moves, ("programme", "metric", "season", "moves"), noted)
+
+
+def correct(connection: Connection, corrections: Iterable[Correction], subject: str, now: datetime) -> None:
+    """Add to scores of single seasons; of those that are over, it is noted as late, with the subject."""
+    sums: dict[_Key, tuple[int, datetime]] = {}
+    found: dict[tuple[str, str, str], Season] = {}
+    late: list[bulk.Row] = []
+    for one in corrections:
+        board = (one.programme, one.metric, one.season.name)
+        found[board] = one.season
+        delta, reached_at = sums.get((one.customer_id, *board), (0, one.reached_at))
+        sums[one.customer_id, *board] = (delta + one.delta, max(reached_at, one.reached_at))
+        if one.season.until is not None and one.season.until <= now:
+            late.append((*board, one.customer_id, one.delta, subject, now))
+    _open(connection, found)
+    _add(connection, sums)
+    _note_late(connection, late)
+
+
+def recount(connection: Connection, programme: str) -> None:
+    """Count the scores of a programme's boards anew, with what waits to be counted."""
+    counts: defaultdict[_Bucket, int] = defaultdict(int)
+    totals: defaultdict[_Bucket, int] = defaultdict(int)
+    query = sa.select(_s.metric, _s.season, _s.value).where(_s.programme == programme, _s.value > 0)
+    for row in connection.execute(query, execution_options={"yield_per": WALKED_AT_ONCE}):
+        _recount(counts, totals, (programme, row.metric, row.season), row.value, 1)
+    for table in (score_moves, score_counts):
+        connection.execute(table.delete().where(table.c.programme == programme))
+    rows = [(*bucket, n, totals.get(bucket, 0)) for bucket, n in sorted(counts.items())]
+    bulk.insert(connection, score_counts, _COUNT, rows)
+
+
+def season_of(row: Any) -> Season:
+    """A row of `seasons` as a season."""
+    return Season(name=row.season, kind=row.kind, start=row.starts_at, until=row.ends_at)
+
+
+def kept_at(connection: Connection, programme: str, metric: str, at: datetime) -> list[Season]:
+    """The seasons of a board that there are and that an instant falls into."""
+    n = seasons.c
+    begun = n.starts_at.is_(None) | (n.starts_at <= at)
+    open_ = n.ends_at.is_(None) | (n.ends_at > at)
+    query = sa.select(seasons).where(n.programme == programme, n.metric == metric, begun, open_)
+    return [season_of(row) for row in connection.execute(query.order_by(n.season))]
 
 
 def roll_up(connection: Connection) -> int:
@@ -640,7 +696,7 @@ def _seal(connection: Connection, row: Any, now: datetime) -> Seal | None:
     unsealed = late_scores.update().where(*_of(late_scores.c, board), late_scores.c.revision.is_(None))
     # First these, then the scores: what is committed between the two is in the scores, and seen again next time.
     connection.execute(unsealed.values(revision=row.revision + 1))
-    season = Season(name=row.season, kind=row.kind, start=row.starts_at, until=row.ends_at)
+    season = season_of(row)
     standing = _Standing(connection, board)
     digest = digest_of(row.programme, row.metric, season, standing.walk())
     seal = Seal(

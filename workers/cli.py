@@ -28,6 +28,7 @@ from workers.commands import (
     processes,
     referrals,
     sources,
+    unwinding,
 )
 from workers.commands.failing import sentence
 
@@ -74,7 +75,7 @@ def _common(
 
 FAMILIES = (
     files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, ledger,
-    loyalty, referrals, leaderboard, health,
+    loyalty, referrals, unwinding, leaderboard, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

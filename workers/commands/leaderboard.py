@@ -29,8 +29,17 @@ def leaderboard(
     ] = "all",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="So many places.")] = 20,
     form: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.TABLE,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Count every score anew; status 1 where one is another.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Count every score anew, and put right what differs.")
+    ] = False,
 ) -> None:
-    """Show who stands where in a programme, and who moved."""
+    """Show who stands where in a programme, and who moved; or prove the boards."""
+    if verify or rebuild:
+        _prove(programme, rebuild=rebuild)
+        return
     from afterglow.leaderboards import in_units
     from afterglow.spreadsheet import as_csv
     from db import leaderboards
@@ -77,3 +86,41 @@ def leaderboard(
         seal = view.seals[-1]
         say(f"Sealed {moment(seal.sealed_at)} UTC, revision {seal.revision}, digest {seal.digest[:16]}.")
     say_next(("afterglow why CUSTOMER", "what happened to one of them"))
+
+
+def _prove(programme: str, *, rebuild: bool) -> None:
+    """Count a programme's scores anew, and say which differ; put them right where that is wanted."""
+    from afterglow.errors import AfterglowError
+    from afterglow.problems import did_you_mean
+    from db import leaderboards, recounting
+    from workers.commands.console import complain, count, say, say_next
+    from workers.commands.opening import opened
+
+    with opened() as desk:
+        with desk.database.reading() as connection:
+            catalog = desk.release(connection).catalog
+            now = desk.now(connection)
+            known = {*catalog.loyalty, *catalog.referrals, *(name for name, _ in leaderboards.boards(connection))}
+        if programme not in known:
+            raise AfterglowError(f"There is no programme '{programme}'.{did_you_mean(programme, sorted(known))}")
+        with desk.database.writing() if rebuild else desk.database.reading() as connection:
+            recounting.at_one_instant(connection)
+            wrong = recounting.miscounted(connection, programme)
+            calendar = catalog.shop.calendar
+            found = (
+                recounting.rebuild(connection, calendar, programme, now)
+                if rebuild
+                else recounting.differences(connection, calendar, programme)
+            )
+    for one in (*found, *wrong):
+        (say if rebuild else complain)(str(one))
+    differ = len(found) + len(wrong)
+    if not differ:
+        say(f"The boards of {programme} are what was recorded.", style="bold")
+        return
+    if rebuild:
+        say(f"The boards of {programme} are put right: {count(differ, 'difference')}.", style="bold")
+        return
+    say(f"The boards of {programme}: {count(differ, 'difference')}.", style="bold red")
+    say_next((f"afterglow leaderboard {programme} --rebuild", "put them right"))
+    raise typer.Exit(1)
