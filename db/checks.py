@@ -11,9 +11,11 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow.leaderboards import ALL
 from db.catalog import Release
 from db.enrollments import UNWOUND
 from db.merging import MERGED, references
+from db.referring import COUNTS
 from db.settings import Settings
 from db.tables import (
     claims,
@@ -27,7 +29,9 @@ from db.tables import (
     merges,
     privacy_requests,
     profiles,
+    referrals,
     runs,
+    scores,
     touchpoints,
 )
 
@@ -266,6 +270,22 @@ def people() -> Iterator[Check]:
         what="forgotten customers have personal data again: something about them came later",
         what_to_do="Run `afterglow forget` for them again; it deletes what is there.",
         severity="warning",
+    )
+
+
+def boards() -> Iterator[Check]:
+    """Boards are what was recorded; `db.recounting` looks at every score, this at one sum a programme."""
+    s, r = scores.c, referrals.c
+    on_board = sa.select(s.programme, s.value.label("n")).where(
+        s.metric == "referrals", s.season == ALL, s.value > sa.literal_column("0")
+    )
+    counting = sa.select(r.programme, sa.literal_column("-1").label("n")).where(COUNTS)
+    both = sa.union_all(on_board, counting).subquery("both")
+    yield Check(
+        name="boards that are wrong",
+        query=sa.select(both.c.programme).group_by(both.c.programme).having(sa.func.sum(both.c.n) != 0),
+        what="leaderboards say another number of referrals than there are",
+        what_to_do="`afterglow leaderboard PROGRAMME --verify` says whose; with --rebuild it puts them right.",
     )
 
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.matching import EMAIL, ORDER, PHONE, Identity, are_two, is_account
+from afterglow.past import OURS
 from db import bulk
 from db.people import kept
 from db.tables import customers, identities
@@ -132,14 +133,16 @@ def settle_claims(
 
 def orders_called(connection: Connection, given: str) -> list[tuple[str, str, int]]:
     """The orders that a person means, by the order's id or source/id: source, id, and whose each is."""
-    source, _, id_ = given.rpartition("/")
+    before, _, id_ = given.rpartition("/")
     i = identities.c
-    query = sa.select(i.source, i.external_id, i.customer_id).where(bulk.among(i.external_id, sorted({given, id_})))
-    rows = connection.execute(query.order_by(i.source, i.external_id)).all()
-    found = [
-        (row.source.removesuffix(ORDER), row.external_id, row.customer_id) for row in rows if row.source.endswith(ORDER)
+    wanted = bulk.among(i.external_id, sorted({given, id_})) & i.source.endswith(ORDER)
+    rows = connection.execute(sa.select(i.source, i.external_id, i.customer_id).where(wanted).order_by(i.source))
+    found = [(row.source.removesuffix(ORDER), row.external_id, row.customer_id) for row in rows]
+    return [
+        (source, order, customer)
+        for source, order, customer in found
+        if source != OURS and (order == given or (source, order) == (before, id_))
     ]
-    return [one for one in found if one[1] == given or (one[0], one[1]) == (source, id_)]
 
 
 def event_identity(source: str, event: str, order_id: str) -> Identity:

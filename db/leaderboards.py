@@ -163,6 +163,9 @@ class View:
     #: What the next page comes after; None on the last.
     further: Place | None
     seals: Sequence[Seal]
+    #: What those in these places have on the programme's boards of money in this season, by metric and customer: what
+    #: their friends brought beside what rewarding them cost.
+    beside: Mapping[str, Mapping[int, int]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -476,6 +479,7 @@ def view(
     placed, total = size_of(connection, board)
     found = search(connection, board, words) if words else top(connection, board, limit + 1, after)
     before = calendar.before(season)
+    money = [one.name for one in known if one.unit == "money" and one is not chosen]
     return View(
         board=board,
         metric=chosen,
@@ -486,7 +490,26 @@ def view(
         places=named(connection, board, found[:limit], before),
         further=found[limit - 1] if len(found) > limit and not words else None,
         seals=seals(connection, board),
+        beside=beside(connection, board, money, [place.customer_id for place in found[:limit]]),
     )
+
+
+def beside(
+    connection: Connection, board: Board, metrics: Sequence[str], customer_ids: Collection[int]
+) -> dict[str, dict[int, int]]:
+    """What customers have on other boards of the same programme and season, by metric and customer; 0 for nothing."""
+    found = {metric: dict.fromkeys(customer_ids, 0) for metric in metrics}
+    if not metrics or not customer_ids:
+        return found
+    query = sa.select(_s.metric, _s.customer_id, _s.value).where(
+        bulk.among(_s.customer_id, list(customer_ids)),
+        _s.programme == board.programme,
+        bulk.among(_s.metric, list(metrics)),
+        _s.season == board.season,
+    )
+    for row in connection.execute(query):
+        found[row.metric][row.customer_id] = row.value
+    return found
 
 
 def _no_board(connection: Connection, programme: str, known: Sequence[Metric]) -> str:
@@ -499,7 +522,8 @@ def _no_board(connection: Connection, programme: str, known: Sequence[Metric]) -
 def as_rows(view: View, shop: Shop) -> tuple[list[str], list[list[object]]]:
     """Columns and rows of a board for a spreadsheet; money in major units."""
     is_money = view.metric.unit == "money"
-    value = f"{view.metric.name}_{shop.model.currency.lower()}" if is_money else view.metric.name
+    currency = shop.model.currency.lower()
+    value = f"{view.metric.name}_{currency}" if is_money else view.metric.name
     rows: list[list[object]] = [
         [
             one.place.rank,
@@ -509,10 +533,12 @@ def as_rows(view: View, shop: Shop) -> tuple[list[str], list[list[object]]]:
             one.place.reached_at.isoformat(),
             one.before,
             one.movement,
+            *(shop.to_major(values[one.place.customer_id]) for values in view.beside.values()),
         ]
         for one in view.places
     ]
-    return ["rank", "customer", "name", value, "reached_at", "rank_before", "movement"], rows
+    columns = ["rank", "customer", "name", value, "reached_at", "rank_before", "movement"]
+    return [*columns, *(f"{metric}_{currency}" for metric in view.beside)], rows
 
 
 def as_json(view: View, shop: Shop) -> dict[str, Any]:
@@ -537,6 +563,7 @@ def as_json(view: View, shop: Shop) -> dict[str, Any]:
                 "reached_at": one.place.reached_at,
                 "rank_before": one.before,
                 "movement": one.movement,
+                "beside": {metric: values[one.place.customer_id] for metric, values in view.beside.items()},
             }
             for one in view.places
         ],
