@@ -31,7 +31,7 @@ from tests.driver import START, Driver
 from tests.small_shop import flow, small
 from tests.workers.test_cli import Afterglow, afterglow
 from tests.workers.test_referring import ANN, BOB, code, friend, order, refund, states
-from workers import rewarding
+from workers import rewarding, unwinding
 
 __all__ = ["afterglow"]
 
@@ -282,6 +282,36 @@ def test_an_order_that_comes_after_its_refund_starts_nothing_that_stays(database
         assert (runs(driver), states(driver)) == ([("stopped", "unwound")], ["reversed"])
         assert (balance(driver, "bob"), friends_boards(driver)) == (0, (0, 0, 0))
         assert told(driver, "referral.reversed") == [("referrer", None, None), ("referee", None, None)]
+
+
+def test_who_is_not_locked_with_the_batch_loses_the_reward_soon_after(database_url, monkeypatch):
+    monkeypatch.setattr(unwinding, "others", lambda *_: set())  # as if the reward came while we waited for the locks
+    with shop(database_url) as driver:
+        order(driver, codes=[code(driver)])
+        payload = {"order": {"id": "o1"}, "refund": {"amount": 40}}
+        driver.post("order.refunded", payload, customer=BOB, drained=False)
+        driver.actors.ingest()
+        assert (states(driver), balance(driver, "ann"), friends_boards(driver)) == (["reversed"], 500, (1, 0, 1500))
+        proven(driver)
+        driver.actors.tend()
+        assert (states(driver), balance(driver, "ann"), friends_boards(driver)) == (["reversed"], 0, (0, 0, 0))
+
+
+def test_a_person_who_says_no_is_heard_by_flows(database_url):
+    with shop(database_url, friends=FRIENDS) as driver:
+        home = {"ship_to": "1 Long Lane", "paid_with": "card 1"}
+        order(driver, ANN, id_="o0", **home)
+        order(driver, codes=[code(driver)], **home)
+        assert states(driver) == ["rejected"]
+        both = [("referrer", None, None), ("referee", None, None)]
+        assert told(driver, "referral.rejected") == both
+        with driver.app.writing() as connection:
+            rewarding.approve(connection, driver.app.catalog, 1, author="mia", reason="family", now=driver.clock.now())
+        driver.at(minutes=5)
+        with driver.app.writing() as connection:
+            rewarding.reject(connection, 1, author="mia", reason="no family", now=driver.clock.now())
+        driver.drain()
+        assert (told(driver, "referral.rejected"), states(driver)) == (both, ["reversed"])
 
 
 # In any order, any number of times
