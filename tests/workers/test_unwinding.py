@@ -446,6 +446,30 @@ def test_a_board_that_is_wrong_is_told_and_put_right(database_url, monkeypatch, 
         assert (status, "Did you mean" in error) == (1, True)
 
 
+def test_a_rebuild_gives_way_to_whoever_changes_the_same_scores(postgres_url, monkeypatch, afterglow: Afterglow):
+    monkeypatch.setenv("AFTERGLOW_DATABASE_URL", postgres_url)
+    counted = recounting.differences
+    with shop(postgres_url) as driver:
+        order(driver, codes=[code(driver)])
+        with driver.app.writing() as connection:
+            connection.execute(scores.update().where(scores.c.metric == "revenue").values(value=7))
+
+        def meanwhile(*about: Any) -> Any:
+            found = counted(*about)
+            monkeypatch.undo()
+            refund(driver, 10)
+            return found
+
+        with monkeypatch.context() as once:
+            once.setenv("AFTERGLOW_DATABASE_URL", postgres_url)
+            once.setattr(recounting, "differences", meanwhile)
+            status, _, error = afterglow("leaderboard", "friends", "--rebuild")
+        assert (status, "so nothing was done; run it again" in error) == (1, True)
+        monkeypatch.setenv("AFTERGLOW_DATABASE_URL", postgres_url)
+        assert afterglow("leaderboard", "friends", "--rebuild")[0] == 0
+        assert friends_boards(driver) == (1, 3000, 1500)
+
+
 def test_scores_are_right_after_a_merge_and_after_it_is_undone_whatever_happened_between(database_url):
     with shop(database_url, friends=FRIENDS) as driver:
         cleo = {"id": "cleo", "email": "cleo@sunny.example"}

@@ -36,7 +36,10 @@ def leaderboard(
         bool, typer.Option("--rebuild", help="Count every score anew, and put right what differs.")
     ] = False,
 ) -> None:
-    """Show who stands where in a programme, and who moved; or prove the boards."""
+    """Show who stands where in a programme, and who moved.
+
+    With --verify or --rebuild, prove its boards: every metric and season is counted anew from what was recorded.
+    """
     if verify or rebuild:
         _prove(programme, rebuild=rebuild)
         return
@@ -90,6 +93,8 @@ def leaderboard(
 
 def _prove(programme: str, *, rebuild: bool) -> None:
     """Count a programme's scores anew, and say which differ; put them right where that is wanted."""
+    from sqlalchemy.exc import OperationalError
+
     from afterglow.errors import AfterglowError
     from afterglow.problems import did_you_mean
     from db import leaderboards, recounting
@@ -103,15 +108,22 @@ def _prove(programme: str, *, rebuild: bool) -> None:
             known = {*catalog.loyalty, *catalog.referrals, *(name for name, _ in leaderboards.boards(connection))}
         if programme not in known:
             raise AfterglowError(f"There is no programme '{programme}'.{did_you_mean(programme, sorted(known))}")
-        with desk.database.writing() if rebuild else desk.database.reading() as connection:
-            recounting.at_one_instant(connection)
-            wrong = recounting.miscounted(connection, programme)
-            calendar = catalog.shop.calendar
-            found = (
-                recounting.rebuild(connection, calendar, programme, now)
-                if rebuild
-                else recounting.differences(connection, calendar, programme)
-            )
+        calendar = catalog.shop.calendar
+        try:
+            with desk.database.writing() if rebuild else desk.database.reading() as connection:
+                recounting.at_one_instant(connection)
+                wrong = recounting.miscounted(connection, programme)
+                found = (
+                    recounting.rebuild(connection, calendar, programme, now)
+                    if rebuild
+                    else recounting.differences(connection, calendar, programme)
+                )
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != "40001":  # serialization_failure
+                raise
+            raise AfterglowError(
+                f"Somebody changed the boards of {programme} meanwhile, so nothing was done; run it again."
+            ) from None
     for one in (*found, *wrong):
         (say if rebuild else complain)(str(one))
     differ = len(found) + len(wrong)

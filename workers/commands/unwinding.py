@@ -22,9 +22,10 @@ def unwind(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, say what would happen.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take back what an order brought: points, tier progress, rewards, places on boards, and the runs about it.
+    """Take back all that an order brought; shows first what that is.
 
-    As a refund of the whole does, and for orders of which no refund comes. Says what would happen, unless given --yes.
+    Points, tier progress, rewards, places on boards, and the runs about it: as a refund of the whole does, and for
+    orders of which no refund comes.
     """
     from db.app import open_app
     from db.settings import load_settings
