@@ -13,6 +13,8 @@ from typing import Any, Final
 MARK: Final = "past/"
 #: What happens to an order once, beside the event that counts as an order.
 ONCE_PER_ORDER: Final = frozenset({"order.placed", "order.paid", "order.fulfilled", "order.cancelled"})
+#: The source of events that we tell ourselves.
+OURS: Final = "programme"
 #: What happens to a customer once.
 CREATED: Final = "customer.created"
 #: A missed event that is fetched later than this starts nothing, as what is imported.
@@ -37,6 +39,17 @@ def order_of(payload: Mapping[str, Any]) -> str | None:
     order = payload.get("order")
     found = order.get("id") if isinstance(order, Mapping) else None
     return str(found) if found is not None else None
+
+
+def order_subject(source: str, payload: Mapping[str, Any]) -> str | None:
+    """What hangs on an order is found by this, such as order/shopify/1001; None where a payload speaks of none.
+
+    Our own events say of which source the order is; every other one speaks of the orders of its own source.
+    """
+    order = order_of(payload)
+    if order is None:
+        return None
+    return f"order/{payload['order'].get('source', source) if source == OURS else source}/{order}"
 
 
 def subject(event: str, payload: Mapping[str, Any], external_id: str | None, order_event: str) -> str | None:

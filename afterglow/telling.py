@@ -126,6 +126,8 @@ def decision(
             return f"{what} is tried again{because}."
         case "forgotten":
             return "The run ended because the customer was forgotten."
+        case "unwound":
+            return f"The run ended because nothing is left of its order (event {detail.get('event')})."
         case "merged":
             return "The run ended because two customers turned out to be one, and an older run of the same key stays."
         case _:

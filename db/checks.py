@@ -11,8 +11,11 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow.leaderboards import ALL
 from db.catalog import Release
+from db.enrollments import UNWOUND
 from db.merging import MERGED, references
+from db.referring import COUNTS
 from db.settings import Settings
 from db.tables import (
     claims,
@@ -26,7 +29,9 @@ from db.tables import (
     merges,
     privacy_requests,
     profiles,
+    referrals,
     runs,
+    scores,
     touchpoints,
 )
 
@@ -105,7 +110,8 @@ def book_keeping(now: datetime) -> Iterator[Check]:
     )
     yield Check(
         name="message of an ended run",
-        # The run of a forgotten or merged customer ends at once; what was with the provider is settled after it.
+        # The run of a forgotten or merged customer, or of an order that is unwound, ends at once; what was with the
+        # provider is settled after it, and an order's service mail still goes.
         query=sa.select(t.id)
         .join(enrollments, e.id == t.enrollment_id)
         .join(customers, customers.c.id == t.customer_id)
@@ -113,7 +119,7 @@ def book_keeping(now: datetime) -> Iterator[Check]:
             is_open,
             _is(e.state, "finished", "stopped"),
             customers.c.forgotten_at.is_(None),
-            sa.func.coalesce(e.reason, "") != MERGED,
+            sa.func.coalesce(e.reason, "").not_in([MERGED, UNWOUND]),
         ),
         what="messages are open although their run has ended",
         what_to_do=REPORT,
@@ -264,6 +270,22 @@ def people() -> Iterator[Check]:
         what="forgotten customers have personal data again: something about them came later",
         what_to_do="Run `afterglow forget` for them again; it deletes what is there.",
         severity="warning",
+    )
+
+
+def boards() -> Iterator[Check]:
+    """Boards are what was recorded; `db.recounting` looks at every score, this at one sum a programme."""
+    s, r = scores.c, referrals.c
+    on_board = sa.select(s.programme, s.value.label("n")).where(
+        s.metric == "referrals", s.season == ALL, s.value > sa.literal_column("0")
+    )
+    counting = sa.select(r.programme, sa.literal_column("-1").label("n")).where(COUNTS)
+    both = sa.union_all(on_board, counting).subquery("both")
+    yield Check(
+        name="boards that are wrong",
+        query=sa.select(both.c.programme).group_by(both.c.programme).having(sa.func.sum(both.c.n) != 0),
+        what="leaderboards say another number of referrals than there are",
+        what_to_do="`afterglow leaderboard PROGRAMME --verify` says whose; with --rebuild it puts them right.",
     )
 
 

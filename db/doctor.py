@@ -67,6 +67,7 @@ def examine(
             *checks.book_keeping(now),
             *checks.stuck(connection, now, settings, release),
             *checks.people(),
+            *checks.boards(),
             *checks.set_aside(now),
         )
         if (finding := _asked(connection, check))

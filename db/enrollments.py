@@ -9,10 +9,12 @@ from sqlalchemy.engine import Connection
 
 from db import bulk
 from db.due import Due
-from db.tables import answers, decisions, enrollments
+from db.tables import answers, decisions, enrollments, events
 
 #: Claims of runs that are due.
 DUE = Due(enrollments, "waiting")
+#: Why a run ended of whose order nothing is left.
+UNWOUND = "unwound"
 
 
 def due(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[Any]:
@@ -22,6 +24,17 @@ def due(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[A
         sa.select(e.id, e.customer_id, e.flow_id, e.event_id, e.entered_at, e.due_at, e.until, e.step, e.lane)
         .where(bulk.among(e.id, ids), e.state == "waiting", e.due_at <= now)
         .order_by(e.due_at, e.id)
+    ).all()
+
+
+def open_of(connection: Connection, customer_ids: Iterable[int]) -> Sequence[Any]:
+    """The runs of these customers that have not ended, each with source, name and payload of the event it began by."""
+    e, v = enrollments.c, events.c
+    return connection.execute(
+        sa.select(e.id, e.customer_id, e.flow_id, e.state, e.step, e.lane, e.entered_at, v.source, v.name, v.payload)
+        .join(events, v.id == e.event_id)
+        .where(bulk.among(e.customer_id, sorted(set(customer_ids))), e.state.not_in(["finished", "stopped"]))
+        .order_by(e.id)
     ).all()
 
 

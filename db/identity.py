@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.matching import EMAIL, ORDER, PHONE, Identity, are_two, is_account
+from afterglow.past import OURS
 from db import bulk
 from db.people import kept
 from db.tables import customers, identities
@@ -128,6 +129,20 @@ def settle_claims(
     if turned_out:
         connection.execute(customers.delete().where(bulk.among(customers.c.id, sorted(turned_out))))
     return Settled(owners={one: turned_out.get(owner, owner) for one, owner in owners.items()}, turned_out=turned_out)
+
+
+def orders_called(connection: Connection, given: str) -> list[tuple[str, str, int]]:
+    """The orders that a person means, by the order's id or source/id: source, id, and whose each is."""
+    before, _, id_ = given.rpartition("/")
+    i = identities.c
+    wanted = bulk.among(i.external_id, sorted({given, id_})) & i.source.endswith(ORDER)
+    rows = connection.execute(sa.select(i.source, i.external_id, i.customer_id).where(wanted).order_by(i.source))
+    found = [(row.source.removesuffix(ORDER), row.external_id, row.customer_id) for row in rows]
+    return [
+        (source, order, customer)
+        for source, order, customer in found
+        if source != OURS and (order == given or (source, order) == (before, id_))
+    ]
 
 
 def event_identity(source: str, event: str, order_id: str) -> Identity:

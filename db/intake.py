@@ -44,6 +44,14 @@ def receive_at_once(database: Database, rows: Sequence[Received], now: datetime)
             receive(connection.execution_options(isolation_level="AUTOCOMMIT"), rows, now)
 
 
+def receive_one(connection: Connection, row: Received, now: datetime) -> int | None:
+    """Write one row into the inbox; its number, or None where something came in under its key before."""
+    if is_received(connection, row.source, row.key):
+        return None
+    written = bulk.insert(connection, inbox, _COLUMNS, [_row(row, now)], on_conflict="DO NOTHING", returning="id")
+    return int(written[0][0]) if written else None
+
+
 def receive_once(connection: Connection, row: Received, now: datetime) -> bool:
     """Write one row into the inbox. False where it was in it already."""
     written = bulk.insert(connection, inbox, _COLUMNS, [_row(row, now)], on_conflict="DO NOTHING", returning="id")

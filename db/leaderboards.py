@@ -163,6 +163,21 @@ class View:
     #: What the next page comes after; None on the last.
     further: Place | None
     seals: Sequence[Seal]
+    #: What those in these places have on the programme's boards of money in this season, by metric and customer: what
+    #: their friends brought beside what rewarding them cost.
+    beside: Mapping[str, Mapping[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Correction:
+    """A score of one season that is put right: what is to be added."""
+
+    programme: str
+    metric: str
+    season: Season
+    customer_id: int
+    delta: int
+    reached_at: datetime
 
 
 class UnknownBoardError(AfterglowError):
@@ -235,6 +250,50 @@ def _add(connection: Connection, sums: Mapping[_Key, tuple[int, datetime]]) -> N
             moves[programme, metric, season].append(moved)
     noted = [(*board, dump_json(those)) for board, those in sorted(moves.items())]
     bulk.insert(connection, score_moves, ("programme", "metric", "season", "moves"), noted)
+
+
+def correct(connection: Connection, corrections: Iterable[Correction], subject: str, now: datetime) -> None:
+    """Add to scores of single seasons; of those that are over, it is noted as late, with the subject."""
+    sums: dict[_Key, tuple[int, datetime]] = {}
+    found: dict[tuple[str, str, str], Season] = {}
+    late: list[bulk.Row] = []
+    for one in corrections:
+        board = (one.programme, one.metric, one.season.name)
+        found[board] = one.season
+        delta, reached_at = sums.get((one.customer_id, *board), (0, one.reached_at))
+        sums[one.customer_id, *board] = (delta + one.delta, max(reached_at, one.reached_at))
+        if one.season.until is not None and one.season.until <= now:
+            late.append((*board, one.customer_id, one.delta, subject, now))
+    _open(connection, found)
+    _add(connection, sums)
+    _note_late(connection, late)
+
+
+def recount(connection: Connection, programme: str) -> None:
+    """Count the scores of a programme's boards anew, with what waits to be counted."""
+    counts: defaultdict[_Bucket, int] = defaultdict(int)
+    totals: defaultdict[_Bucket, int] = defaultdict(int)
+    query = sa.select(_s.metric, _s.season, _s.value).where(_s.programme == programme, _s.value > 0)
+    for row in connection.execute(query, execution_options={"yield_per": WALKED_AT_ONCE}):
+        _recount(counts, totals, (programme, row.metric, row.season), row.value, 1)
+    for table in (score_moves, score_counts):
+        connection.execute(table.delete().where(table.c.programme == programme))
+    rows = [(*bucket, n, totals.get(bucket, 0)) for bucket, n in sorted(counts.items())]
+    bulk.insert(connection, score_counts, _COUNT, rows)
+
+
+def season_of(row: Any) -> Season:
+    """A row of `seasons` as a season."""
+    return Season(name=row.season, kind=row.kind, start=row.starts_at, until=row.ends_at)
+
+
+def kept_at(connection: Connection, programme: str, metric: str, at: datetime) -> list[Season]:
+    """The seasons of a board that there are and that an instant falls into."""
+    n = seasons.c
+    begun = n.starts_at.is_(None) | (n.starts_at <= at)
+    open_ = n.ends_at.is_(None) | (n.ends_at > at)
+    query = sa.select(seasons).where(n.programme == programme, n.metric == metric, begun, open_)
+    return [season_of(row) for row in connection.execute(query.order_by(n.season))]
 
 
 def roll_up(connection: Connection) -> int:
@@ -420,6 +479,7 @@ def view(
     placed, total = size_of(connection, board)
     found = search(connection, board, words) if words else top(connection, board, limit + 1, after)
     before = calendar.before(season)
+    money = [one.name for one in known if one.unit == "money" and one is not chosen]
     return View(
         board=board,
         metric=chosen,
@@ -430,7 +490,26 @@ def view(
         places=named(connection, board, found[:limit], before),
         further=found[limit - 1] if len(found) > limit and not words else None,
         seals=seals(connection, board),
+        beside=beside(connection, board, money, [place.customer_id for place in found[:limit]]),
     )
+
+
+def beside(
+    connection: Connection, board: Board, metrics: Sequence[str], customer_ids: Collection[int]
+) -> dict[str, dict[int, int]]:
+    """What customers have on other boards of the same programme and season, by metric and customer; 0 for nothing."""
+    found = {metric: dict.fromkeys(customer_ids, 0) for metric in metrics}
+    if not metrics or not customer_ids:
+        return found
+    query = sa.select(_s.metric, _s.customer_id, _s.value).where(
+        bulk.among(_s.customer_id, list(customer_ids)),
+        _s.programme == board.programme,
+        bulk.among(_s.metric, list(metrics)),
+        _s.season == board.season,
+    )
+    for row in connection.execute(query):
+        found[row.metric][row.customer_id] = row.value
+    return found
 
 
 def _no_board(connection: Connection, programme: str, known: Sequence[Metric]) -> str:
@@ -443,7 +522,8 @@ def _no_board(connection: Connection, programme: str, known: Sequence[Metric]) -
 def as_rows(view: View, shop: Shop) -> tuple[list[str], list[list[object]]]:
     """Columns and rows of a board for a spreadsheet; money in major units."""
     is_money = view.metric.unit == "money"
-    value = f"{view.metric.name}_{shop.model.currency.lower()}" if is_money else view.metric.name
+    currency = shop.model.currency.lower()
+    value = f"{view.metric.name}_{currency}" if is_money else view.metric.name
     rows: list[list[object]] = [
         [
             one.place.rank,
@@ -453,10 +533,12 @@ def as_rows(view: View, shop: Shop) -> tuple[list[str], list[list[object]]]:
             one.place.reached_at.isoformat(),
             one.before,
             one.movement,
+            *(shop.to_major(values[one.place.customer_id]) for values in view.beside.values()),
         ]
         for one in view.places
     ]
-    return ["rank", "customer", "name", value, "reached_at", "rank_before", "movement"], rows
+    columns = ["rank", "customer", "name", value, "reached_at", "rank_before", "movement"]
+    return [*columns, *(f"{metric}_{currency}" for metric in view.beside)], rows
 
 
 def as_json(view: View, shop: Shop) -> dict[str, Any]:
@@ -481,6 +563,7 @@ def as_json(view: View, shop: Shop) -> dict[str, Any]:
                 "reached_at": one.place.reached_at,
                 "rank_before": one.before,
                 "movement": one.movement,
+                "beside": {metric: values[one.place.customer_id] for metric, values in view.beside.items()},
             }
             for one in view.places
         ],
@@ -640,7 +723,7 @@ def _seal(connection: Connection, row: Any, now: datetime) -> Seal | None:
     unsealed = late_scores.update().where(*_of(late_scores.c, board), late_scores.c.revision.is_(None))
     # First these, then the scores: what is committed between the two is in the scores, and seen again next time.
     connection.execute(unsealed.values(revision=row.revision + 1))
-    season = Season(name=row.season, kind=row.kind, start=row.starts_at, until=row.ends_at)
+    season = season_of(row)
     standing = _Standing(connection, board)
     digest = digest_of(row.programme, row.metric, season, standing.walk())
     seal = Seal(

@@ -41,6 +41,7 @@ from db import (
     ledger,
     loyalty,
     people,
+    recounting,
     referring,
     requests,
     touchpoints,
@@ -232,6 +233,7 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     journal["consents"] = _merge_consents(connection, kept.id, merged.id)
     journal["codes"] = _move_codes(connection, kept.id, merged.id)
     journal["referrals"] = referring.merge(connection, kept.id, merged.id, now)
+    journal["brought"] = recounting.brought(connection, recounting.moved(journal["referrals"], merged.id))
     journal["ledger"] = ledger.transfer(connection, kept.id, merged.id, now)
     loyalty.take_over(connection, kept.id, merged.id, now)
     journal["scores"] = leaderboards.move(connection, merged.id, kept.id, now)

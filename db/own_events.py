@@ -7,12 +7,10 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
+from afterglow import past
 from db.intake import Received
-
-#: The source of these events.
-SOURCE: Final = "programme"
 
 
 def own_event(event: str, key: str, customer_id: int, at: datetime, payload: Mapping[str, Any]) -> Received:
@@ -32,4 +30,4 @@ def own_event(event: str, key: str, customer_id: int, at: datetime, payload: Map
         },
         sort_keys=True,
     ).encode()
-    return Received(source=SOURCE, key=key, digest=sha256(body).digest(), headers={}, body=body)
+    return Received(source=past.OURS, key=key, digest=sha256(body).digest(), headers={}, body=body)

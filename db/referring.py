@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from afterglow.errors import AfterglowError
 from afterglow.language.referral import Method
 from afterglow.native import NativeCustomer, NativeEvent
+from afterglow.past import OURS
 from afterglow.referring.attribution import Touch
 from db import bulk
 from db.intake import Received, receive
@@ -75,6 +76,23 @@ class Referral:
         """What ledger transactions of this referral hang on."""
         return f"referral/{self.id}"
 
+    @property
+    def counts(self) -> bool:
+        """Whether it is on the boards: from the reward until that is taken back, whatever is thought of it meanwhile.
+
+        `COUNTS` says the same in SQL.
+        """
+        if self.rewarded_at is None:
+            return False
+        return self.state in (ReferralState.REWARDED, ReferralState.REVIEW) or (
+            self.state is ReferralState.REVERSED and self.due_at is not None
+        )
+
+    @property
+    def net(self) -> int:
+        """What is left of the order by which it qualified, in minor units."""
+        return max(self.amount - self.refunded, 0)
+
 
 _COLUMNS = (
     "id",
@@ -95,6 +113,12 @@ _COLUMNS = (
     "refunded",
 )
 _query = sa.select(*(referrals.c[name] for name in _COLUMNS))
+
+#: Whether a referral is on the boards, as `Referral.counts`.
+COUNTS: sa.ColumnElement[bool] = referrals.c.rewarded_at.is_not(None) & sa.or_(
+    referrals.c.state.in_(["rewarded", "review"]),
+    (referrals.c.state == "reversed") & referrals.c.due_at.is_not(None),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +151,8 @@ class Reward:
     coupon: str | None
     desired: int
     granted: int
+    #: What it costs the shop, in minor units of its currency.
+    worth: int
     counts_at: datetime
     given_at: datetime
 
@@ -225,6 +251,17 @@ def of_referees(connection: Connection, customer_ids: Iterable[int]) -> dict[Who
     """The referrals that brought these customers, by programme and referee."""
     rows = connection.execute(_query.where(bulk.among(referrals.c.referee_id, sorted(set(customer_ids)))))
     return {(row.programme, row.referee_id): _referral(row) for row in rows}
+
+
+def referrers_of(connection: Connection, customer_ids: Iterable[int]) -> set[int]:
+    """Who brought these customers and was rewarded for it."""
+    r = referrals.c
+    rows = connection.execute(
+        sa.select(r.referrer_id).where(
+            bulk.among(r.referee_id, sorted(set(customer_ids))), r.rewarded_at.is_not(None), r.state != "rejected"
+        )
+    )
+    return set(rows.scalars())
 
 
 def by_id(connection: Connection, ids: Iterable[int]) -> dict[int, Referral]:
@@ -331,8 +368,8 @@ def heard(connection: Connection, starts: Mapping[int, datetime], names: Iterabl
 
 _HEARD = ("source", "name", "occurred_at", "payload")
 
-#: Ourselves, as a source of events: what programmes did.
-SOURCE = "programme"
+#: What can happen to a referral more than once.
+_OFTEN = frozenset({"referral.review", "referral.rejected", "referral.reversed"})
 
 
 def tell(
@@ -340,7 +377,7 @@ def tell(
 ) -> None:
     """Put events of our own into the inbox, so that flows start by them: name, referral, side, what else they carry.
 
-    Each happens once per referral, side and generation, whoever tells it again.
+    Each happens once per referral, side and generation, whoever tells it again; what can happen again, at an instant.
     """
     receive(connection, [_received(*one, now) for one in told], now)
 
@@ -348,15 +385,16 @@ def tell(
 def _received(name: str, referral: Referral, side: str, more: Mapping[str, object], now: datetime) -> Received:
     customer = referral.referee_id if side == "referee" else referral.referrer_id
     once = "/".join(str(more[part]) for part in ("milestone", "generation") if part in more)
+    again = now.isoformat() if name in _OFTEN else ""
     event = NativeEvent(
         event=name,
-        key=f"{name}/{referral.id}/{side}" + (f"/{once}" if once else ""),
+        key="/".join(filter(None, (name, str(referral.id), side, once, again))),
         occurred_at=now,
         customer=NativeCustomer(customer=customer),
         payload={"programme": referral.programme, "referral": referral.id, "side": side, **more},
     )
     body = event.model_dump_json(exclude_unset=True).encode()
-    return Received(SOURCE, event.key, sha256(event.key.encode()).digest(), {}, body)
+    return Received(OURS, event.key, sha256(event.key.encode()).digest(), {}, body)
 
 
 # What is known when a referral is judged
@@ -463,6 +501,17 @@ def counted(connection: Connection, referrer_ids: Iterable[int]) -> dict[Whose, 
     for programme, referrer, state, count in rows:
         found.setdefault((programme, referrer), {})[ReferralState(state)] = count
     return found
+
+
+def counting(connection: Connection, referrer_ids: Iterable[int]) -> dict[Whose, int]:
+    """How many referrals of these referrers count, by programme and referrer."""
+    r = referrals.c
+    rows = connection.execute(
+        sa.select(r.programme, r.referrer_id, sa.func.count())
+        .where(bulk.among(r.referrer_id, sorted(set(referrer_ids))), COUNTS)
+        .group_by(r.programme, r.referrer_id)
+    )
+    return {(programme, referrer): count for programme, referrer, count in rows}
 
 
 def parents(connection: Connection, customer_ids: Iterable[int]) -> dict[Whose, int]:

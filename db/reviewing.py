@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow.language.referral import ReferralProgramme
 from afterglow.referring.qualification import rewarded_from
+from afterglow.referring.rewarding import Side
 from db import people, referring
 from db.catalog import CatalogCache
 from db.people import Person
@@ -17,6 +18,8 @@ from db.tables import ReferralState, referral_decisions, referrals
 
 #: Referrals that no index finds by state are looked for among so many of the newest.
 LOOK_BACK = 50_000
+
+_BOTH = (Side.REFERRER, Side.REFEREE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +99,7 @@ def approve(
         )
     if referral.referrer_id == referral.referee_id:
         raise ReferralDecisionError(f"Both sides of referral {referral_id} are customer {referral.referee_id}.")
-    if any(one.state == "given" for one in referring.rewards_of(connection, [referral_id]).get(referral_id, ())):
+    if referral.counts:
         return _decided(connection, referral, ReferralState.REWARDED, author, reason, now)
     if referral.qualified_at is None:
         return _decided(connection, referral, ReferralState.ATTRIBUTED, author, reason, now)
@@ -116,7 +119,7 @@ def reject(connection: Connection, referral_id: int, *, author: str, reason: str
     referral = _for_decision(connection, referral_id)
     if referral.state in (ReferralState.REJECTED, ReferralState.REVERSED):
         raise ReferralDecisionError(f"Referral {referral_id} is {referral.state} already.")
-    if any(one.state == "given" for one in referring.rewards_of(connection, [referral_id]).get(referral_id, ())):
+    if referral.counts:
         return _decided(connection, referral, ReferralState.REVERSED, author, reason, now, now)
     return _decided(connection, referral, ReferralState.REJECTED, author, reason, now)
 
@@ -152,4 +155,6 @@ def _decided(
         reason=reason,
     )
     referring.note(connection, [note])
+    if state is ReferralState.REJECTED:
+        referring.tell(connection, [("referral.rejected", referral, side.value, {}) for side in _BOTH], now)
     return replace(referral)

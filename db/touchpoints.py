@@ -202,6 +202,18 @@ class Settled:
     prepared_at: datetime | None = None
 
 
+def queued_by(connection: Connection, run_ids: Sequence[int]) -> Sequence[Any]:
+    """What these runs have queued and no provider has in hand."""
+    t = touchpoints.c
+    if not run_ids:
+        return []
+    return connection.execute(
+        sa.select(touchpoints)
+        .where(bulk.among(t.enrollment_id, list(run_ids)), t.state.in_(["queued", "held"]))
+        .order_by(t.id)
+    ).all()
+
+
 def close(connection: Connection, ended: Sequence[Settled]) -> None:
     """End touchpoints that were never handed to a provider."""
     bulk.update(

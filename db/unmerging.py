@@ -14,14 +14,14 @@ The pair is remembered as not the same: no webhook merges them again, only a per
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import bulk, leaderboards, ledger, loyalty, people, referring
+from db import bulk, leaderboards, ledger, loyalty, people, recounting, referring
 from db.merging import (
     MERGED,
     MERGED_EVENT,
@@ -90,6 +90,7 @@ def unmerge(connection: Connection, merge_id: int, now: datetime) -> Parted:
     loyalty.look_again(connection, [row.kept, row.merged], now)
     if scores := journal.get("scores"):  # a merge of before there were leaderboards has none
         leaderboards.move_back(connection, scores, row.kept, row.merged, now)
+        _scores_along(connection, journal, row.kept, row.merged, now)
     _stand_back(connection, journal, row.kept, row.merged)
     _resume(connection, journal["stopped"], journal["skipped"], now)
     undone = {"state": "undone", "undone_at": now, "journal": None}
@@ -144,6 +145,17 @@ def _take_along(connection: Connection, moved_runs: Sequence[int], kept: int, me
             connection.execute(sa.update(column.table).where(mine).values({column.name: merged}))
     theirs = sa.select(touchpoints_table.c.id).where(bulk.among(touchpoints_table.c.enrollment_id, moved_runs))
     connection.execute(contexts.update().where(contexts.c.touchpoint_id.in_(theirs)).values(customer_id=merged))
+
+
+def _scores_along(connection: Connection, journal: Mapping[str, Any], kept: int, merged: int, now: datetime) -> None:
+    """What happened since the merge to the other's referrals goes with them: a refund, a reward."""
+    ids = recounting.moved(journal.get("referrals", {}), merged)
+    changed = recounting.since_then(connection, ids, journal.get("brought", [])) if "brought" in journal else []
+    both = ((merged, 1), (kept, -1))
+    corrections = [
+        replace(one, customer_id=customer, delta=sign * one.delta) for one in changed for customer, sign in both
+    ]
+    leaderboards.correct(connection, corrections, "a merge undone", now)
 
 
 def _runs_back(connection: Connection, before: Sequence[Row], kept: int, merged: int) -> None:

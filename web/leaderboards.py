@@ -37,6 +37,9 @@ class Place(BaseModel):
     reached_at: datetime = Field(description="When the score was reached: the tie-break of prizes, before the number.")
     rank_before: int | None = Field(description="The rank in the season before.")
     movement: int | None = Field(description="Places gained since then; null for who is new.")
+    beside: dict[str, int] = Field(
+        description="What the customer has on the programme's other boards of money in this season, in minor units."
+    )
 
 
 class Leaderboard(BaseModel):

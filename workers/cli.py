@@ -29,6 +29,7 @@ from workers.commands import (
     processes,
     referrals,
     sources,
+    unwinding,
 )
 from workers.commands.failing import sentence
 
@@ -75,7 +76,7 @@ def _common(
 
 FAMILIES = (
     files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, ledger,
-    loyalty, referrals, leaderboard, me, health,
+    loyalty, referrals, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -9,6 +9,7 @@
 5. Follow referrals: who was brought by whom, and whether that counts.
 6. Start the flows that the event or the stage starts, and wake the runs that wait for it. Let the loyalty programmes
    hear it.
+7. Unwind the orders that were returned: points, rewards, boards and runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ from db.events import NewRun
 from db.people import Person
 from db.tables import InboxState, enrollments, inbox
 from db.tables import events as events_table
-from workers import joining, loyalty, referring
+from workers import joining, loyalty, referring, unwinding
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -43,6 +44,7 @@ from workers.arrivals import (
 )
 from workers.learn import learn
 from workers.loyalty import Heard
+from workers.unwinding import Unwound
 
 #: Written into the statement, so that the index of rows that were tried before can be used.
 _NONE: sa.ColumnElement[int] = sa.literal_column("0")
@@ -67,6 +69,8 @@ class Ingest:
     _referred: bool = field(default=False)
     #: Filled by `do`: whether somebody asks to be forgotten, or for their data.
     asked: bool = field(default=False)
+    #: Filled by `do`: what the orders of the last batch took back that were returned.
+    unwound: Unwound = field(default_factory=Unwound)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
         rows = connection.execute(
@@ -96,7 +100,7 @@ class Ingest:
         arrivals, fresh = list(identities.arrivals), identities.fresh
         joins, ones = joining.whose(connection, matching, joins, fates)
         known = {arrival.customer_id for arrival in (*arrivals, *joins)} - fresh.keys()
-        persons = people.locked(connection, known) | fresh
+        persons = people.locked(connection, known | unwinding.others(connection, release, arrivals)) | fresh
         allowed = of_those_not_forgotten(connection, [*arrivals, *joins], persons, fates)
         arrivals = [arrival for arrival in allowed if arrival.owner is None]
         order_event = release.catalog.shop.model.order_event
@@ -124,6 +128,9 @@ class Ingest:
             )
             fetching.lack(connection, lacking, now)
         self.freed |= loyalty.take_part(connection, release, heard, now)
+        self.unwound = unwinding.unwind(connection, self.app, release, arrivals, persons, now)
+        self.freed |= self.unwound.is_news
+        self._referred |= self.unwound.is_due
         self.lacks |= bool(lacking)
         self.woke |= bool(starting or waiting or sending)
         self.freed |= bool(events.free_awaiting(connection, new_orders(arrivals)))

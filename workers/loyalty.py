@@ -2,11 +2,14 @@
 
 For a batch, with its customers locked:
 
-1. Each event earns what the rules of each programme say; limits, budgets and tiers are counted along.
-2. What was returned of an order takes its points and its progress back, by all refunds of it that were ever told, so
-   that it does not matter which came first. An event that ends a hold makes the points of its order spendable.
-3. Whoever gained or lost progress is looked at: a tier is reached at once.
-4. What flows listen to is put into the inbox, in the same transaction, under a key made of the entry.
+1. Each event earns what the rules of each programme say; limits, budgets and tiers are counted along. An event that
+   ends a hold makes the points of its order spendable.
+2. Whoever gained or lost progress is looked at: a tier is reached at once.
+3. What flows listen to is put into the inbox, in the same transaction, under a key made of the entry.
+
+`take_back` (called by `workers.unwinding`) takes the points and the progress of orders back that were returned, by all
+refunds of them that were ever told, so that it does not matter which came first. What is earned and taken back counts
+on the board of points at once.
 
 The number of statements does not depend on the size of the batch, and there is none where no programme is in force.
 """
@@ -29,7 +32,8 @@ from afterglow.loyalty.expiring import activates_at, expires_at
 from afterglow.loyalty.periods import period
 from afterglow.loyalty.refunding import kept_points, kept_progress, to_take_back
 from afterglow.loyalty.tiers import Standing, review
-from db import intake, ledger, loyalty, rounds
+from afterglow.returning import UNWOUND
+from db import intake, leaderboards, ledger, loyalty, rounds
 from db.app import App
 from db.catalog import Release
 from db.intake import Received
@@ -44,6 +48,8 @@ log = structlog.get_logger()
 WARNING: Final = timedelta(days=30)
 #: How often what expires soon is looked for, and rows of one round.
 LOOK_EVERY: Final = timedelta(hours=1)
+#: More than any order was for.
+_ALL: Final = Decimal("Infinity")
 BATCH: Final = 1000
 
 
@@ -57,12 +63,7 @@ class Heard:
     @property
     def subject(self) -> str | None:
         """What the points hang on: the order, as its source calls it."""
-        return _subject(self.arrival.source, self.arrival.mapped.payload)
-
-
-def _subject(source: str, payload: Mapping[str, Any]) -> str | None:
-    order = past.order_of(payload)
-    return None if order is None else f"order/{source}/{order}"
+        return past.order_subject(self.arrival.source, self.arrival.mapped.payload)
 
 
 def take_part(connection: Connection, release: Release, heard: Sequence[Heard], now: datetime) -> bool:
@@ -71,6 +72,25 @@ def take_part(connection: Connection, release: Release, heard: Sequence[Heard], 
     names = frozenset[str]().union(*(programme.events for programme in programmes.values()))
     mine = [one for one in heard if one.arrival.mapped.event in names]
     return _Batch(connection, release, now).hear(mine) if mine else False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What was taken back of orders: what hung on them and what that lost; and whether something is in the inbox."""
+
+    clawbacks: Sequence[Clawback] = ()
+    is_news: bool = False
+
+
+def take_back(connection: Connection, release: Release, orders: Mapping[str, Sequence[Told]], now: datetime) -> Taken:
+    """Take the points and the progress of orders back, as far as they were returned.
+
+    Args:
+      orders: by subject, everything that was ever told to undo the order, oldest first; never nothing.
+    """
+    if not release.catalog.loyalty or not orders:
+        return Taken()
+    return _Batch(connection, release, now).take_back(orders)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -96,20 +116,53 @@ class _Batch:
         }
         self.members: dict[Member, _Standing] = {}
         self.said: list[Received] = []
+        self.scored: list[leaderboards.Change] = []
 
     def hear(self, heard: Sequence[Heard]) -> bool:
         customers = sorted({one.arrival.customer_id for one in heard})
         self._load(customers)
-        budgets = self._budgets(heard)
+        budgets = self._budgets((name, one.arrival.mapped.occurred_at) for one in heard for name in self.programmes)
         given = [pair for one in heard for pair in self._earn(one, budgets)]
         posted = ledger.credit(self.connection, [credit for _, credit in given], self.now)
         for (one, credit), entry in zip(given, posted, strict=True):
             self._say_earned(one, credit, entry)
-        self._orders(heard, customers, budgets)
+            if not entry.was_there:
+                self._score(credit, entry.granted, credit.event_at)
+        self._arrive(heard, customers)
         self._prolong(credit for _, credit in given)
         budgets.save()
         self._save_standings()
+        leaderboards.record(self.connection, self.scored, self.shop.calendar, self.now)
         return self._tell()
+
+    def take_back(self, orders: Mapping[str, Sequence[Told]]) -> Taken:
+        """Take back what was returned of orders."""
+        hanging = ledger.of_subject(self.connection, orders)
+        taken: list[tuple[Hanging, Clawback]] = []
+        for subject, events in orders.items():
+            for name, programme in self.programmes.items():
+                entries = [entry for entry in hanging[subject] if entry.programme == name]
+                taken += self._refunded(programme, entries, events)
+        if not taken:
+            return Taken()
+        self._load(sorted({clawback.customer_id for _, clawback in taken}))
+        budgets = self._budgets((entry.programme, entry.event_at) for entry, _ in taken)
+        posted = ledger.claw_back(self.connection, [clawback for _, clawback in taken], self.now)
+        for (entry, clawback), done in zip(taken, posted, strict=True):
+            if done.was_there:
+                continue
+            self._member(clawback.customer_id, entry.programme).progress.append((entry.event_at, clawback.progress))
+            budgets.take(
+                entry.programme, self._starts(self.programmes[entry.programme], entry.event_at), -clawback.amount
+            )
+            # All of it, as for limits, whether or not it could be had: what was spent of it was not earned either.
+            self._score(clawback, -clawback.amount, entry.event_at)
+        for customer, name in sorted({(clawback.customer_id, clawback.programme) for _, clawback in taken}):
+            self._look(customer, name, self.now)
+        budgets.save()
+        self._save_standings()
+        leaderboards.record(self.connection, self.scored, self.shop.calendar, self.now)
+        return Taken(clawbacks=[clawback for _, clawback in taken], is_news=self._tell())
 
     def review(self, customers: Sequence[int]) -> bool:
         """Look at the tiers of customers for whom it is time."""
@@ -140,15 +193,13 @@ class _Batch:
     def _member(self, customer: int, programme: str) -> _Standing:
         return self.members.setdefault((customer, programme), _Standing())
 
-    def _budgets(self, heard: Sequence[Heard]) -> loyalty.Budgets:
+    def _budgets(self, at: Iterable[tuple[str, datetime]]) -> loyalty.Budgets:
+        """The budgets of programmes at these instants."""
+        limited = {name: one.budget.points for name, one in self.programmes.items() if one.budget is not None}
+        wanted = ((name, moment) for name, moment in at if name in limited) if limited else ()
         return loyalty.Budgets(
             self.connection,
-            {
-                (name, self._starts(programme, one.arrival.mapped.occurred_at)): programme.budget.points
-                for name, programme in self.programmes.items()
-                if programme.budget is not None
-                for one in heard
-            },
+            {(name, self._starts(self.programmes[name], moment)): limited[name] for name, moment in wanted},
         )
 
     def _starts(self, programme: Programme, at: datetime) -> datetime:
@@ -235,51 +286,45 @@ class _Batch:
             },
         )
 
-    # Orders: refunds, and the end of a hold
+    def _score(self, change: Credit | Clawback, delta: int, at: datetime) -> None:
+        """Count points on the board of who earned most."""
+        self.scored.append(
+            leaderboards.Change(
+                programme=change.programme,
+                metric="points",
+                customer_id=change.customer_id,
+                delta=delta,
+                at=at,
+                subject=change.subject,
+            )
+        )
 
-    def _orders(self, heard: Sequence[Heard], customers: Sequence[int], budgets: loyalty.Budgets) -> None:
-        """Take back what was returned, and make spendable what has arrived, of the orders of this batch."""
-        names = {one.refunds.event for one in self.programmes.values() if one.refunds}
-        names |= {one.hold.until for one in self.programmes.values() if one.hold and one.hold.until}
+    # Orders: the end of a hold, and refunds
+
+    def _arrive(self, heard: Sequence[Heard], customers: Sequence[int]) -> None:
+        """Make spendable what has arrived, of the orders of this batch."""
+        names = {one.hold.until for one in self.programmes.values() if one.hold and one.hold.until}
         subjects = {subject: one.arrival.customer_id for one in heard if (subject := one.subject) is not None}
         if not names or not subjects:
             return
         told: dict[str, list[Told]] = {}
         for event in loyalty.told(self.connection, customers, names):
-            subject = _subject(event.source, event.payload)
+            subject = past.order_subject(event.source, event.payload)
             if subject in subjects:
                 told.setdefault(subject, []).append(event)
         if not told:
             return
         hanging = ledger.of_subject(self.connection, told)
-        taken: list[tuple[Hanging, Clawback]] = []
-        for subject, events in told.items():
-            for name, programme in self.programmes.items():
-                entries = [entry for entry in hanging[subject] if entry.programme == name]
-                taken += self._refunded(programme, entries, events, subjects[subject])
-        for entry, clawback in taken:
-            programme = self.programmes[entry.programme]
-            member = self._member(clawback.customer_id, entry.programme)
-            member.progress.append((entry.event_at, clawback.progress))
-            budgets.take(entry.programme, self._starts(programme, entry.event_at), -clawback.amount)
-        if taken:
-            ledger.claw_back(self.connection, [clawback for _, clawback in taken], self.now)
-        for customer, name in sorted({(clawback.customer_id, clawback.programme) for _, clawback in taken}):
-            self._look(customer, name, self.now)
         self._release({subject: (subjects[subject], events) for subject, events in told.items()}, hanging)
 
     def _refunded(
-        self, programme: Programme, entries: Sequence[Hanging], events: Sequence[Told], customer: int
+        self, programme: Programme, entries: Sequence[Hanging], events: Sequence[Told]
     ) -> Iterable[tuple[Hanging, Clawback]]:
         """What the refunds of an order take back: of each entry, what it gave less what stays and what was taken."""
         refunds = programme.refunds
-        if refunds is None:
-            return
-        mine = [event for event in events if event.name == refunds.event]
-        facts = {"shop": self.shop.facts}
-        amounts = [number(refunds.amount.value({**event.payload, **facts})) for event in mine]
-        refunded = sum((max(amount, Decimal(0)) for amount in amounts if amount is not None), Decimal(0))
-        if not mine or not refunded:
+        mine = [event for event in events if event.name == UNWOUND or (refunds and event.name == refunds.event)]
+        refunded = sum((self._returned(programme, event) for event in mine), Decimal(0))
+        if not refunded:
             return
         for entry in entries:
             if entry.kind != Kind.EARN or "whole" not in entry.inputs:
@@ -298,20 +343,31 @@ class _Batch:
                 Clawback(
                     programme=entry.programme,
                     asset=entry.asset,
-                    customer_id=customer,
+                    customer_id=last.customer_id,
                     key=f"refund/{entry.id}/{last.id}",
                     amount=amount,
-                    policy=Policy(refunds.policy),
+                    policy=Policy(refunds.policy if refunds else "within_balance"),
                     undoes=entry.id,
                     event_at=last.occurred_at,
                     event_id=last.id,
                     document_id=entry.document_id,
                     rule=entry.rule,
-                    inputs={"refunded": str(refunded), "of": entry.inputs["whole"], "kept": kept},
+                    inputs={
+                        "refunded": "all" if refunded == _ALL else str(refunded),
+                        "of": entry.inputs["whole"],
+                        "kept": kept,
+                    },
                     progress=progress,
                     subject=entry.subject,
                 ),
             )
+
+    def _returned(self, programme: Programme, event: Told) -> Decimal:
+        """How much an event gives back, in major units; a person's word gives all back."""
+        if event.name == UNWOUND or programme.refunds is None:
+            return _ALL
+        amount = number(programme.refunds.amount.value({**event.payload, "shop": self.shop.facts}))
+        return max(amount, Decimal(0)) if amount is not None else Decimal(0)
 
     def _release(
         self, orders: Mapping[str, tuple[int, Sequence[Told]]], hanging: Mapping[str, Sequence[Hanging]]

@@ -19,6 +19,7 @@ from afterglow.tokens import make_token
 from db import bulk, identity, me, people, referrals, touchpoints
 from db.app import App
 from db.catalog import Release
+from db.enrollments import UNWOUND
 from db.people import Person
 from db.tables import TouchpointState
 from db.touchpoints import Settled
@@ -134,7 +135,8 @@ class Preparation:
     def prepare(self, row: Any, batch: Batch) -> tuple[Handed, Outgoing] | None:
         """Decide about one touchpoint; the letter for the provider where it may go now and leaves the machine."""
         at = self.app.clock.moment(row.due_at, self.now)
-        if row.run_state == "stopped":  # while the provider had the mail, and did not begin it
+        receipt = row.kind == "service" and row.run_reason == UNWOUND  # due for an order, whatever became of it
+        if row.run_state == "stopped" and not receipt:  # while the provider had the mail, and did not begin it
             batch.end(row, TouchpointState.SKIPPED, at, f"the run stopped: {row.run_reason}")
             return None
         flow, facts, person = (

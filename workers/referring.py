@@ -1,8 +1,8 @@
 """What a batch of events means to referral programmes: who was brought by whom, what qualifies, what undoes it.
 
-`ingest` calls `follow` with the customers locked and the events recorded. Where a referral stands is decided anew from
-all touches and all events of its referee, so that it does not matter in which order webhooks arrive. Judging and
-rewarding need the referrer too, and are done soon after by `workers.rewarding`.
+`ingest` calls `follow` with the customers locked and the events recorded, and `workers.unwinding` calls `undo`. Where a
+referral stands is decided anew from all touches and all events of its referee, so that it does not matter in which
+order webhooks arrive. Judging and rewarding need the referrer too, and are done soon after by `workers.rewarding`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +15,9 @@ from afterglow.language.referral import ReferralProgramme
 from afterglow.language.shop import Shop
 from afterglow.referring.attribution import CLICK, Sign, Touch, attributed, signs
 from afterglow.referring.qualification import Standing, order_of, standing
+from afterglow.returning import UNWOUND
 from afterglow.tokens import read_token
-from db import referring
+from db import leaderboards, referring
 from db.catalog import Release
 from db.people import Person
 from db.referring import Decision, Heard, Referral, Whose
@@ -39,6 +40,19 @@ class _Changes:
     new: list[Referral] = field(default_factory=list)
     changed: list[Referral] = field(default_factory=list)
     notes: list[Decision] = field(default_factory=list)
+    told: list[tuple[str, Referral, str, Mapping[str, object]]] = field(default_factory=list)
+    scored: list[leaderboards.Change] = field(default_factory=list)
+
+    def tell(self, event: str, referral: Referral) -> None:
+        """Tell both sides."""
+        self.told += [(event, referral, side, {}) for side in ("referrer", "referee")]
+
+    def write(self, connection: Connection, now: datetime) -> None:
+        """Write all but the scores."""
+        referring.insert(connection, self.new)
+        referring.save(connection, self.changed)
+        referring.note(connection, self.notes)
+        referring.tell(connection, self.told, now)
 
     def move(
         self,
@@ -69,7 +83,7 @@ def follow(
     if not programmes or not arrivals:
         return False
     bringing = _touch(connection, arrivals, secrets)
-    listened = {name for one in programmes.values() for name in (one.on, *one.undone_by)}
+    listened = {name for one in programmes.values() for name in (one.on, *undone_by(one))}
     ours = [one for one in arrivals if one.mapped.event in listened or one.event_id in bringing]
     if not ours:
         return False
@@ -94,20 +108,61 @@ def follow(
         mine = by_customer[whose[1]]
         latest = max(mine, key=lambda one: one.mapped.occurred_at)
         referral = known.get(whose)
-        if _is_open(referral) and book.bring(whose, referral, found, heard.get(whose[1], ()), latest, numbers):
-            continue
-        if referral is not None and any(one.mapped.event in programmes[whose[0]].undone_by for one in mine):
-            book.undo(referral, heard.get(whose[1], ()), latest)
+        if _is_open(referral):
+            book.bring(whose, referral, found, heard.get(whose[1], ()), latest, numbers)
     changes = book.changes
-    referring.insert(connection, changes.new)
-    referring.save(connection, changes.changed)
-    referring.note(connection, changes.notes)
-    referring.tell(
-        connection,
-        [("referral.attributed", one, side, {}) for one in changes.new for side in ("referrer", "referee")],
-        now,
-    )
+    changes.write(connection, now)
     return any(one.due_at is not None for one in (*changes.new, *changes.changed))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Undone:
+    """What refunds did to referrals: those that changed, and what is to come off the boards."""
+
+    referrals: Sequence[Referral] = ()
+    scored: Sequence[leaderboards.Change] = ()
+
+
+def undone_by(programme: ReferralProgramme) -> frozenset[str]:
+    """The events that undo what qualified in a programme: those of its file, and a person's word."""
+    return programme.undone_by | {UNWOUND}
+
+
+def undo(
+    connection: Connection,
+    release: Release,
+    arrivals: Sequence[Arrival],
+    persons: Mapping[int, Person],
+    now: datetime,
+) -> Undone:
+    """Count in what a batch of recorded events gives back of what qualified.
+
+    Before the reward that ends a referral for both; after it a person looks, unless the programme says that it is taken
+    back, or a person has said so already. What is to be taken back is due (`workers.rewarding`).
+    """
+    programmes = release.catalog.referrals
+    undoing = {name for one in programmes.values() for name in undone_by(one)}
+    by_customer: dict[int, list[Arrival]] = {}
+    for one in arrivals:
+        if one.mapped.event in undoing:
+            by_customer.setdefault(one.customer_id, []).append(one)
+    if not by_customer:
+        return Undone()
+    known = {
+        whose: referral
+        for whose, referral in referring.of_referees(connection, by_customer).items()
+        if whose[0] in programmes and referral.event_id is not None
+    }
+    if not known:
+        return Undone()
+    names = undoing | {one.on for one in programmes.values()}
+    starts = {customer: referring.BEGINNING for _, customer in known}
+    heard = referring.heard(connection, starts, names)
+    book = _Book(release=release, persons=persons)
+    for (_, customer), referral in sorted(known.items()):
+        book.undo(referral, heard.get(customer, ()), by_customer[customer])
+    book.changes.write(connection, now)
+    return Undone(referrals=book.changes.changed, scored=book.changes.scored)
 
 
 def _touch(connection: Connection, arrivals: Sequence[Arrival], secrets: Sequence[bytes]) -> set[int]:
@@ -174,13 +229,13 @@ class _Book:
         heard: Sequence[Heard],
         latest: Arrival,
         numbers: Iterator[int],
-    ) -> bool:
-        """Say who brought a customer, and whether they did what counts. False where nothing is new."""
+    ) -> None:
+        """Say who brought a customer, and whether they did what counts, where that is new."""
         programme = self.release.catalog.referrals[whose[0]]
         shop = self.release.catalog.shop
         course = self._course(programme, touches, heard, whose[1], latest.mapped.occurred_at)
         if course is None:
-            return False
+            return
         document = self.release.ids["programme"][programme.name]
         evidence = {"touch": course.touch.id, "method": course.touch.method, "referrer": course.touch.referrer}
         if referral is None:
@@ -196,16 +251,16 @@ class _Book:
             )
             self.changes.new.append(referral)
             self.changes.move(referral, ReferralState.ATTRIBUTED, latest.at, "a touch", evidence)
+            self.changes.tell("referral.attributed", referral)
         else:
             if (referral.touch_id, referral.referrer_id) != (course.touch.id, course.touch.referrer):
                 referral.touch_id, referral.referrer_id = course.touch.id, course.touch.referrer
                 self.changes.move(referral, ReferralState.ATTRIBUTED, latest.at, "another touch counts", evidence)
             elif course.event is None or course.event.id == referral.event_id:
-                return False
+                return
             self.changes.changed.append(referral)
         if course.event is not None:
             self._qualify(referral, programme, shop, course.event, document, heard, latest)
-        return True
 
     def _course(
         self,
@@ -246,34 +301,63 @@ class _Book:
         if not after.qualifies:
             numbers |= {"refunded": referral.refunded}
             self.changes.move(referral, ReferralState.REVERSED, latest.at, "it was undone before", numbers)
+            self.changes.tell("referral.reversed", referral)
 
-    def undo(self, referral: Referral, heard: Sequence[Heard], latest: Arrival) -> None:
-        """Count in what was given back: before the reward that ends a referral, after it a person looks."""
+    def undo(self, referral: Referral, heard: Sequence[Heard], mine: Sequence[Arrival]) -> None:
+        """Count in what was given back of one referral, by all that was ever told of it.
+
+        Args:
+          mine: what this batch tells.
+        """
         programme = self.release.catalog.referrals[referral.programme]
         shop = self.release.catalog.shop
         event = next((one for one in heard if one.id == referral.event_id), None)
-        if event is None or referral.state in (ReferralState.REJECTED, ReferralState.REVERSED):
+        if event is None:
             return
+        latest = max(mine, key=lambda one: one.mapped.occurred_at)
         undoing = _undoing(programme, event, heard)
         before = self._standing(programme, event, referral.referee_id, ())
         after = self._standing(programme, event, referral.referee_id, undoing)
         refunded = shop.to_minor(after.refunded)
-        if not undoing or refunded == referral.refunded:
+        ids = {one.id for one in undoing}
+        by_hand = any(one.mapped.event == UNWOUND and one.event_id in ids for one in mine)
+        if not undoing or (refunded == referral.refunded and not by_hand):
             return
-        referral.refunded = refunded
+        left, referral.refunded = referral.net, refunded
         self.changes.changed.append(referral)
+        self._score(referral, referral.net - left)
+        if referral.state in (ReferralState.REJECTED, ReferralState.REVERSED):
+            return
         # The condition may read what changed meanwhile, such as customer.orders: only what the refund changed counts.
         if after.qualifies or (after.net and not before.qualifies):
             return
         evidence = {"event": latest.event_id, "amount": referral.amount, "refunded": refunded}
         if referral.rewarded_at is None:
             self.changes.move(referral, ReferralState.REVERSED, latest.at, "undone before the reward", evidence)
-        elif referral.state is ReferralState.REWARDED and programme.after_reward == "take back":
+            self.changes.tell("referral.reversed", referral)
+        elif by_hand or (referral.state is ReferralState.REWARDED and programme.after_reward == "take back"):
             because = "undone after the reward, which is taken back"
             self.changes.move(referral, ReferralState.REVERSED, latest.at, because, evidence, latest.at)
         elif referral.state is ReferralState.REWARDED:
             deadline = programme.fraud.deadline.after(latest.at, shop.zone)
             self.changes.move(referral, ReferralState.REVIEW, latest.at, "undone after the reward", evidence, deadline)
+            self.changes.tell("referral.review", referral)
+
+    def _score(self, referral: Referral, delta: int) -> None:
+        """Take what was given back off the referred revenue, in the season in which it counted."""
+        if not referral.counts or not delta:
+            return
+        assert referral.rewarded_at is not None
+        self.changes.scored.append(
+            leaderboards.Change(
+                programme=referral.programme,
+                metric="revenue",
+                customer_id=referral.referrer_id,
+                delta=delta,
+                at=referral.rewarded_at,
+                subject=referral.reference,
+            )
+        )
 
     def _standing(
         self, programme: ReferralProgramme, event: Heard, customer: int, undoing: Iterable[Heard]
@@ -289,6 +373,6 @@ def _undoing(programme: ReferralProgramme, event: Heard, heard: Iterable[Heard])
     return [
         one
         for one in heard
-        if one.name in programme.undone_by
+        if one.name in undone_by(programme)
         and (order_of(one.payload) == order if order is not None else one.occurred_at >= event.occurred_at)
     ]

@@ -36,6 +36,7 @@ BATCH = 200
 #: Batches of one round, so that other work is not kept waiting.
 ROUNDS_MAX = 20
 _DAY = timedelta(days=1)
+_BOTH = (Side.REFERRER.value, Side.REFEREE.value)
 
 
 def settle_referrals(app: App) -> int:
@@ -162,6 +163,8 @@ class _Round:
         due_at: datetime | None = None,
     ) -> None:
         at = self.at(referral)
+        if state is not referral.state and state in (ReferralState.REVIEW, ReferralState.REJECTED):
+            self.told += [(f"referral.{state}", referral, side, {}) for side in _BOTH]
         referral.state, referral.due_at = state, due_at
         self.notes.append(Decision(referral_id=referral.id, at=at, state=state, because=because, evidence=evidence))
 
@@ -190,7 +193,7 @@ class _Round:
         assert referral.qualified_at is not None
         ends = max(self.at(referral), rewarded_from(programme, referral.qualified_at, self.shop.zone))
         self.move(referral, ReferralState.QUALIFIED, because, {**evidence, "hold_ends": ends.isoformat()}, ends)
-        self.told += [("referral.qualified", referral, side.value, {}) for side in (Side.REFERRER, Side.REFEREE)]
+        self.told += [("referral.qualified", referral, side, {}) for side in _BOTH]
 
     def reward(self, due: Sequence[Referral]) -> None:
         """Reward referrals whose hold ended: both sides, milestones, and what a cap cut off as nothing."""
@@ -206,20 +209,23 @@ class _Round:
             if capped:
                 evidence |= desk.cap(referral)
             referral.rewarded_at = self.at(referral)
-            self.score(referral, 1)
+            self._score(referral, 1)
+            for one in made:
+                self._score_reward(referral, one, 1)
             self.move(referral, ReferralState.REWARDED, "the hold ended", evidence)
         rewards = [one for _, one in given]
         referring.give(self.connection, rewards)
         ledger.credit(self.connection, [self._credit(r, one) for r, one in given if _is_booked(one)], self.now)
-        for referral, one in given:
-            if one.state == "given":
-                more: dict[str, Any] = {"generation": one.generation}
-                more |= {"milestone": one.milestone} if one.milestone else {}
-                more |= (
-                    {"coupon": one.coupon} if one.coupon else {"points": one.granted} if one.asset == "points" else {}
-                )
-                side = "referee" if one.side == "referee" else "referrer"
-                self.told.append(("referral.rewarded", referral, side, more))
+        self._tell_rewards("referral.rewarded", [pair for pair in given if pair[1].state == "given"])
+
+    def _tell_rewards(self, event: str, rewards: Iterable[tuple[Referral, Reward]]) -> None:
+        """Tell whoever has a reward, or has it no more."""
+        for referral, one in rewards:
+            more: dict[str, Any] = {"generation": one.generation}
+            more |= {"milestone": one.milestone} if one.milestone else {}
+            more |= {"coupon": one.coupon} if one.coupon else {"points": one.granted} if one.asset == "points" else {}
+            side = "referee" if one.side == "referee" else "referrer"
+            self.told.append((event, referral, side, more))
 
     def _credit(self, referral: Referral, reward: Reward) -> ledger.Credit:
         wallet = self._wallet(reward.wallet)
@@ -249,7 +255,6 @@ class _Round:
 
     def decide(self, due: Sequence[Referral]) -> None:
         """What nobody looked at until its deadline."""
-        standing = self._standing_rewards(due)
         for referral in due:
             programme = self.programmes[referral.document_id]
             word = programme.fraud.on_deadline
@@ -257,11 +262,11 @@ class _Round:
             match word:
                 case "hold":
                     self.move(referral, ReferralState.REVIEW, because, evidence)
-                case "reward" if standing[referral.id]:
+                case "reward" if referral.counts:
                     self.move(referral, ReferralState.REWARDED, because, evidence)
                 case "reward":
                     self._pass(referral, programme, because, evidence)
-                case "reject" if standing[referral.id]:
+                case "reject" if referral.counts:
                     self.move(referral, ReferralState.REVERSED, because, evidence, self.at(referral))
                 case "reject":
                     self.move(referral, ReferralState.REJECTED, because, evidence)
@@ -275,36 +280,68 @@ class _Round:
         """Take back what undone referrals brought, and the milestones that no longer stand."""
         if not due:
             return
-        by_referral = self._standing_rewards(due)
-        gone = {one.id: one for rewards in by_referral.values() for one in rewards if not one.milestone}
-        whose = {(one.programme, one.referrer_id) for one in due}
-        counts = referring.counted(self.connection, [referrer for _, referrer in whose])
-        for each, rewards in referring.milestones_of(self.connection, [referrer for _, referrer in whose]).items():
-            standing = {one.milestone: one for one in rewards if one.state == "given"}
-            if each in whose:
-                for at in lost(standing, counts.get(each, {}).get(ReferralState.REWARDED, 0)):
-                    gone[standing[at].id] = standing[at]
-        referring.take_back(self.connection, list(gone.values()), self.now)
-        ledger.claw_back(self.connection, [self._clawback(one) for one in gone.values() if _is_booked(one)], self.now)
+        by_id = {one.id: one for one in due}
+        gone = [
+            (by_id[one.referral_id], one)
+            for rewards in self._standing_rewards(due).values()
+            for one in rewards
+            if not one.milestone
+        ]
+        gone += self._lost_milestones(due)
+        rewards = [one for _, one in gone]
+        referring.take_back(self.connection, rewards, self.now)
+        ledger.claw_back(self.connection, [self._clawback(one) for one in rewards if _is_booked(one)], self.now)
+        for referral, one in gone:
+            self._score_reward(referral, one, -1)
+        self._tell_rewards("referral.reversed", gone)
         for referral in due:
-            self.score(referral, -1)
-            ids = [one.id for one in by_referral[referral.id] if one.id in gone]
+            self._score(referral, -1)
+            ids = [one.id for of, one in gone if of is referral]
+            # Each side hears of it once: by the reward that it has no more, or that there was none.
+            self.told += [
+                ("referral.reversed", referral, side, {})
+                for side in _BOTH
+                if not any(of is referral and one.side == side for of, one in gone)
+            ]
             self.move(referral, ReferralState.REVERSED, "its rewards are taken back", {"rewards": ids})
         referring.save(self.connection, due)
 
-    def score(self, referral: Referral, delta: int) -> None:
-        """Count a referral on its programme's leaderboards, or no longer; only one that was rewarded ever counted."""
-        if referral.rewarded_at is None:
-            return
-        self.scored.append(
-            leaderboards.Change(
-                programme=referral.programme,
-                metric="referrals",
-                customer_id=self.persons[referral.referrer_id].id,
-                delta=delta,
-                at=referral.rewarded_at,
-                subject=f"referral/{referral.id}",
-            )
+    def _lost_milestones(self, due: Sequence[Referral]) -> list[tuple[Referral, Reward]]:
+        """The milestones that no longer stand, each with the referral that it was lost by."""
+        by_whose: dict[Whose, list[Referral]] = {}
+        for one in due:
+            by_whose.setdefault((one.programme, one.referrer_id), []).append(one)
+        referrers = {referrer for _, referrer in by_whose}
+        counting = referring.counting(self.connection, referrers)
+        found = []
+        for whose, rewards in referring.milestones_of(self.connection, referrers).items():
+            if whose not in by_whose:
+                continue
+            standing = {one.milestone: one for one in rewards if one.state == "given"}
+            left = counting.get(whose, 0) - sum(one.counts for one in by_whose[whose])
+            found += [(by_whose[whose][-1], standing[at]) for at in lost(standing, left)]
+        return found
+
+    def _score(self, referral: Referral, sign: int) -> None:
+        """Count a referral and its revenue on the boards, or no longer; only one that was rewarded ever counted."""
+        if referral.rewarded_at is not None:
+            self.scored += [
+                self._change(referral, metric, sign * value, referral.rewarded_at, referral.reference)
+                for metric, value in (("referrals", 1), ("revenue", referral.net))
+            ]
+
+    def _score_reward(self, referral: Referral, reward: Reward, sign: int) -> None:
+        """Count what a reward costs the shop, for whoever brought the friend, or no longer."""
+        self.scored.append(self._change(referral, "rewards", sign * reward.worth, reward.given_at, reward.key))
+
+    def _change(self, referral: Referral, metric: str, delta: int, at: datetime, subject: str) -> leaderboards.Change:
+        return leaderboards.Change(
+            programme=referral.programme,
+            metric=metric,
+            customer_id=self.persons[referral.referrer_id].id,
+            delta=delta,
+            at=at,
+            subject=subject,
         )
 
     def _clawback(self, reward: Reward) -> ledger.Clawback:
@@ -334,10 +371,7 @@ class _Desk:
     def __init__(self, round_: _Round, due: Sequence[Referral]) -> None:
         self.round, connection = round_, round_.connection
         referrers = [one.referrer_id for one in due]
-        self.rewarded: dict[Whose, int] = {
-            whose: states.get(ReferralState.REWARDED, 0)
-            for whose, states in referring.counted(connection, referrers).items()
-        }
+        self.rewarded = referring.counting(connection, referrers)
         periods = [span for one in due if (span := self._period(one)) is not None]
         forever = any(self._counts_forever(one) for one in due)
         since = referring.BEGINNING if forever or not periods else min(begins for begins, _ in periods)
@@ -404,6 +438,7 @@ class _Desk:
     def _reward(self, referral: Referral, grant: Grant) -> Reward:
         assert referral.due_at is not None
         amount = self._amount(grant.gives)
+        worth = self.round.shop.to_minor(grant.gives.worth)
         return Reward(
             id=next(self.ids),
             referral_id=referral.id,
@@ -418,6 +453,7 @@ class _Desk:
             coupon=grant.gives.coupon,
             desired=amount,
             granted=amount if grant.given else 0,
+            worth=worth if grant.given else 0,
             counts_at=referral.due_at,
             given_at=self.round.at(referral),
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-from afterglow import strict_yaml
+from afterglow import returning, strict_yaml
 from afterglow.language.flow import Flow, read_flow
 from afterglow.language.programme import Programme, read_loyalty
 from afterglow.language.referral import ReferralProgramme, read_referral
@@ -131,6 +131,17 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
         "coupon": "text",
         "milestone": "number",
     },
+    "referral.review": {"programme": "text", "referral": "number", "side": "text"},
+    "referral.rejected": {"programme": "text", "referral": "number", "side": "text"},
+    "referral.reversed": {
+        "programme": "text",
+        "referral": "number",
+        "side": "text",
+        "points": "number",
+        "coupon": "text",
+        "milestone": "number",
+    },
+    returning.UNWOUND: {"order.id": "text", "order.source": "text", "reason": "text", "by": "text"},
 }
 
 

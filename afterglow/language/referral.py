@@ -69,6 +69,9 @@ class GivesModel(_Model):
     points: int | None = _described("How many points.", default=None, ge=1, le=10_000_000)
     credit: Decimal | None = _described("Store credit in the shop's currency, such as `10.00`.", default=None, gt=0)
     coupon: str | None = _described("The name of a coupon.", default=None)
+    worth: Decimal | None = _described(
+        "What points or a coupon cost the shop, in its currency, such as `10.00`: boards count it.", default=None, gt=0
+    )
 
 
 class MilestoneModel(_Model):
@@ -142,13 +145,15 @@ class ReferralModel(_Model):
 class Gives:
     """A reward: `amount` of an asset in a loyalty programme, or a coupon of this name.
 
-    Points are whole; credit is in the shop's major units, as the file says it.
+    Points are whole; credit is in the shop's major units, as the file says it. `worth` is what it costs the shop, in
+    major units: of credit the credit itself, of points and coupons what the file says, nothing where it does not.
     """
 
     asset: Literal["points", "credit", "coupon"]
     amount: Decimal = Decimal(1)
     programme: str | None = None
     coupon: str | None = None
+    worth: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -297,17 +302,20 @@ class _Compiler(Compiler):
         if len(given) != 1:
             self.say(path, "A reward is one thing: 'points', 'credit' or 'coupon'.")
             return None
+        worth = model.worth or Decimal(0)
+        if given == ["credit"] and model.worth is not None:
+            self.say((*path, "worth"), "Credit is worth itself; take 'worth' away.")
         if given == ["coupon"]:
             if model.programme is not None:
                 self.say((*path, "programme"), "A coupon belongs to no programme; take 'programme' away.")
-            return Gives(asset="coupon", coupon=model.coupon)
+            return Gives(asset="coupon", coupon=model.coupon, worth=worth)
         if model.programme is None:
             self.say(path, f"'{given[0]}' belongs to a loyalty programme; name it with 'programme'.")
             return None
         if model.points is not None:
-            return Gives(asset="points", amount=Decimal(model.points), programme=model.programme)
+            return Gives(asset="points", amount=Decimal(model.points), programme=model.programme, worth=worth)
         assert model.credit is not None
-        return Gives(asset="credit", amount=model.credit, programme=model.programme)
+        return Gives(asset="credit", amount=model.credit, programme=model.programme, worth=model.credit)
 
     def length(self, text: str | None, path: Path) -> Duration:
         """A length of time; none at all where the file says nothing."""

@@ -147,6 +147,7 @@ referral_rewards = sa.Table(
     sa.Column("coupon", sa.Text),
     sa.Column("desired", sa.BigInteger, nullable=False),  # points, minor units of credit, or 1 coupon
     sa.Column("granted", sa.BigInteger, nullable=False),
+    sa.Column("worth", sa.BigInteger, nullable=False, server_default="0"),  # what it costs the shop, in minor units
     sa.Column("counts_at", Moment, nullable=False),  # the instant whose period the cap counts
     sa.Column("given_at", Moment, nullable=False),
     sa.Column("taken_back_at", Moment),

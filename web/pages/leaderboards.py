@@ -78,6 +78,7 @@ def leaderboard(look: Look) -> Response:
     choices = calendar.choices(look.now)
     if period not in {value for value, _ in choices}:
         choices.append((period, _called(look, view.season)))
+    metrics = leaderboards.metrics_of(look.connection, view.board.programme)
     return look.page(
         "leaderboard",
         tab="leaderboards",
@@ -85,9 +86,11 @@ def leaderboard(look: Look) -> Response:
         rows=[(one, _bar(one, view), recent.get((one.place.customer_id, now_running.name), 0) if now_running else 0)
               for one in places],
         running=now_running,
+        beside=leaderboards.beside(look.connection, view.board, list(view.beside), ids),
         sought=sought,
         metric=metric,
-        metrics=leaderboards.metrics_of(look.connection, view.board.programme),
+        metrics=metrics,
+        labels={one.name: one.label for one in metrics},
         period=period,
         periods=choices,
         called=_called(look, view.season),

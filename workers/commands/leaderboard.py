@@ -33,8 +33,20 @@ def leaderboard(
     ] = "all",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="So many places.")] = 20,
     form: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.TABLE,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Count every score anew; status 1 where one is another.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Count every score anew, and put right what differs.")
+    ] = False,
 ) -> None:
-    """Show who stands where in a programme, and who moved."""
+    """Show who stands where in a programme, and who moved.
+
+    With --verify or --rebuild, prove its boards: every metric and season is counted anew from what was recorded.
+    """
+    if verify or rebuild:
+        _prove(programme, rebuild=rebuild)
+        return
     from afterglow.spreadsheet import as_csv
     from db import leaderboards
     from workers.commands.console import say_json, say_lines, say_next
@@ -88,3 +100,50 @@ def say_board(view: "View", shop: "Shop") -> None:
     if view.seals:
         seal = view.seals[-1]
         say(f"Sealed {moment(seal.sealed_at)} UTC, revision {seal.revision}, digest {seal.digest[:16]}.")
+
+
+def _prove(programme: str, *, rebuild: bool) -> None:
+    """Count a programme's scores anew, and say which differ; put them right where that is wanted."""
+    from sqlalchemy.exc import OperationalError
+
+    from afterglow.errors import AfterglowError
+    from afterglow.problems import did_you_mean
+    from db import leaderboards, recounting
+    from workers.commands.console import complain, count, say, say_next
+    from workers.commands.opening import opened
+
+    with opened() as desk:
+        with desk.database.reading() as connection:
+            catalog = desk.release(connection).catalog
+            now = desk.now(connection)
+            known = {*catalog.loyalty, *catalog.referrals, *(name for name, _ in leaderboards.boards(connection))}
+        if programme not in known:
+            raise AfterglowError(f"There is no programme '{programme}'.{did_you_mean(programme, sorted(known))}")
+        calendar = catalog.shop.calendar
+        try:
+            with desk.database.writing() if rebuild else desk.database.reading() as connection:
+                recounting.at_one_instant(connection)
+                wrong = recounting.miscounted(connection, programme)
+                found = (
+                    recounting.rebuild(connection, calendar, programme, now)
+                    if rebuild
+                    else recounting.differences(connection, calendar, programme)
+                )
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != "40001":  # serialization_failure
+                raise
+            raise AfterglowError(
+                f"Somebody changed the boards of {programme} meanwhile, so nothing was done; run it again."
+            ) from None
+    for one in (*found, *wrong):
+        (say if rebuild else complain)(str(one))
+    differ = len(found) + len(wrong)
+    if not differ:
+        say(f"The boards of {programme} are what was recorded.", style="bold")
+        return
+    if rebuild:
+        say(f"The boards of {programme} are put right: {count(differ, 'difference')}.", style="bold")
+        return
+    say(f"The boards of {programme}: {count(differ, 'difference')}.", style="bold red")
+    say_next((f"afterglow leaderboard {programme} --rebuild", "put them right"))
+    raise typer.Exit(1)
