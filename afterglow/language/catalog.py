@@ -128,6 +128,7 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
         "side": "text",
         "points": "number",
         "coupon": "text",
+        "code": "text",
         "milestone": "number",
     },
 }
