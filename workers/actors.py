@@ -22,6 +22,8 @@ from workers.advance import Advance
 from workers.asker import Asker
 from workers.batches import Work, run_batch, run_suspect
 from workers.channels import Channel, make_channel
+from workers.coupons import BATCH as COUPONS
+from workers.coupons import Coupons
 from workers.fetch import BATCH, Fetching
 from workers.ingest import Ingest
 
@@ -127,6 +129,7 @@ class Actors:
             "advance": self.advance,
             "deliver": self.deliver,
             "fetch": self.fetch,
+            "coupons": self.coupons,
             "tend": self.tend,
         }
 
@@ -184,6 +187,18 @@ class Actors:
         finally:
             self._seats["deliver"].take_back()
         return Done(onward="ingest" if work.freed else None)
+
+    def coupons(self) -> Done:
+        """Codes are created at the shop, or taken out of use there. It waits for a network as `fetch` does."""
+        if not self._seats["deliver"].lend():
+            return Done()  # the scheduler hints again
+        work = Coupons(self.app, self._asker)
+        try:
+            if work.run() >= COUPONS:
+                self.app.hint("coupons")
+        finally:
+            self._seats["deliver"].take_back()
+        return Done(onward="ingest" if work.told else None)
 
     def tend(self) -> Done:
         """What died, stands still or has become too old is looked after."""

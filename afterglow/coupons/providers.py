@@ -56,7 +56,9 @@ def _shopify(given: Mapping[str, str]) -> Access:
 def _woocommerce(given: Mapping[str, str]) -> Access:
     base = given["WOOCOMMERCE_URL"].rstrip("/")
     if not is_outside(base):
-        raise NoAccessError("WOOCOMMERCE_URL is the shop's address: https and a host's name, such as https://a.example.")
+        raise NoAccessError(
+            "WOOCOMMERCE_URL is the shop's address: https and a host's name, such as https://a.example."
+        )
     pair = f"{given['WOOCOMMERCE_KEY']}:{given['WOOCOMMERCE_SECRET']}".encode()
     headers = {"Authorization": f"Basic {b64encode(pair).decode()}", "Content-Type": "application/json"}
     return Access(base=base, headers=headers)
@@ -105,5 +107,3 @@ def access(provider: str, environment: Mapping[str, str]) -> Access:
         if not all(33 <= ord(letter) <= 126 for letter in environment[name]):
             raise NoAccessError(f"{name} holds a character that cannot stand in a header; correct it.")
     return talks.access(environment)
-
-

@@ -44,9 +44,10 @@ class Terms:
     """What one code is worth, as it is asked for at every try. Amounts are in minor units of the currency."""
 
     name: str
-    mark: str
     currency: str
     starts_at: datetime
+    #: By which we know it at the provider; empty until the code is decided.
+    mark: str = ""
     percent: Decimal | None = None
     amount: int | None = None
     minimum: int | None = None
@@ -84,11 +85,10 @@ class Terms:
         return str(Decimal(minor).scaleb(-minor_digits(self.currency)))
 
 
-def terms_of(coupon: Coupon, shop: Shop, *, mark: str, now: datetime, shared: bool = False) -> Terms:
-    """What a code of this coupon is worth that is decided now."""
+def terms_of(coupon: Coupon, shop: Shop, *, now: datetime, shared: bool = False) -> Terms:
+    """What a code of this coupon is worth that is wanted now."""
     return Terms(
         name=coupon.name,
-        mark=mark,
         currency=shop.model.currency,
         starts_at=now,
         percent=coupon.percent,

@@ -34,10 +34,7 @@ _LONG_AGO = "2000-01-01T00:00:00"
 def create(code: str, terms: Terms, attempt: int) -> Creating:
     """Have the code, or find that we have it."""
     reply = yield _written("POST", PATH, _coupon(code, terms))
-    if (
-        reply.status == 400
-        and field_of(reply.content, "code") == "woocommerce_rest_coupon_code_already_exists"
-    ):
+    if reply.status == 400 and field_of(reply.content, "code") == "woocommerce_rest_coupon_code_already_exists":
         there = yield from _found(code)
         if there is None:
             raise TroubleError(NOT_FOUND)

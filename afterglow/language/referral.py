@@ -128,7 +128,7 @@ class ReferralModel(_Model):
         default_factory=dict,
     )
     carries: CouponName | None = _described(
-        "The coupon that a referral link puts into the friend's cart at Shopify, created under the referrer's own code.",
+        "The coupon that a referral link puts into the friend's cart at Shopify; the referrer's code is its code.",
         default=None,
     )
     caps: CapsModel | None = _described("How often a referrer is rewarded; without it always.", default=None)
@@ -277,7 +277,9 @@ class _Compiler(Compiler):
         if model.carries is not None:
             carried = coupons.get(model.carries)
             if carried is None or carried.provider != "shopify":
-                message = f"A link carries a code of Shopify alone; say of '{model.carries}' under 'coupons' what it is, "
+                message = (
+                    f"A link carries a code of Shopify alone; say of '{model.carries}' under 'coupons' what it is, "
+                )
                 self.say(("carries",), message + "with `codes: shopify`.")
         return coupons
 

@@ -28,7 +28,7 @@ coupons = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column("code", sa.Text),  # NULL: to be taken from a list
+    sa.Column("code", sa.Text),  # NULL: not decided yet, or to be taken from a list
     sa.Column("state", Word, nullable=False),
     # What gets it, such as redemption/7, of which the code is made; NULL: nothing yet, or taken from a list at once.
     sa.Column("key", sa.Text, unique=True),
@@ -46,7 +46,8 @@ coupons = sa.Table(
     sa.CheckConstraint("state <> 'free' OR (redemption_id IS NULL AND reward_id IS NULL)", name="free_is_nobodys"),
     sa.CheckConstraint("redemption_id IS NULL OR reward_id IS NULL", name="one_has_it"),
     sa.CheckConstraint("state NOT IN ('free', 'standing') OR code IS NOT NULL", name="standing_has_a_code"),
-    sa.CheckConstraint("provider IS NULL OR (code IS NOT NULL AND terms IS NOT NULL)", name="decided_before_asking"),
+    sa.CheckConstraint("provider IS NULL OR terms IS NOT NULL", name="created_by_terms"),
+    sa.CheckConstraint("provider IS NULL OR tries = 0 OR code IS NOT NULL", name="decided_before_asking"),
     sa.Index("ix_coupons_left", "name", "id", postgresql_where=_free, sqlite_where=_free),
     sa.Index("ix_coupons_due", "due_at", postgresql_where=_due, sqlite_where=_due),
     sa.Index("ix_coupons_set_aside", "id", postgresql_where=_set_aside, sqlite_where=_set_aside),

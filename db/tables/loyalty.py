@@ -46,7 +46,5 @@ redemptions = sa.Table(
     sa.Column("state", Word, nullable=False),
     sa.Column("at", Moment, nullable=False),
     sa.UniqueConstraint("key"),
-    sa.CheckConstraint(
-        "state IN ('making', 'given', 'failed', 'cancelling', 'cancelled')", name="state_is_known"
-    ),
+    sa.CheckConstraint("state IN ('making', 'given', 'failed', 'cancelling', 'cancelled')", name="state_is_known"),
 )

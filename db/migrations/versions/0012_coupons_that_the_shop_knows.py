@@ -17,7 +17,8 @@ CHECKS = {
     "free_is_nobodys": "state <> 'free' OR (redemption_id IS NULL AND reward_id IS NULL)",
     "one_has_it": "redemption_id IS NULL OR reward_id IS NULL",
     "standing_has_a_code": "state NOT IN ('free', 'standing') OR code IS NOT NULL",
-    "decided_before_asking": "provider IS NULL OR (code IS NOT NULL AND terms IS NOT NULL)",
+    "created_by_terms": "provider IS NULL OR terms IS NOT NULL",
+    "decided_before_asking": "provider IS NULL OR tries = 0 OR code IS NOT NULL",
 }
 PARTIAL = {
     "ix_coupons_left": (["name", "id"], "state = 'free'"),
