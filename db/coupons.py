@@ -88,6 +88,12 @@ def want(connection: Connection, shop: Shop, wanted: Sequence[Wanted], now: date
     bulk.insert(connection, coupons, columns, rows, on_conflict="(key) DO NOTHING")
 
 
+def carry(connection: Connection, shop: Shop, carried: Mapping[str, Coupon], now: datetime) -> None:
+    """Let referral codes be codes at the shop too, each with the coupon that its links carry; those that are none yet."""
+    wanted = [Wanted(coupon=coupon, key=f"referral-code/{code}", code=code) for code, coupon in sorted(carried.items())]
+    want(connection, shop, wanted, now)
+
+
 def claim(connection: Connection, secret: bytes, now: datetime, limit: int) -> Sequence[Any]:
     """Claim due codes of the provider that has waited longest: whole rows, `tries` with this one counted.
 

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from afterglow import __version__
 from workers.commands import (
     backfill,
+    coupons,
     customers,
     demo,
     events,
@@ -74,7 +75,7 @@ def _common(
 
 FAMILIES = (
     files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, ledger,
-    loyalty, referrals, leaderboard, health,
+    loyalty, coupons, referrals, leaderboard, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -273,7 +273,7 @@ def _tell_rewards(connection: Connection, codes: Mapping[int, str], now: datetim
     referring.tell(connection, told, now)
 
 
-def dismiss(connection: Connection, release: Release, ids: Collection[int], now: datetime) -> int:
+def dismiss(connection: Connection, ids: Collection[int], now: datetime) -> int:
     """Let codes that were set aside be: a person saw to them. How many; hint `coupons` and `ingest` after the commit.
 
     One that could not be created is looked for once more, since it may have come to be, and taken out of use. One that

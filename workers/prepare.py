@@ -16,7 +16,7 @@ from afterglow.letters import Addressed, Letterhead
 from afterglow.mail_templates import Mail
 from afterglow.mime import message_id_for
 from afterglow.tokens import make_token
-from db import bulk, identity, people, referrals, touchpoints
+from db import bulk, coupons, identity, people, referrals, touchpoints
 from db.app import App
 from db.catalog import Release
 from db.people import Person
@@ -110,7 +110,13 @@ class Preparation:
             mail = self.release.catalog.mails.get(row.template)
             if mail and (named := letters.programmes(mail)):
                 wanted[row.customer_id] = wanted.get(row.customer_id, frozenset()) | named
-        return referrals.codes(connection, self.secret, wanted, self.now)
+        codes = referrals.codes(connection, self.secret, wanted, self.now)
+        carrying = {
+            name: one.carries for name, one in self.release.catalog.referrals.items() if one.carries is not None
+        }
+        carried = {code: carrying[name] for each in codes.values() for name, code in each.items() if name in carrying}
+        coupons.carry(connection, self.release.catalog.shop, carried, self.now)
+        return codes
 
     def ranked(self) -> list[Any]:
         """Earlier due moments first; at one moment service mail, then flows in the shop's order of priority."""

@@ -327,7 +327,7 @@ def test_what_the_shop_refuses_gives_the_points_back_to_the_lots_they_came_from(
 
         with driver.app.writing() as connection:
             assert coupons.retry(connection, [1], driver.clock.now()) == 0, "its points went back"
-            work.dismiss(connection, driver.app.catalog.current(connection), [1], driver.clock.now())
+            work.dismiss(connection, [1], driver.clock.now())
         shops.always.clear()
         driver.drain()
         assert findings(driver) == []
@@ -409,9 +409,9 @@ def test_a_code_that_cannot_be_taken_out_of_use_waits_for_a_person(database_url,
         assert findings(driver) == ["codes that are still in use"]
 
         with driver.app.writing() as connection:
-            work.dismiss(connection, driver.app.catalog.current(connection), [1], driver.clock.now())
+            work.dismiss(connection, [1], driver.clock.now())
             with pytest.raises(coupons.CouponError, match="waits for nobody"):
-                work.dismiss(connection, driver.app.catalog.current(connection), [1], driver.clock.now())
+                work.dismiss(connection, [1], driver.clock.now())
         assert states(driver)[0][0] == "cancelled"
         assert standing(driver).spendable == 100
 
