@@ -89,7 +89,7 @@ def want(connection: Connection, shop: Shop, wanted: Sequence[Wanted], now: date
 
 
 def carry(connection: Connection, shop: Shop, carried: Mapping[str, Coupon], now: datetime) -> None:
-    """Let referral codes be codes at the shop too, each with the coupon that its links carry; those that are none yet."""
+    """Let referral codes be codes at the shop too, each of the coupon that its links carry; once is enough."""
     wanted = [Wanted(coupon=coupon, key=f"referral-code/{code}", code=code) for code, coupon in sorted(carried.items())]
     want(connection, shop, wanted, now)
 

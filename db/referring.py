@@ -693,7 +693,7 @@ def told_to(connection: Connection, customer_id: int) -> list[dict[str, Any]]:
                     "asset": each.asset,
                     "amount": each.granted,
                     "coupon": each.coupon,
-                    "code": held[each.id].code if each.id in held else None,
+                    **({"code": held[each.id].code} if each.id in held else {}),
                 }
                 for each in rewards.get(one.id, ())
                 if each.customer_id == customer_id

@@ -111,10 +111,13 @@ class Preparation:
             if mail and (named := letters.programmes(mail)):
                 wanted[row.customer_id] = wanted.get(row.customer_id, frozenset()) | named
         codes = referrals.codes(connection, self.secret, wanted, self.now)
-        carrying = {
-            name: one.carries for name, one in self.release.catalog.referrals.items() if one.carries is not None
+        programmes = self.release.catalog.referrals
+        carried = {
+            code: coupon
+            for each in codes.values()
+            for name, code in each.items()
+            if name in programmes and (coupon := programmes[name].carries) is not None
         }
-        carried = {code: carrying[name] for each in codes.values() for name, code in each.items() if name in carrying}
         coupons.carry(connection, self.release.catalog.shop, carried, self.now)
         return codes
 

@@ -1,6 +1,6 @@
 """Where a referral link leads: to the shop's own site, whatever a file says."""
 
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 
 def own_page(page: str | None, shop_url: str) -> str:
@@ -14,10 +14,9 @@ def carrying(page: str, code: str) -> str:
     https://help.shopify.com/manual/discounts/managing-discount-codes, "Share a discount"
     """
     parts = urlsplit(page)
-    after = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-    return urlunsplit(
-        (parts.scheme, parts.netloc, f"/discount/{quote(code, safe='')}", urlencode({"redirect": after}), "")
-    )
+    after = parts._replace(scheme="", netloc="", path=parts.path or "/").geturl()
+    discount = f"/discount/{quote(code, safe='')}"
+    return parts._replace(path=discount, query=urlencode({"redirect": after}), fragment="").geturl()
 
 
 def is_own(page: str, shop_url: str) -> bool:

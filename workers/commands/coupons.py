@@ -7,9 +7,7 @@ import typer
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for scripts.")]
 Numbers = Annotated[list[int], typer.Argument(help="The numbers of the codes, as `coupons list` shows them.")]
 
-family = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Coupon codes that wait for the shop or for you."
-)
+family = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Codes that wait for the shop or for you.")
 
 
 def add_to(main: typer.Typer) -> None:
