@@ -51,6 +51,7 @@ class Seats:
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
         self._count = self._free = count
+        self._lent = 0
         self._again = False
 
     def take(self) -> bool:
@@ -74,18 +75,20 @@ class Seats:
     def lend(self) -> bool:
         """Give a seat away to another kind, even one that is taken: who sits there stands up after this batch.
 
-        False where the only seat is taken.
+        False where the only seat is taken, or all others are lent already: one stays.
         """
         with self._lock:
-            if not self._free and self._count == 1:
+            if not self._free and self._count == 1 or self._lent and self._lent == self._count - 1:
                 return False
             self._free -= 1
+            self._lent += 1
             return True
 
     def take_back(self) -> None:
         """Have the lent seat again."""
         with self._lock:
             self._free += 1
+            self._lent -= 1
 
     def give_up(self) -> None:
         """Stand up whatever was asked."""

@@ -17,13 +17,15 @@ from afterglow import ROOT
 from afterglow.asking import TRIES_MAX
 from afterglow.coupons.providers import PROVIDERS
 from afterglow.coupons.terms import code_of
+from afterglow.language.referral import read_referral
+from afterglow.problems import Problems
 from db import coupons, doctor, ledger, proof, redemptions
 from db.clock import DatabaseClock
 from db.tables import CouponState, claims, events, holds
 from db.tables import coupons as table
 from tests.coupon_shops import CouponShops, coupon_shops
 from tests.driver import Driver
-from tests.small_shop import flow, small
+from tests.small_shop import flow, put_into_force, small
 from tests.workers.test_referring import ANN, code, order, refund
 from workers import coupons as work
 from workers import rewarding
@@ -581,3 +583,54 @@ def test_no_code_stands_in_the_log(sqlite_url, shops, capsys):
         said = capsys.readouterr()
         assert shops.created
         assert [code for _, code in shops.created if code in said.out + said.err] == []
+
+
+# Referral links
+
+
+def test_the_code_of_a_referral_link_is_a_code_at_the_shop_and_brings_the_friend(database_url, shops):
+    invite = flow("invite", [{"send": "email/invite"}], starts={"event": "ping.two"}, topic="news")
+    hello = {"codes": "shopify", "percent": 10, "minimum": "20.00"}
+    programme = friends(
+        "shopify", carries="hello", rewards={"referrer": {"coupon": "thanks"}}, coupons={"hello": hello}
+    )
+    with installed(database_url, programme) as driver:
+        put_into_force(driver, invite, programmes=(programme,))
+        driver.post("ping.two", customer=ANN, consent="granted")
+        driver.post("ping.two", customer=ANN)
+        mine = code(driver)
+
+        [(spelling, made)] = shops.codes["shopify"].items()
+        assert (spelling, "usageLimit" in made.said, made.said["appliesOncePerCustomer"]) == (mine, False, True)
+        assert rows(driver) == [("hello", "standing", 1)]
+        order(driver, codes=[mine.lower()])
+        assert [row["side"] for row in told(driver, "referral.attributed")] == ["referrer", "referee"]
+        assert told(driver, "referral.rewarded") == []
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("coupons", "sentence"),
+    [
+        ("{thanks: {codes: shopify}}", "A created code takes a 'percent' or an 'amount' off the order"),
+        ("{thanks: {codes: shopify, percent: 10, amount: 5}}", "give one of the two"),
+        ("{thanks: {codes: imported, percent: 10}}", "take 'percent' away"),
+        ("{thanks: {codes: imported, valid_for: 3 days}}", "take 'valid_for' away"),
+        ("{thank: {codes: imported}}", "No reward of this programme gives the coupon 'thank'. Did you mean 'thanks'?"),
+        ("{thanks: {codes: shopify, percent: 10, valid_for: soon}}", "'soon' is not a duration"),
+        ("{thanks: {codes: shopify, percent: 10.123}}", "two decimals at most"),
+        ("{thanks: {codes: shopifi, percent: 10}}", "shopify"),
+        ("{thanks: {codes: shopify, percent: 110}}", "100"),
+        ("{thanks: {codes: stripe, percent: 10}}\ncarries: thanks", "A link carries a code of Shopify alone"),
+    ],
+)
+def test_a_slip_in_a_file_is_told_with_its_place(coupons, sentence):
+    text = (
+        "programme: friends\nkind: referral\nabout: x\nqualifies: {on: order.paid}\n"
+        f"rewards: {{referrer: {{coupon: thanks}}}}\ncoupons: {coupons}\n"
+    )
+    with pytest.raises(Problems) as problems:
+        read_referral(text, "flows/programmes/friends.yaml")
+    assert any(sentence in one.message and one.line >= 6 for one in problems.value.problems), problems.value.problems
