@@ -78,7 +78,7 @@ class Seats:
         False where the only seat is taken, or all others are lent already: one stays.
         """
         with self._lock:
-            if not self._free and self._count == 1 or self._lent and self._lent == self._count - 1:
+            if (not self._free and self._count == 1) or (self._lent and self._lent == self._count - 1):
                 return False
             self._free -= 1
             self._lent += 1

@@ -29,6 +29,7 @@ from tests.small_shop import flow, put_into_force, small
 from tests.workers.test_referring import ANN, code, order, refund
 from workers import coupons as work
 from workers import rewarding
+from workers.actors import Seats
 
 EVERY = pytest.mark.parametrize("provider", sorted(PROVIDERS))
 REDEEMED = flow("redeemed", [{"send": "email/receipt"}], starts={"event": "reward.redeemed"}, once_per="code")
@@ -606,6 +607,15 @@ def test_the_code_of_a_referral_link_is_a_code_at_the_shop_and_brings_the_friend
         order(driver, codes=[mine.lower()])
         assert [row["side"] for row in told(driver, "referral.attributed")] == ["referrer", "referee"]
         assert told(driver, "referral.rewarded") == []
+
+
+def test_fetching_and_coupons_together_leave_sending_a_seat():
+    sending = Seats(2)
+    assert sending.lend()
+    assert not sending.lend(), "the other one waits for the next hint"
+    assert sending.take()
+    sending.take_back()
+    assert sending.lend()
 
 
 # Files
