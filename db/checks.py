@@ -20,6 +20,7 @@ from db.settings import Settings
 from db.tables import (
     claims,
     contexts,
+    coupons,
     customers,
     enrollments,
     events,
@@ -189,6 +190,12 @@ def stuck(connection: Connection, now: datetime, settings: Settings, release: Re
         what_to_do=WORKERS,
     )
     yield Check(
+        name="codes overdue",
+        query=sa.select(coupons.c.id).where(coupons.c.due_at < late),
+        what=f"codes of coupons should have been asked of the shop {minutes} minutes ago",
+        what_to_do=WORKERS,
+    )
+    yield Check(
         name="runs overdue",
         query=sa.select(e.id).where(_is(e.state, "waiting"), e.lane.in_([0, 1]), e.due_at < late),
         what=f"runs have been due for more than {minutes} minutes",
@@ -310,6 +317,27 @@ def set_aside(now: datetime) -> Iterator[Check]:
         query=sa.select(inbox.c.id).where(_is(inbox.c.state, "fetching"), inbox.c.fetch_tries >= FETCH_TRIES),
         what="webhooks wait for a document that their source has failed to give several times",
         what_to_do="`afterglow inbox list --state fetching` says what it answers.",
+        severity="warning",
+    )
+    yield Check(
+        name="codes that do not come",
+        query=sa.select(coupons.c.id).where(coupons.c.due_at.is_not(None), coupons.c.tries >= FETCH_TRIES),
+        what="codes of coupons were asked of the shop, or of a list, several times in vain",
+        what_to_do="`afterglow coupons list` says why.",
+        severity="warning",
+    )
+    yield Check(
+        name="codes that failed",
+        query=sa.select(coupons.c.id).where(_is(coupons.c.state, "failed")),
+        what="codes of coupons could not be created, and whoever earned them waits",
+        what_to_do="`afterglow coupons list` says why; `afterglow coupons retry` asks again.",
+        severity="warning",
+    )
+    yield Check(
+        name="codes that are still in use",
+        query=sa.select(coupons.c.id).where(_is(coupons.c.state, "stuck")),
+        what="codes of coupons were taken back and could not be taken out of use",
+        what_to_do="`afterglow coupons list` names them; once that is done in the shop, `afterglow coupons dismiss`.",
         severity="warning",
     )
     yield Check(

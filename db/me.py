@@ -14,13 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.ledger.entries import Role
-from db import bulk, ledger, merging, people, redemptions, referrals, referring
+from db import bulk, coupons, ledger, merging, people, redemptions, referrals, referring
 from db.catalog import Release
+from db.coupons import Held
 from db.people import Person
 from db.redemptions import Redemption
 from db.referring import Referral, Reward
 from db.standing import InProgramme, standing_of
-from db.tables import coupons, ledger_accounts, lots, me_links
+from db.tables import ledger_accounts, lots, me_links
 
 #: Friends, past codes and dates of expiry that the page tells of, the newest and the next.
 SHOWN = 50
@@ -97,6 +98,8 @@ class Mine:
     codes: Mapping[str, str]
     friends: tuple[Friend, ...]
     redeemed: tuple[Redemption, ...]
+    #: Codes that friends brought them, or that they got for coming by a friend: which side, and since when.
+    brought: tuple[tuple[str, datetime, Held], ...]
     #: How often they redeemed anything: what makes a form's key new.
     times: int
 
@@ -129,6 +132,7 @@ def mine(connection: Connection, release: Release, person: Person, now: datetime
             for one in brought[:SHOWN]
         ),
         redeemed=tuple(redeemed[:SHOWN]),
+        brought=tuple(coupons.of_customer(connection, person.id)[:SHOWN]),
         times=len(redeemed),
     )
 
@@ -160,17 +164,12 @@ def _lots(
 
 
 def _sold_out(connection: Connection, release: Release) -> frozenset[str]:
-    named = sorted(
-        {
-            reward.coupon
-            for programme in release.catalog.loyalty.values()
-            for reward in programme.rewards.values()
-            if reward.coupon is not None
-        }
-    )
-    if not named:
-        return frozenset()
-    c = coupons.c
-    left = [sa.exists().where(c.name == name, c.redemption_id.is_(None)) for name in named]
-    answer = connection.execute(sa.select(*(one.label(f"c{n}") for n, one in enumerate(left)))).one()
-    return frozenset(name for name, has in zip(named, answer, strict=True) if not has)
+    """The coupons whose codes come from a list that has none left; of others the shop makes as many as are wanted."""
+    listed = {
+        reward.coupon
+        for programme in release.catalog.loyalty.values()
+        for reward in programme.rewards.values()
+        if reward.coupon is not None
+        and (reward.coupon not in programme.coupons or programme.coupons[reward.coupon].provider is None)
+    }
+    return frozenset(listed - coupons.with_codes_left(connection, listed))

@@ -1,9 +1,8 @@
 """What customers buy with points: given once for a key, and cancelled to the very lots that paid for it."""
 
-import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,17 +12,17 @@ from afterglow.errors import AfterglowError
 from afterglow.language.programme import Reward
 from afterglow.ledger.entries import Kind
 from afterglow.problems import did_you_mean
-from db import bulk, intake, ledger, loyalty, people
+from db import bulk, coupons, intake, ledger, loyalty, people
 from db.catalog import Release
-from db.ledger import Clawback, Credit, Refused, Return, Spend
+from db.ledger import Clawback, Credit, Refused, Reserve, Return, Settle, Spend, Void
 from db.own_events import own_event
-from db.tables import coupons, redemptions
+from db.tables import CouponState, redemptions
+from db.tables import coupons as codes
 
 #: The asset of store credit, in minor units of the shop's currency.
 CREDIT = "credit"
-#: Letters of codes that we make: none that is taken for another. Twelve of them are 60 bits.
-_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-_LENGTH = 12
+#: How long points are held for a code that the shop is to make: longer than it is asked for.
+HELD_FOR = timedelta(days=30)
 
 
 class RedemptionError(AfterglowError):
@@ -32,7 +31,12 @@ class RedemptionError(AfterglowError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Redemption:
-    """What a customer got for points."""
+    """What a customer got for points.
+
+    State: `making` while the shop is asked for its code, and the points are held; `given`; `failed`, where the shop
+    would not make the code and the points went back; `cancelling` while the shop takes the code out of use;
+    `cancelled`.
+    """
 
     id: int
     customer_id: int
@@ -48,7 +52,8 @@ def redeem(
 ) -> Redemption:
     """Buy a reward. The same key again gives what it gave, and costs nothing.
 
-    Tells `reward.redeemed`, where a flow listens to it; hint `ingest` after the commit.
+    Tells `reward.redeemed`, where a flow listens to it, once the code stands; hint `ingest` and `coupons` after the
+    commit.
 
     Raises:
       RedemptionError: there is no such programme or reward, too few points, or no code is left.
@@ -62,33 +67,40 @@ def redeem(
     person = people.load(connection, [customer_id]).get(customer_id)
     if person is None or person.forgotten_at is not None:
         raise RedemptionError(f"There is no customer {customer_id} any more; nothing was redeemed.")
-    coupon = _take_coupon(connection, wanted)
+    coupon = release.catalog.loyalty[programme].coupons.get(wanted.coupon or "")
+    made = coupon is not None and coupon.provider is not None
+    if wanted.coupon is not None and not made and not coupons.with_codes_left(connection, [wanted.coupon]):
+        raise _none_left(wanted.coupon)
     document_id = release.ids["programme"][programme]
-    spend = Spend(
-        programme=programme,
-        asset=release.catalog.loyalty[programme].asset,
-        customer_id=customer_id,
-        key=key,
-        amount=wanted.costs,
-        event_at=now,
-        document_id=document_id,
-        rule=reward,
-        inputs={"costs": wanted.costs},
-    )
-    (paid,) = ledger.spend(connection, [spend], now)
+    buy: dict[str, Any] = {
+        "programme": programme,
+        "asset": release.catalog.loyalty[programme].asset,
+        "customer_id": customer_id,
+        "key": key,
+        "amount": wanted.costs,
+        "event_at": now,
+        "document_id": document_id,
+        "rule": reward,
+        "inputs": {"costs": wanted.costs},
+    }
+    change = Reserve(**buy, expires_at=now + HELD_FOR) if made else Spend(**buy)
+    (paid,) = ledger.post(connection, [change], now)
     if isinstance(paid, Refused):
         raise RedemptionError(
             f"'{reward}' costs {wanted.costs} and customer {customer_id} can spend {paid.spendable or 0}."
         )
     (id_,) = bulk.next_ids(connection, redemptions, 1)
-    row = (id_, customer_id, programme, reward, key, paid.id, "given", now)
+    row = (id_, customer_id, programme, reward, key, paid.id, "making" if made else "given", now)
     columns = ("id", "customer_id", "programme", "reward", "key", "transaction_id", "state", "at")
     bulk.insert(connection, redemptions, columns, [row])
-    if coupon is not None:
-        connection.execute(coupons.update().where(coupons.c.id == coupon.id).values(redemption_id=id_))
     active = {customer_id: (now, _subject(id_))}
-    made = release.catalog.loyalty[programme]
-    loyalty.prolong(connection, made, active, document_id, release.catalog.shop.zone, now)
+    terms = release.catalog.loyalty[programme]
+    loyalty.prolong(connection, terms, active, document_id, release.catalog.shop.zone, now)
+    if coupon is not None and made:
+        one = coupons.Wanted(coupon=coupon, key=_subject(id_), redemption_id=id_)
+        coupons.want(connection, release.catalog.shop, [one], now)
+    elif wanted.coupon is not None and coupons.take(connection, wanted.coupon, id_) is None:
+        raise _none_left(wanted.coupon)
     if wanted.credit is not None:
         credit = Credit(
             programme=programme,
@@ -104,25 +116,91 @@ def redeem(
             subject=_subject(id_),
         )
         ledger.credit(connection, [credit], now)
-    if "reward.redeemed" in release.catalog.listened:
-        told = {"programme": programme, "reward": reward, "about": wanted.about, "points": wanted.costs}
-        told["code"] = coupon.code if coupon else None
-        intake.receive(connection, [own_event("reward.redeemed", _subject(id_), customer_id, now, told)], now)
-    return Redemption(
-        id=id_,
-        customer_id=customer_id,
-        programme=programme,
-        reward=reward,
-        state="given",
-        at=now,
-        code=coupon.code if coupon else None,
-    )
+    (given,) = _of(connection, redemptions.c.id == id_)
+    if not made:
+        _tell(connection, release, [given], now)
+    return given
+
+
+def _none_left(coupon: str) -> RedemptionError:
+    return RedemptionError(f"No code of '{coupon}' is left; add some with `afterglow loyalty codes {coupon}`.")
+
+
+def _tell(connection: Connection, release: Release, given: Sequence[Redemption], now: datetime) -> None:
+    if "reward.redeemed" not in release.catalog.listened:
+        return
+    told = []
+    for one in given:
+        programme = release.catalog.loyalty.get(one.programme)
+        reward = programme.rewards.get(one.reward) if programme is not None else None
+        says: dict[str, Any] = {"programme": one.programme, "reward": one.reward, "code": one.code}
+        if reward is not None:
+            says |= {"about": reward.about, "points": reward.costs}
+        told.append(own_event("reward.redeemed", _subject(one.id), one.customer_id, now, says))
+    intake.receive(connection, told, now)
+
+
+# The shop was asked for a code, or to take one out of use: what comes of it. The customers are locked.
+
+
+def lock(connection: Connection, redemption_ids: Iterable[int]) -> dict[int, Any]:
+    """The rows of redemptions, locked with their customers.
+
+    Raises:
+      MergedMeanwhileError: one of the customers was merged while we waited; begin again.
+    """
+    mine = sa.select(redemptions).where(bulk.among(redemptions.c.id, sorted(set(redemption_ids))))
+    whose = {row.customer_id for row in connection.execute(mine)}
+    people.locked(connection, whose)
+    rows = connection.execute(mine.order_by(redemptions.c.id).with_for_update()).all()
+    if any(row.customer_id not in whose for row in rows):
+        raise people.MergedMeanwhileError
+    return {row.id: row for row in rows}
+
+
+def pay(connection: Connection, rows: Sequence[Any], now: datetime) -> set[int]:
+    """Spend what these locked redemptions held, whose codes the shop has now. Those whose points are held no more.
+
+    That is where a customer was merged meanwhile, or the time of the hold was over: the points are theirs again.
+    """
+    held = [Settle(key=_subject(row.id), hold_id=row.transaction_id, event_at=now) for row in rows]
+    outcomes = ledger.settle(connection, held, now)
+    lost = {row.id for row, one in zip(rows, outcomes, strict=True) if isinstance(one, Refused)}
+    _become(connection, {row.id: "failed" if row.id in lost else "given" for row in rows})
+    return lost
+
+
+def tell(connection: Connection, release: Release, redemption_ids: Collection[int], now: datetime) -> None:
+    """Tell that these were redeemed, with the codes that stand by now."""
+    found = _of(connection, bulk.among(redemptions.c.id, sorted(redemption_ids)))
+    _tell(connection, release, found[::-1], now)
+
+
+def give_up(connection: Connection, rows: Sequence[Any], now: datetime) -> None:
+    """Let what these locked redemptions held go back to the lots it came from: the shop would not make their codes."""
+    held = [Void(key=_subject(row.id), hold_id=row.transaction_id, event_at=now) for row in rows]
+    ledger.void(connection, held, now)  # refused where it went back already
+    _become(connection, {row.id: "failed" for row in rows})
+
+
+def taken_out(connection: Connection, rows: Sequence[Any], used: Collection[int], now: datetime) -> None:
+    """End the cancelling of these locked redemptions: the points return, save of those whose codes were used."""
+    unused = [row for row in rows if row.id not in used]
+    back = [Return(key=f"cancel/{row.id}", transaction_id=row.transaction_id, event_at=now) for row in unused]
+    ledger.give_back(connection, back, now)
+    _become(connection, {row.id: "given" if row.id in used else "cancelled" for row in rows})
+
+
+def _become(connection: Connection, states: Mapping[int, str]) -> None:
+    bulk.update(connection, redemptions, ("id", "state"), sorted(states.items()))
 
 
 def cancel(connection: Connection, redemption_id: int, now: datetime) -> Redemption:
     """Take a reward back: the points return to the lots that they came from, with the times that those have.
 
-    Its code is handed out to nobody else; the shop takes it out of use.
+    A code that was created at the shop is taken out of use first, and where an order has used it, the reward stays
+    given; hint `coupons` after the commit. One of a list is handed out to nobody else, and a person takes it out of
+    use.
 
     Raises:
       RedemptionError: there is no such redemption, it is cancelled already, or its credit is spent.
@@ -132,14 +210,29 @@ def cancel(connection: Connection, redemption_id: int, now: datetime) -> Redempt
         raise RedemptionError(f"There is no redemption {redemption_id}; `afterglow loyalty show CUSTOMER` lists them.")
     people.lock_kept(connection, found[0].customer_id)
     row = connection.execute(sa.select(redemptions).where(redemptions.c.id == redemption_id).with_for_update()).one()
-    if row.state == "cancelled":
-        raise RedemptionError(f"Redemption {redemption_id} is cancelled already.")
-    _take_credit_back(connection, row, now)
-    back = Return(key=f"cancel/{redemption_id}", transaction_id=row.transaction_id, event_at=now)
-    (outcome,) = ledger.give_back(connection, [back], now)
-    if isinstance(outcome, Refused):
-        raise RedemptionError(outcome.reason)
-    connection.execute(redemptions.update().where(redemptions.c.id == redemption_id).values(state="cancelled"))
+    held = coupons.of_redemption(connection, redemption_id)
+    match row.state:
+        case "cancelled" | "cancelling":
+            raise RedemptionError(f"Redemption {redemption_id} is cancelled already.")
+        case "failed":
+            raise RedemptionError(f"Redemption {redemption_id} brought nothing, and its points went back.")
+        case "making":
+            assert held is not None
+            coupons.disable(connection, [held.id], now)
+            give_up(connection, [row], now)
+            _become(connection, {row.id: "cancelled"})
+        case _ if held is not None and held.provider is not None:
+            if held.state is CouponState.USED:
+                raise RedemptionError(f"The code of redemption {redemption_id} was used; it cannot be cancelled.")
+            coupons.disable(connection, [held.id], now)
+            _become(connection, {row.id: "cancelling"})
+        case _:
+            _take_credit_back(connection, row, now)
+            back = Return(key=f"cancel/{redemption_id}", transaction_id=row.transaction_id, event_at=now)
+            (outcome,) = ledger.give_back(connection, [back], now)
+            if isinstance(outcome, Refused):
+                raise RedemptionError(outcome.reason)
+            _become(connection, {row.id: "cancelled"})
     return _of(connection, redemptions.c.id == redemption_id)[0]
 
 
@@ -172,9 +265,11 @@ def of_customer(connection: Connection, customer_id: int) -> list[Redemption]:
 
 def _of(connection: Connection, where: sa.ColumnElement[bool]) -> list[Redemption]:
     r = redemptions.c
+    # A code that the shop does not know yet is shown to nobody.
+    is_known = sa.case((codes.c.state.not_in(["wanted", "failed"]), codes.c.code))
     rows = connection.execute(
-        sa.select(r.id, r.customer_id, r.programme, r.reward, r.state, r.at, coupons.c.code)
-        .outerjoin(coupons, coupons.c.redemption_id == r.id)
+        sa.select(r.id, r.customer_id, r.programme, r.reward, r.state, r.at, is_known.label("code"))
+        .outerjoin(codes, codes.c.redemption_id == r.id)
         .where(where)
         .order_by(r.id.desc())
     )
@@ -200,46 +295,3 @@ def _reward(release: Release, programme: str, reward: str) -> Reward:
 
 def _subject(redemption_id: int) -> str:
     return f"redemption/{redemption_id}"
-
-
-# Coupon codes
-
-
-def _take_coupon(connection: Connection, reward: Reward) -> Any:
-    """A code that nobody has, locked; None where the reward gives none."""
-    if reward.coupon is None:
-        return None
-    c = coupons.c
-    found = connection.execute(
-        sa.select(c.id, c.code)
-        .where(c.name == reward.coupon, c.redemption_id.is_(None))
-        .order_by(c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).first()
-    if found is None:
-        raise RedemptionError(
-            f"No code of '{reward.coupon}' is left; add some with `afterglow loyalty codes {reward.coupon}`."
-        )
-    return found
-
-
-def add_codes(connection: Connection, name: str, codes: Sequence[str]) -> int:
-    """Add codes that the shop knows to a coupon's list; how many were not in it yet."""
-    return bulk.insert_new(connection, coupons, ("name", "code"), [(name, code) for code in dict.fromkeys(codes)])
-
-
-def make_codes(connection: Connection, name: str, count: int) -> list[str]:
-    """Make new codes and add them to a coupon's list; they are worth something once the shop knows them."""
-    codes = ["".join(secrets.choice(_LETTERS) for _ in range(_LENGTH)) for _ in range(count)]
-    add_codes(connection, name, codes)
-    return codes
-
-
-def codes_left(connection: Connection) -> dict[str, int]:
-    """How many codes of each coupon are still to be had."""
-    c = coupons.c
-    rows = connection.execute(
-        sa.select(c.name, sa.func.count()).where(c.redemption_id.is_(None)).group_by(c.name).order_by(c.name)
-    )
-    return {row[0]: row[1] for row in rows}

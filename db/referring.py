@@ -17,7 +17,7 @@ from afterglow.language.referral import Method
 from afterglow.native import NativeCustomer, NativeEvent
 from afterglow.past import OURS
 from afterglow.referring.attribution import Touch
-from db import bulk
+from db import bulk, coupons
 from db.intake import Received, receive
 from db.tables import (
     EPOCH,
@@ -382,6 +382,22 @@ def tell(
     receive(connection, [_received(*one, now) for one in told], now)
 
 
+def about_reward(
+    event: str, referral: Referral, reward: Reward, code: str | None = None
+) -> tuple[str, Referral, str, dict[str, object]]:
+    """What to `tell` of a reward that was given or taken back; a code that is told stands at the shop by now."""
+    more: dict[str, object] = {"generation": reward.generation}
+    if reward.milestone:
+        more["milestone"] = reward.milestone
+    if reward.coupon:
+        more["coupon"] = reward.coupon
+    elif reward.asset == "points":
+        more["points"] = reward.granted
+    if code is not None:
+        more["code"] = code
+    return event, referral, "referee" if reward.side == "referee" else "referrer", more
+
+
 def _received(name: str, referral: Referral, side: str, more: Mapping[str, object], now: datetime) -> Received:
     customer = referral.referee_id if side == "referee" else referral.referrer_id
     once = "/".join(str(more[part]) for part in ("milestone", "generation") if part in more)
@@ -540,6 +556,13 @@ def rewards_of(connection: Connection, referral_ids: Iterable[int]) -> dict[int,
     for row in rows:
         found.setdefault(row.referral_id, []).append(Reward(**row._mapping))
     return found
+
+
+def rewards_by_id(connection: Connection, reward_ids: Iterable[int]) -> dict[int, Reward]:
+    """Rewards by number."""
+    query = sa.select(*(referral_rewards.c[name] for name in _REWARD))
+    rows = connection.execute(query.where(bulk.among(referral_rewards.c.id, sorted(set(reward_ids)))))
+    return {row.id: Reward(**row._mapping) for row in rows}
 
 
 def rewarded_instants(
@@ -705,6 +728,7 @@ def told_to(connection: Connection, customer_id: int) -> list[dict[str, Any]]:
     """A customer's referrals for `export`: on which side they were and what became of it; not who the other is."""
     referred = of_customer(connection, customer_id, limit=10_000)
     rewards = rewards_of(connection, [one.id for one in referred])
+    held = coupons.of_rewards(connection, [one.id for given in rewards.values() for one in given])
     return [
         {
             "referral": one.id,
@@ -715,7 +739,13 @@ def told_to(connection: Connection, customer_id: int) -> list[dict[str, Any]]:
             "qualified_at": one.qualified_at,
             "rewarded_at": one.rewarded_at,
             "rewards": [
-                {"for": each.side, "asset": each.asset, "amount": each.granted, "coupon": each.coupon}
+                {
+                    "for": each.side,
+                    "asset": each.asset,
+                    "amount": each.granted,
+                    "coupon": each.coupon,
+                    **({"code": held[each.id].code} if each.id in held else {}),
+                }
                 for each in rewards.get(one.id, ())
                 if each.customer_id == customer_id
             ],

@@ -27,7 +27,7 @@ from db import bulk, catalog
 from db.app import App, open_app
 from db.clock import JumpingClock
 from db.settings import load_settings
-from db.tables import enrollments, identities, inbox, referrals, touchpoints
+from db.tables import coupons, enrollments, identities, inbox, referrals, touchpoints
 from workers.actors import Actors, make_actors
 from workers.channels import Channel
 from workers.scheduler import due_kinds
@@ -133,8 +133,9 @@ class Driver:
         queued = sa.select(sa.func.min(touchpoints.c.due_at)).where(touchpoints.c.state == "queued")
         fetching = sa.select(sa.func.min(inbox.c.fetch_at)).where(inbox.c.state == "fetching")
         referred = sa.select(sa.func.min(referrals.c.due_at))
+        asked = sa.select(sa.func.min(coupons.c.due_at))
         with self.app.reading() as connection:
-            found = [connection.execute(query).scalar() for query in (waiting, queued, fetching, referred)]
+            found = [connection.execute(query).scalar() for query in (waiting, queued, fetching, referred, asked)]
         return min((moment for moment in found if moment is not None), default=None)
 
     def apply(self, changed: Mapping[str, str | Callable[[str], str]] | None = None) -> None:

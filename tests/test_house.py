@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from afterglow import ROOT, __version__
+from afterglow.coupons.providers import PROVIDERS
 from db.settings import Settings
 
 PACKAGES = ("afterglow", "db", "workers", "web")
@@ -176,9 +177,10 @@ def test_the_lock_pins_every_requirement_by_digest():
 def test_the_example_environment_names_every_setting_and_no_other():
     settings = {f"AFTERGLOW_{name.upper()}" for name in Settings.model_fields}
     sources = {secret for file in our_files() if file.match("flows/sources/*.yaml") for secret in _secrets(file)}
+    shops = {name for talks in PROVIDERS.values() for name in talks.variables}
     named = re.findall(r"^#?\s?([A-Z][A-Z0-9_]+)=", _text(".env.example"), re.MULTILINE)
 
-    assert sorted(named) == sorted(settings | sources)
+    assert sorted(named) == sorted(settings | sources | shops)
 
 
 def _secrets(file: Path) -> list[str]:

@@ -19,9 +19,9 @@ from starlette.routing import Route
 from afterglow.language.shop import Shop
 from afterglow.letters import RATE, UNSUBSCRIBE
 from afterglow.referring.attribution import CLICK, REF, spelled
-from afterglow.referring.linking import own_page
+from afterglow.referring.linking import carrying, own_page
 from afterglow.tokens import make_token, read_token
-from db import links, referring
+from db import coupons, links, referring
 from db.app import App
 from web.render import page, stylesheet
 
@@ -177,8 +177,12 @@ class Links:
         if not counts:
             return with_ref(page, code.code)
         with self._app.writing() as connection:
-            click = referring.click(connection, code, self._app.clock.now(connection))
-        return with_ref(page, code.code, make_token(self._app.settings.secrets[0], CLICK, click))
+            now = self._app.clock.now(connection)
+            click = referring.click(connection, code, now)
+            if programme.carries is not None:  # as when the code was made, if the programme says so only now
+                coupons.carry(connection, catalog.shop, {code.code: programme.carries}, now)
+        there = with_ref(page, code.code, make_token(self._app.settings.secrets[0], CLICK, click))
+        return carrying(there, code.code) if programme.carries is not None else there
 
     async def css(self, request: Request) -> Response:
         """The stylesheet of these pages, in the brand's colour."""

@@ -142,6 +142,7 @@ class Me:
         except RedemptionError:
             return None, "That one cannot be had just now, and nothing was taken."
         self._app.hint("ingest")
+        self._app.hint("coupons")
         return given.id, ""
 
     def _see(self, ids: tuple[int, int]) -> Seen | None:

@@ -160,6 +160,10 @@ class Telling:
         loyalty = self.catalog.loyalty.get(reward.wallet or "")
         return f"{reward.granted:,} {loyalty.asset.replace('_', ' ') if loyalty else 'points'}"
 
+    def brought(self, side: str) -> str:
+        """Why they have a code that a referral brought."""
+        return "From the friend who sent you" if side == "referee" else "For a friend you brought"
+
     def redeemed(self, one: Redemption) -> str:
         """What was redeemed, as the programme's file calls it now."""
         loyalty = self.catalog.loyalty.get(one.programme)
@@ -183,6 +187,11 @@ def plain(mine: Mine) -> dict[str, Any]:
                 "rewarded_at": _iso(friend.referral.rewarded_at),
             }
             for friend in mine.friends
+        ],
+        "codes": [
+            {"side": side, "code": held.code, "at": _iso(at)}
+            for side, at, held in mine.brought
+            if held.code is not None
         ],
         "redeemed": [
             {"id": one.id, "programme": one.programme, "reward": one.reward, "code": one.code}

@@ -22,6 +22,8 @@ from workers.advance import Advance
 from workers.asker import Asker
 from workers.batches import Work, run_batch, run_suspect
 from workers.channels import Channel, make_channel
+from workers.coupons import BATCH as COUPONS
+from workers.coupons import Coupons
 from workers.fetch import BATCH, Fetching
 from workers.ingest import Ingest
 
@@ -49,6 +51,7 @@ class Seats:
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
         self._count = self._free = count
+        self._lent = 0
         self._again = False
 
     def take(self) -> bool:
@@ -72,18 +75,20 @@ class Seats:
     def lend(self) -> bool:
         """Give a seat away to another kind, even one that is taken: who sits there stands up after this batch.
 
-        False where the only seat is taken.
+        False where the only seat is taken, or all others are lent already: one stays.
         """
         with self._lock:
-            if not self._free and self._count == 1:
+            if (not self._free and self._count == 1) or (self._lent and self._lent == self._count - 1):
                 return False
             self._free -= 1
+            self._lent += 1
             return True
 
     def take_back(self) -> None:
         """Have the lent seat again."""
         with self._lock:
             self._free += 1
+            self._lent -= 1
 
     def give_up(self) -> None:
         """Stand up whatever was asked."""
@@ -127,6 +132,7 @@ class Actors:
             "advance": self.advance,
             "deliver": self.deliver,
             "fetch": self.fetch,
+            "coupons": self.coupons,
             "tend": self.tend,
         }
 
@@ -184,6 +190,18 @@ class Actors:
         finally:
             self._seats["deliver"].take_back()
         return Done(onward="ingest" if work.freed else None)
+
+    def coupons(self) -> Done:
+        """Codes are created at the shop, or taken out of use there. It waits for a network as `fetch` does."""
+        if not self._seats["deliver"].lend():
+            return Done()  # the scheduler hints again
+        work = Coupons(self.app, self._asker)
+        try:
+            if work.run() >= COUPONS:
+                self.app.hint("coupons")
+        finally:
+            self._seats["deliver"].take_back()
+        return Done(onward="ingest" if work.told else None)
 
     def tend(self) -> Done:
         """What died, stands still or has become too old is looked after."""

@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from afterglow.asking import QUIET, retry_after
+from afterglow.coupons.talking import Call, Reply
 from afterglow.mapping import Unmappable, parsed
 
 #: The largest document, as webhooks.
@@ -30,6 +31,7 @@ CONNECT_S: Final = 5.0
 _GRACE_S: Final = 5.0
 
 _Result = TypeVar("_Result")
+_Asked = TypeVar("_Asked", "Question", "Request")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +80,24 @@ class Failed:
 Answer = Document | Gone | NotAsked | Failed
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One call of a talk with a provider (`afterglow.coupons.talking`), and when, as of a `Question`."""
+
+    call: Call = field(repr=False)
+    base: str
+    at: float
+    late: float
+
+    @property
+    def url(self) -> str:
+        """Where to."""
+        return self.base + self.call.path
+
+
+Outcome = Reply | NotAsked | Failed
+
+
 class Asker:
     """The HTTP client of a process. Its thread begins with the first question."""
 
@@ -99,7 +119,20 @@ class Asker:
             return []
         self.open()
         until = time.monotonic() + deadline_s
-        return self._run(self._all(questions, headers, until), deadline_s + _GRACE_S)
+        work = self._all(questions, self._one, headers, until)
+        return self._run(work, deadline_s + _GRACE_S)
+
+    def call(self, requests: Sequence[Request], headers: Mapping[str, str], deadline_s: float) -> list[Outcome]:
+        """What providers reply to calls, in their order, all within the deadline (seconds from now).
+
+        Whatever the status, a reply is a reply; who talks knows what it means.
+        """
+        if not requests:
+            return []
+        self.open()
+        until = time.monotonic() + deadline_s
+        work = self._all(requests, self._call, headers, until)
+        return self._run(work, deadline_s + _GRACE_S)
 
     def open(self) -> None:
         """Be ready, so that no turn passes while the client is made (reading certificates takes a while)."""
@@ -135,20 +168,25 @@ class Asker:
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
-    async def _all(self, questions: Sequence[Question], headers: Mapping[str, str], until: float) -> list[Answer]:
-        if not self._allow_local and (refusal := await _inside(questions[0].url, until)):
-            return [refusal] * len(questions)
+    async def _all(
+        self,
+        asked: Sequence[_Asked],
+        one: Callable[[_Asked, Mapping[str, str], asyncio.Event], Coroutine[Any, Any, _Result]],
+        headers: Mapping[str, str],
+        until: float,
+    ) -> list[_Result | NotAsked | Failed]:
+        if not self._allow_local and (refusal := await _inside(asked[0].url, until)):
+            return [refusal for _ in asked]
         quiet = asyncio.Event()
-        tasks = [asyncio.create_task(self._one(question, headers, quiet)) for question in questions]
+        tasks = [asyncio.create_task(one(each, headers, quiet)) for each in asked]
         await asyncio.wait(tasks, timeout=max(0.0, until - time.monotonic()))
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-        return [_fate(end, question) for end, question in zip(ended, questions, strict=True)]
+        return [_fate(end, each.at) for end, each in zip(ended, asked, strict=True)]
 
     async def _one(self, question: Question, headers: Mapping[str, str], quiet: asyncio.Event) -> Answer:
-        await asyncio.sleep(max(0.0, question.at - time.monotonic()))
-        if quiet.is_set() or time.monotonic() > question.late:
+        if not await _has_turn(question.at, question.late, quiet):
             return NotAsked()
         assert self._client is not None
         async with self._client.stream("GET", question.url, headers=headers) as response:
@@ -156,6 +194,23 @@ class Asker:
         if isinstance(fate, Failed) and fate.quiet is not None:
             quiet.set()
         return fate
+
+    async def _call(self, request: Request, headers: Mapping[str, str], quiet: asyncio.Event) -> Outcome:
+        if not await _has_turn(request.at, request.late, quiet):
+            return NotAsked()
+        assert self._client is not None
+        call = request.call
+        every = {**headers, **call.headers}
+        async with self._client.stream(call.method, request.url, headers=every, content=call.body) as response:
+            outcome = await _heard(response)
+        if isinstance(outcome, Reply) and (outcome.quiet is not None or outcome.status == 429):
+            quiet.set()
+        return outcome
+
+
+async def _has_turn(at: float, late: float, quiet: asyncio.Event) -> bool:
+    await asyncio.sleep(max(0.0, at - time.monotonic()))
+    return not quiet.is_set() and time.monotonic() <= late
 
 
 async def _inside(url: str, until: float) -> Failed | None:
@@ -172,10 +227,10 @@ async def _inside(url: str, until: float) -> Failed | None:
     return Failed("leads into a private network, where nothing is fetched from; correct its base", for_good=True)
 
 
-def _fate(end: Answer | BaseException, question: Question) -> Answer:
+def _fate(end: _Result | BaseException, at: float) -> _Result | NotAsked | Failed:
     match end:
         case asyncio.CancelledError():
-            return NotAsked() if time.monotonic() < question.at else Failed("gave no whole answer in time")
+            return NotAsked() if time.monotonic() < at else Failed("gave no whole answer in time")
         case httpx.TimeoutException():
             return Failed("could not be reached in time")
         case httpx.ConnectError():
@@ -208,13 +263,34 @@ async def _read(response: httpx.Response) -> Answer:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         return Failed("answered with something else than JSON")
+    body = await _body(response)
+    if body is None:
+        return Failed(f"answered with more than {BYTES_MAX // 1024} KB", for_good=True)
+    try:
+        content = parsed(body)
+    except Unmappable:
+        return Failed("answered with JSON that cannot be read")
+    return Document(content) if isinstance(content, dict | list) else Failed("answered with JSON that is no object")
+
+
+async def _heard(response: httpx.Response) -> Outcome:
+    """A reply of any status; its body only where it is JSON."""
+    body = await _body(response)
+    if body is None:
+        return Failed(f"answered with more than {BYTES_MAX // 1024} KB")
+    try:
+        content: object = parsed(body)
+    except Unmappable:
+        content = None
+    quiet = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+    return Reply(status=response.status_code, content=content, quiet=quiet)
+
+
+async def _body(response: httpx.Response) -> bytes | None:
+    """The body; None where it is too large."""
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > BYTES_MAX:
-            return Failed(f"answered with more than {BYTES_MAX // 1024} KB", for_good=True)
-    try:
-        content = parsed(bytes(body))
-    except Unmappable:
-        return Failed("answered with JSON that cannot be read")
-    return Document(content) if isinstance(content, dict | list) else Failed("answered with JSON that is no object")
+            return None
+    return bytes(body)

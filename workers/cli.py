@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from afterglow import __version__
 from workers.commands import (
     backfill,
+    coupons,
     customers,
     demo,
     events,
@@ -76,7 +77,7 @@ def _common(
 
 FAMILIES = (
     files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, ledger,
-    loyalty, referrals, unwinding, leaderboard, me, health,
+    loyalty, coupons, referrals, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

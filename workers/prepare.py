@@ -16,7 +16,7 @@ from afterglow.letters import Addressed, Letterhead
 from afterglow.mail_templates import Mail
 from afterglow.mime import message_id_for
 from afterglow.tokens import make_token
-from db import bulk, identity, me, people, referrals, touchpoints
+from db import bulk, coupons, identity, me, people, referrals, touchpoints
 from db.app import App
 from db.catalog import Release
 from db.enrollments import UNWOUND
@@ -112,7 +112,16 @@ class Preparation:
             mail = self.release.catalog.mails.get(row.template)
             if mail and (named := letters.programmes(mail)):
                 wanted[row.customer_id] = wanted.get(row.customer_id, frozenset()) | named
-        return referrals.codes(connection, self.secret, wanted, self.now)
+        codes = referrals.codes(connection, self.secret, wanted, self.now)
+        programmes = self.release.catalog.referrals
+        carried = {
+            code: coupon
+            for each in codes.values()
+            for name, code in each.items()
+            if name in programmes and (coupon := programmes[name].carries) is not None
+        }
+        coupons.carry(connection, self.release.catalog.shop, carried, self.now)
+        return codes
 
     def _linked(self) -> list[int]:
         """The customers whose mails link their own pages."""

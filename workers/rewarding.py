@@ -21,8 +21,8 @@ from afterglow.loyalty.expiring import expires_at
 from afterglow.referring import fraud, likeness
 from afterglow.referring.qualification import rewarded_from
 from afterglow.referring.rewarding import Grant, Side, Tally, grants, lost, period
+from db import coupons, identity, leaderboards, ledger, people, referring
 from db import events as events_table
-from db import identity, leaderboards, ledger, people, referring
 from db.app import App
 from db.catalog import Release
 from db.people import MergedMeanwhileError, Person
@@ -52,7 +52,7 @@ def settle_referrals(app: App) -> int:
             break
         done += len(ids)
     if done:
-        app.hint("ingest")
+        app.hint("ingest", "coupons")
     return done
 
 
@@ -216,16 +216,16 @@ class _Round:
         rewards = [one for _, one in given]
         referring.give(self.connection, rewards)
         ledger.credit(self.connection, [self._credit(r, one) for r, one in given if _is_booked(one)], self.now)
-        self._tell_rewards("referral.rewarded", [pair for pair in given if pair[1].state == "given"])
-
-    def _tell_rewards(self, event: str, rewards: Iterable[tuple[Referral, Reward]]) -> None:
-        """Tell whoever has a reward, or has it no more."""
-        for referral, one in rewards:
-            more: dict[str, Any] = {"generation": one.generation}
-            more |= {"milestone": one.milestone} if one.milestone else {}
-            more |= {"coupon": one.coupon} if one.coupon else {"points": one.granted} if one.asset == "points" else {}
-            side = "referee" if one.side == "referee" else "referrer"
-            self.told.append((event, referral, side, more))
+        wanted = []
+        for referral, one in given:
+            coupon = self.programmes[referral.document_id].coupons.get(one.coupon or "")
+            if one.state != "given":
+                continue
+            if coupon is None:
+                self.told.append(referring.about_reward("referral.rewarded", referral, one))
+            else:  # told once the shop knows the code, so that no mail names one which it does not
+                wanted.append(coupons.Wanted(coupon=coupon, key=one.key, reward_id=one.id))
+        coupons.want(self.connection, self.shop, wanted, self.now)
 
     def _credit(self, referral: Referral, reward: Reward) -> ledger.Credit:
         wallet = self._wallet(reward.wallet)
@@ -290,10 +290,12 @@ class _Round:
         gone += self._lost_milestones(due)
         rewards = [one for _, one in gone]
         referring.take_back(self.connection, rewards, self.now)
+        held = coupons.of_rewards(self.connection, [one.id for one in rewards])
+        coupons.disable(self.connection, [one.id for one in held.values()], self.now)
         ledger.claw_back(self.connection, [self._clawback(one) for one in rewards if _is_booked(one)], self.now)
         for referral, one in gone:
             self._score_reward(referral, one, -1)
-        self._tell_rewards("referral.reversed", gone)
+        self.told += [referring.about_reward("referral.reversed", *pair) for pair in gone]
         for referral in due:
             self._score(referral, -1)
             ids = [one.id for of, one in gone if of is referral]
@@ -361,7 +363,7 @@ class _Round:
 
 
 def _is_booked(reward: Reward) -> bool:
-    """Whether the ledger keeps it: points and credit that were given; a coupon is a name in an event."""
+    """Whether the ledger keeps it: points and credit that were given; a coupon is none of its business."""
     return reward.granted > 0 and reward.wallet is not None
 
 

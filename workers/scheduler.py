@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from db import referring
+from db import coupons, referring
 from db.app import App
 from db.tables import enrollments, inbox, merges, touchpoints
 
@@ -43,6 +43,7 @@ _DUE = sa.select(
         )
     ).label("deliver"),
     sa.exists().where(inbox.c.state == sa.literal_column("'fetching'"), inbox.c.fetch_at <= _now).label("fetch"),
+    coupons.DUE.label("coupons"),
     sa.or_(sa.exists().where(merges.c.state == sa.literal_column("'wanted'")), referring.DUE).label("tend"),
 )
 
@@ -50,7 +51,7 @@ _DUE = sa.select(
 def due_kinds(connection: Connection, app: App) -> list[str]:
     """The kinds of which something is due."""
     row = connection.execute(_DUE, {"now": app.clock.now(connection)}).one()
-    return [kind for kind in ("ingest", "tend", "advance", "deliver", "fetch") if getattr(row, kind)]
+    return [kind for kind in ("ingest", "tend", "advance", "deliver", "fetch", "coupons") if getattr(row, kind)]
 
 
 class Scheduler:

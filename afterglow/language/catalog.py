@@ -129,6 +129,7 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
         "side": "text",
         "points": "number",
         "coupon": "text",
+        "code": "text",
         "milestone": "number",
     },
     "referral.review": {"programme": "text", "referral": "number", "side": "text"},

@@ -179,7 +179,7 @@ class Fetch(_Model):
         found = _BASE.fullmatch(base)
         if found is None and not _LOCAL.fullmatch(base):
             raise ValueError("The base is https and a host's name, such as https://api.example.com, and no address.")
-        if found is not None and found["host"].endswith(_INNER_NAMES):
+        if found is not None and not is_outside(base):
             raise ValueError(
                 f"The host {found['host']} belongs to a private network; sources are fetched from outside."
             )
@@ -205,6 +205,12 @@ class Fetch(_Model):
         """The header that carries a token."""
         name, _, value = self.header.partition(": ")
         return {name: value.replace(TOKEN, token)}
+
+
+def is_outside(base: str) -> bool:
+    """Whether an address is https and a host's name that no private network keeps for itself."""
+    found = _BASE.fullmatch(base)
+    return found is not None and not found["host"].endswith(_INNER_NAMES)
 
 
 def url_of(base: str, path: list[str | Value], facts: Mapping[str, object]) -> str | None:

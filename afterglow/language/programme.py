@@ -18,6 +18,7 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration
 from afterglow.expressions import Expression
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.coupon import Coupon, CouponModel, CouponName, compile_coupons
 from afterglow.problems import Problem, Problems
 
 Period = Literal["day", "week", "month", "year", "ever"]
@@ -126,7 +127,9 @@ class TiersModel(_Model):
 class GivesModel(_Model):
     """What a reward is: one of these."""
 
-    coupon: Name | None = _described("A code from the list of this name.", default=None)
+    coupon: Name | None = _described(
+        "A code of this coupon: as `coupons` says, or from the list of this name.", default=None
+    )
     credit: Decimal | None = _described("Store credit, in major units of the shop's currency.", gt=0, default=None)
     perk: Name | None = _described("Something the shop gives by itself, by name.", default=None)
 
@@ -158,6 +161,9 @@ class LoyaltyModel(_Model):
     budget: AtMostModel | None = _described("What all customers together can earn at most.", default=None)
     tiers: TiersModel | None = _described("Levels of customers.", default=None)
     rewards: list[RewardModel] = _described("What points buy.", default_factory=list)
+    coupons: dict[CouponName, CouponModel] = _described(
+        "By name, where the codes of coupons come from; from a list unless given.", default_factory=dict
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,6 +279,8 @@ class Programme:
     budget: Limit | None
     tiers: Tiers | None
     rewards: Mapping[str, Reward]
+    #: The coupons of which the file says more than the name.
+    coupons: Mapping[str, Coupon]
     document: strict_yaml.Document = field(repr=False, compare=False)
 
     def problem(self, path: Path, message: str) -> Problem:
@@ -318,6 +326,9 @@ class _Compiler(Compiler):
             budget=self.limit(model.budget),
             tiers=self.tiers(model.tiers),
             rewards={reward.id: self.reward(reward, ("rewards", n)) for n, reward in enumerate(model.rewards)},
+            coupons=compile_coupons(
+                self, model.coupons, [one.gives.coupon for one in model.rewards if one.gives.coupon is not None]
+            ),
             document=self.document,
         )
         self.points_live_longer_than_they_wait(programme)

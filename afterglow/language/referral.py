@@ -5,6 +5,7 @@ Whoever shares a code is the referrer, whoever comes by it the referee. The file
 which suspicion on a person looks (`fraud`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -16,6 +17,7 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration
 from afterglow.expressions import Expression, Text, parse_text
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.coupon import Coupon, CouponModel, CouponName, compile_coupons
 from afterglow.problems import Problem, Problems
 
 Method = Literal["code", "discount", "landing", "click"]
@@ -68,7 +70,9 @@ class GivesModel(_Model):
     programme: str | None = _described("The loyalty programme that the points or the credit belong to.", default=None)
     points: int | None = _described("How many points.", default=None, ge=1, le=10_000_000)
     credit: Decimal | None = _described("Store credit in the shop's currency, such as `10.00`.", default=None, gt=0)
-    coupon: str | None = _described("The name of a coupon.", default=None)
+    coupon: str | None = _described(
+        "The name of a coupon: a code of its own for each as `coupons` says, or the name alone.", default=None
+    )
     worth: Decimal | None = _described(
         "What points or a coupon cost the shop, in its currency, such as `10.00`: boards count it.", default=None, gt=0
     )
@@ -137,6 +141,14 @@ class ReferralModel(_Model):
     qualifies: QualifiesModel = _described("What a referee must do.")
     rewards: RewardsModel = _described("What the two get.")
     share: ShareModel = _described("What a customer passes on with the link.", default_factory=ShareModel)
+    coupons: dict[CouponName, CouponModel] = _described(
+        "By name, where the codes of coupons come from; what is not named here is a name in an event and no code.",
+        default_factory=dict,
+    )
+    carries: CouponName | None = _described(
+        "The coupon that a referral link puts into the friend's cart at Shopify; the referrer's code is its code.",
+        default=None,
+    )
     caps: CapsModel | None = _described("How often a referrer is rewarded; without it always.", default=None)
     fraud: FraudModel = _described("From which suspicion on a person looks.", default_factory=FraudModel)
 
@@ -219,6 +231,9 @@ class ReferralProgramme:
     referrer: Gives | None
     referee: Gives | None
     milestones: tuple[Milestone, ...]
+    #: The coupons that have codes of their own.
+    coupons: Mapping[str, Coupon]
+    carries: Coupon | None
     cap: Cap | None
     fraud: Fraud
     share: Share
@@ -259,6 +274,7 @@ class _Compiler(Compiler):
         undone_by = [qualifies.undone_by] if isinstance(qualifies.undone_by, str) else qualifies.undone_by
         if qualifies.on in undone_by:
             self.say(("qualifies", "undone_by"), f"'{qualifies.on}' cannot both qualify and undo; name another event.")
+        coupons = self.coupons(model)
         return ReferralProgramme(
             name=model.programme,
             about=model.about,
@@ -279,6 +295,8 @@ class _Compiler(Compiler):
                 for n, one in enumerate(rewards.milestones)
                 if (gives := self.gives(one.referrer, ("rewards", "milestones", n, "referrer"))) is not None
             ),
+            coupons=coupons,
+            carries=coupons.get(model.carries or ""),
             cap=Cap(most=model.caps.referrer, per=model.caps.per) if model.caps else None,
             fraud=Fraud(
                 review_from=fraud.review_from,
@@ -294,6 +312,19 @@ class _Compiler(Compiler):
     def share(self, model: ShareModel) -> Share:
         made = {name: self.text(text, ("share", name)) for name, text in model.model_dump().items()}
         return Share(**{name: text or getattr(SHARED, name) for name, text in made.items()})
+
+    def coupons(self, model: ReferralModel) -> Mapping[str, Coupon]:
+        sides = [model.rewards.referrer, model.rewards.referee, *(one.referrer for one in model.rewards.milestones)]
+        given = {one.coupon for one in sides if one is not None and one.coupon is not None}
+        coupons = compile_coupons(self, model.coupons, given | ({model.carries} if model.carries else set()))
+        if model.carries is not None:
+            carried = coupons.get(model.carries)
+            if carried is None or carried.provider != "shopify":
+                message = (
+                    f"A link carries a code of Shopify alone; say of '{model.carries}' under 'coupons' what it is, "
+                )
+                self.say(("carries",), message + "with `codes: shopify`.")
+        return coupons
 
     def gives(self, model: GivesModel | None, path: Path) -> Gives | None:
         if model is None:

@@ -7,6 +7,7 @@ tables that are never partitioned.
 """
 
 from db.tables.columns import EPOCH, MICROSECOND, Id, Json, Moment, State, Word, metadata
+from db.tables.coupons import CouponState, coupons
 from db.tables.customers import (
     MergeState,
     accounts,
@@ -33,7 +34,7 @@ from db.tables.intake import (
 )
 from db.tables.leaderboards import late_scores, score_counts, score_moves, scores, season_seals, seasons
 from db.tables.ledger import HoldState, allocations, holds, ledger_accounts, ledger_transactions, lots, postings
-from db.tables.loyalty import budgets, coupons, memberships, redemptions
+from db.tables.loyalty import budgets, memberships, redemptions
 from db.tables.referrals import (
     ReferralState,
     clicks,
@@ -63,6 +64,7 @@ __all__ = [
     "EPOCH",
     "MICROSECOND",
     "OPEN_TOUCHPOINTS",
+    "CouponState",
     "EnrollmentState",
     "HoldState",
     "Id",

@@ -42,26 +42,9 @@ redemptions = sa.Table(
     sa.Column("reward", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False),  # the same for repeats, so that it is given once
     sa.Column("transaction_id", Id, sa.ForeignKey("ledger_transactions.id"), nullable=False, unique=True),
-    sa.Column("state", Word, nullable=False),  # given | cancelled
+    # making | given | failed | cancelling | cancelled; making and cancelling wait for a code at the shop
+    sa.Column("state", Word, nullable=False),
     sa.Column("at", Moment, nullable=False),
     sa.UniqueConstraint("key"),
-    sa.CheckConstraint("state IN ('given', 'cancelled')", name="state_is_known"),
-)
-
-#: Codes that the shop knows, by the name of the coupon; each is handed out once.
-coupons = sa.Table(
-    "coupons",
-    metadata,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("redemption_id", Id, sa.ForeignKey("redemptions.id"), unique=True),  # NULL: still to be had
-    sa.UniqueConstraint("code", "name"),
-    sa.Index(
-        "ix_coupons_left",
-        "name",
-        "id",
-        postgresql_where=sa.text("redemption_id IS NULL"),
-        sqlite_where=sa.text("redemption_id IS NULL"),
-    ),
+    sa.CheckConstraint("state IN ('making', 'given', 'failed', 'cancelling', 'cancelled')", name="state_is_known"),
 )

@@ -8,7 +8,7 @@ from afterglow.language.catalog import Document
 from afterglow.referring.attribution import CLICK
 from afterglow.referring.linking import is_own
 from afterglow.tokens import read_token
-from db.tables import clicks
+from db.tables import clicks, coupons
 from tests.web.conftest import BOTH, SECRET, put_into_force, rows
 from tests.web.test_links import CUSTOMER, ask, customer
 
@@ -102,3 +102,20 @@ def test_a_page_elsewhere_in_a_file_is_not_followed(app, page, faces):
 )
 def test_only_the_shops_own_site_is_the_shops(there, is_ours):
     assert is_own(there, "https://shop.example/") is is_ours
+
+
+@BOTH
+def test_a_link_carries_a_code_of_shopify_into_the_cart_where_the_programme_says_so(app, customer, faces):
+    carries = "carries: hello\ncoupons: {hello: {codes: shopify, percent: 10}}\n"
+    body = FRIENDS.replace("PAGE", "https://ember-oak.example/friends?from=mail") + carries
+    put_into_force(app, Document(kind="programme", name="friends", body=body))
+
+    for _ in range(2):
+        there = urlsplit(ask(faces, "GET", "/r/ab12-cd34-e", headers=BROWSER).headers["location"])
+    assert (there.netloc, there.path) == ("ember-oak.example", "/discount/AB12-CD34-E")
+    after = urlsplit(parse_qs(there.query)["redirect"][0])
+    assert (after.scheme, after.netloc, after.path) == ("", "", "/friends")
+    assert parse_qs(after.query)["ref"] == ["AB12-CD34-E"]
+    [wanted] = rows(app, coupons)
+    assert (wanted.code, wanted.name, wanted.state) == ("AB12-CD34-E", "hello", "wanted")
+    assert wanted.terms["shared"]

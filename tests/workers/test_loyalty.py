@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db import ledger, loyalty, proof, redemptions
+from db import coupons, ledger, loyalty, proof, redemptions
 from db.ledger import Spend
 from db.tables import budgets, events, ledger_transactions, memberships
 from tests.driver import Driver
@@ -401,7 +401,7 @@ def test_a_code_is_handed_out_once_and_a_cancelled_one_to_nobody_else(database_u
         with pytest.raises(redemptions.RedemptionError, match="No code of 'five' is left"):
             _redeem(driver, "five-off", "k")
         with driver.app.writing() as connection:
-            assert redemptions.add_codes(connection, "five", ["A", "B", "A"]) == 2
+            assert coupons.add(connection, "five", ["A", "B", "A"], driver.clock.now()) == 2
 
         first, again = _redeem(driver, "five-off", "k"), _redeem(driver, "five-off", "k")
         assert first == again

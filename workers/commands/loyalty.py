@@ -75,6 +75,10 @@ def redeem(
     if as_json:
         say_json(asdict(given))
         return
+    if given.state == "making":
+        say(f"Redemption {given.id}: the shop is asked for a code of '{given.reward}'; the points are held until then.")
+        say_next((f"afterglow loyalty show {given.customer_id}", "the code, once it stands"))
+        return
     code = f" The code is {given.code}." if given.code else ""
     say(f"Redemption {given.id}: customer {given.customer_id} has '{given.reward}'.{code}")
     say_next((f"afterglow loyalty cancel {given.id}", "take it back; the points return"))
@@ -93,6 +97,11 @@ def cancel(
     if as_json:
         say_json(asdict(undone))
         return
+    if undone.state == "cancelling":
+        say(
+            f"Redemption {undone.id} is being cancelled: the points return once the shop has taken its code out of use."
+        )
+        return
     code = f" Take the code {undone.code} out of use in the shop." if undone.code else ""
     say(f"Redemption {undone.id} is cancelled, and the points are the customer's again.{code}")
 
@@ -109,7 +118,7 @@ def codes(
 
     A code is worth something only where the shop knows it; each is handed out once.
     """
-    from db import redemptions
+    from db import coupons
     from workers.commands.console import say, say_json, say_table
     from workers.commands.opening import opened
 
@@ -118,10 +127,11 @@ def codes(
     if from_file is not None and make is not None:
         raise typer.BadParameter("Give --from or --make, not both.")
     with opened() as desk, desk.database.writing() as connection:
-        made = redemptions.make_codes(connection, coupon, make) if coupon and make else []
+        now = desk.now(connection)
+        made = coupons.make(connection, coupon, make, now) if coupon and make else []
         lines = from_file.read_text(encoding="utf-8").split() if from_file is not None else []
-        added = redemptions.add_codes(connection, coupon, lines) if coupon and lines else len(made)
-        left = redemptions.codes_left(connection)
+        added = coupons.add(connection, coupon, lines, now) if coupon and lines else len(made)
+        left = coupons.left(connection)
     if coupon is not None:
         left = {coupon: left.get(coupon, 0)}
     if as_json:

@@ -9,6 +9,7 @@ from workers.commands.customers import Customer
 
 if TYPE_CHECKING:
     from afterglow.language.catalog import Catalog
+    from db.coupons import Held
     from db.referring import Decision, Referral, Reward
     from workers.commands.opening import Desk
 
@@ -57,18 +58,22 @@ def list_(
 def review(as_json: AsJson = False) -> None:
     """Show what waits for a person, with what speaks against it."""
     from afterglow.referring.wording import findings
-    from db import referring
+    from db import coupons, referring
+    from db.tables import CouponState
     from workers.commands.console import say, say_json, say_next
     from workers.commands.opening import opened
 
     with opened() as desk, desk.database.reading() as connection:
         found = referring.listed(connection, state="review", limit=1_000)
         why = referring.decisions(connection, [one.id for one in found])
+        aside = len(coupons.listed(connection, [CouponState.FAILED, CouponState.STUCK]))
     if as_json:
         say_json([{**_told(one), "because": _plain(why[one.id][-1])} for one in found])
         return
+    if aside:
+        say(f"Codes of coupons wait for a look, too: {aside}; `afterglow coupons list` shows them.")
     if not found:
-        say("Nothing waits for a look.")
+        say("No referral waits for a look." if aside else "Nothing waits for a look.")
         return
     for one in found:
         last = why[one.id][-1]
@@ -163,7 +168,7 @@ def reserved_words(catalog: "Catalog") -> set[str]:
 def explain(referral: Number, as_json: AsJson = False) -> None:
     """Say why a referral stands where it does: every decision with its evidence, and what it brought."""
     from afterglow.referring.wording import findings, summary
-    from db import referring
+    from db import coupons, referring
     from workers.commands.console import moment, say, say_json, say_next, say_table
     from workers.commands.opening import opened
 
@@ -175,8 +180,10 @@ def explain(referral: Number, as_json: AsJson = False) -> None:
             )
         why = referring.decisions(connection, [referral]).get(referral, [])
         rewards = referring.rewards_of(connection, [referral]).get(referral, [])
+        held = coupons.of_rewards(connection, [one.id for one in rewards])
     if as_json:
-        said = {"decisions": [_plain(one) for one in why], "rewards": [_reward(one) for one in rewards]}
+        given = [{**_reward(one), "code": _code(held.get(one.id))} for one in rewards]
+        said = {"decisions": [_plain(one) for one in why], "rewards": given}
         say_json({**_told(found), **said})
         return
     say(
@@ -190,14 +197,33 @@ def explain(referral: Number, as_json: AsJson = False) -> None:
         for line in findings(one.evidence):
             say(line, indent=4)
     if rewards:
-        columns = ("reward", "for", "customer", "what", "granted", "state")
+        columns = ("reward", "for", "customer", "what", "code", "granted", "state")
         rows = [
-            (str(one.id), _for(one), str(one.customer_id), one.coupon or one.asset, one.granted, one.state)
+            (
+                str(one.id),
+                _for(one),
+                str(one.customer_id),
+                one.coupon or one.asset,
+                _said(held.get(one.id)),
+                one.granted,
+                one.state,
+            )
             for one in rewards
         ]
         say()
         say_table(columns, rows, numbers=("granted",))
     say_next((f"afterglow why {found.referee_id}", "the referee's whole story"))
+
+
+def _code(held: "Held | None") -> str | None:
+    return held.code if held is not None else None
+
+
+def _said(held: "Held | None") -> str:
+    """A reward's code; where it does not stand, how it stands with it."""
+    if held is None:
+        return ""
+    return held.code or "" if held.state == "standing" else f"{held.code or ''} {held.state.value}".strip()
 
 
 def _for(reward: "Reward") -> str:

@@ -1,7 +1,7 @@
 """The customer's own page: links that can be revoked, codes that somebody chose, what people decided.
 
 Revision ID: 0014
-Revises: 0011
+Revises: 0013
 """
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from db.tables import Moment
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 revision = "0014"
-down_revision = "0011"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,1 @@
+"""Codes at the shop: what they are worth, and how a provider is asked to make them and to take them out of use."""
