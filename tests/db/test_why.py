@@ -39,12 +39,14 @@ def test_a_story_is_told_in_order_from_the_event_to_the_mail(driver: Driver) -> 
         "order.paid came from api: order o1.",
         "Entered stage purchase.",
         "first-order: Started by stage purchase (event 1, once per order.id: o1).",
+        "referral-invitation: Started by stage purchase (event 1, once per customer.id: 1).",
         "refill: Started by stage purchase (event 1, once per order.id: o1).",
         "win-back: Started by stage purchase (event 1, once per order.id: o1).",
-        "referral-invitation: Did not start: `customer.orders >= 2` was not true (customer.orders was 1).",
         "repeat-order: Did not start: `customer.orders > 1` was not true (customer.orders was 1).",
         "Agreed to marketing by email on all topics (consent, from api).",
         "first-order thank-you: Mail email/thank-you was queued.",
+        "referral-invitation rating: Waits for survey.answered, "
+        "until Sun 22 Mar 2026 09:00 Europe/Paris (08:00 UTC) at the latest.",
         "refill drink-it: Waits until Mon 23 Mar 2026 09:30 Europe/Paris (08:30 UTC).",
         "win-back silence: Waits until Thu 16 Apr 2026 10:00 Europe/Paris (08:00 UTC).",
         "first-order thank-you: Mail email/thank-you was sent.",
@@ -52,6 +54,8 @@ def test_a_story_is_told_in_order_from_the_event_to_the_mail(driver: Driver) -> 
         "until Thu 12 Mar 2026 09:00 Europe/Paris (08:00 UTC) at the latest.",
         "first-order arrival: Still waits for order.delivered, "
         "until Thu 12 Mar 2026 09:00 Europe/Paris (08:00 UTC) at the latest.",
+        "referral-invitation rating: Still waits for survey.answered, "
+        "until Sun 22 Mar 2026 09:00 Europe/Paris (08:00 UTC) at the latest.",
         "refill drink-it: Goes on at Mon 23 Mar 2026 09:30 Europe/Paris (08:30 UTC).",
         "win-back silence: Goes on at Thu 16 Apr 2026 10:00 Europe/Paris (08:00 UTC).",
     ]
