@@ -59,8 +59,8 @@ ledger_transactions = sa.Table(
     # The key leads, because the keys of a batch are looked up.
     sa.UniqueConstraint("key", "customer_id", "programme", "asset", "kind"),
     sa.CheckConstraint(
-        "kind IN ('earn', 'bonus', 'reward', 'adjust', 'redeem', 'reserve', 'settle', 'void', 'return', 'expire', "
-        "'clawback', 'transfer')",
+        "kind IN ('opening', 'earn', 'bonus', 'reward', 'adjust', 'redeem', 'reserve', 'settle', 'void', 'return', "
+        "'expire', 'clawback', 'transfer')",
         name="kind_is_known",
     ),
     sa.CheckConstraint("granted BETWEEN 0 AND desired", name="grants_no_more_than_desired"),
