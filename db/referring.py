@@ -68,6 +68,8 @@ class Referral:
     due_at: datetime | None = None
     amount: int = 0
     refunded: int = 0
+    #: Of the rewards, that the referrer offers under this file.
+    variant: str | None = None
 
     @property
     def reference(self) -> str:
@@ -92,6 +94,7 @@ _COLUMNS = (
     "due_at",
     "amount",
     "refunded",
+    "variant",
 )
 _query = sa.select(*(referrals.c[name] for name in _COLUMNS))
 
@@ -345,13 +348,14 @@ def tell(
 
 def _received(name: str, referral: Referral, side: str, more: Mapping[str, object], now: datetime) -> Received:
     customer = referral.referee_id if side == "referee" else referral.referrer_id
+    variant = {"variant": referral.variant} if referral.variant is not None else {}
     once = "/".join(str(more[part]) for part in ("milestone", "generation") if part in more)
     event = NativeEvent(
         event=name,
         key=f"{name}/{referral.id}/{side}" + (f"/{once}" if once else ""),
         occurred_at=now,
         customer=NativeCustomer(customer=customer),
-        payload={"programme": referral.programme, "referral": referral.id, "side": side, **more},
+        payload={"programme": referral.programme, "referral": referral.id, "side": side, **variant, **more},
     )
     body = event.model_dump_json(exclude_unset=True).encode()
     return Received(SOURCE, event.key, sha256(event.key.encode()).digest(), {}, body)

@@ -214,7 +214,13 @@ class Preparation:
                 "staging guard: not live, and the address is not in AFTERGLOW_ALLOW",
             )
             return None
-        stored = letters.context(mail, facts.names(), self.codes.get(row.customer_id, {}), extra)
+        referrals = self.release.catalog.referrals
+        variants = {
+            name: variant
+            for name in letters.tried(mail)
+            if name in referrals and (variant := referrals[name].variant_of(row.customer_id)) is not None
+        }
+        stored = letters.context(mail, facts.names(), self.codes.get(row.customer_id, {}), extra, variants)
         to = Addressed(touchpoint_id=row.id, customer_id=row.customer_id, kind=row.kind, topic=row.topic)
         try:
             rendered = letters.render(mail, stored, self.head, to)

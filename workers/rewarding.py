@@ -380,6 +380,7 @@ class _Desk:
                 referee=referral.referee_id,
                 tally=tally,
                 generation=generation,
+                variant=referral.variant,
             )
             if (grant.side.value, grant.milestone) not in taken
             and self.round.persons[grant.customer].forgotten_at is None

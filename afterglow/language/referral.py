@@ -5,6 +5,7 @@ Whoever shares a code is the referrer, whoever comes by it the referee. The file
 which suspicion on a person looks (`fraud`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from afterglow import strict_yaml
+from afterglow import dividing, strict_yaml
 from afterglow.durations import Duration
 from afterglow.expressions import Expression
 from afterglow.language.compiling import Compiler, Path
@@ -78,11 +79,26 @@ class MilestoneModel(_Model):
     referrer: GivesModel = _described("What the referrer gets.")
 
 
+class VariantModel(_Model):
+    """One of several rewards that are tried against each other."""
+
+    variant: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)] = _described(
+        "Its name, for mails and reports."
+    )
+    weight: int = _described("Share of referrers, relative to the other variants.", default=1, ge=1, le=1000)
+    referrer: GivesModel | None = _described("What the referrer gets.", default=None)
+    referee: GivesModel | None = _described("What the referee gets.", default=None)
+
+
 class RewardsModel(_Model):
     """What the two get."""
 
     referrer: GivesModel | None = _described("What the referrer gets.", default=None)
     referee: GivesModel | None = _described("What the referee gets.", default=None)
+    variants: list[VariantModel] = _described(
+        "Several rewards instead of one, divided by weight among referrers: each offers the same one for ever.",
+        default_factory=list,
+    )
     milestones: list[MilestoneModel] = _described("Further rewards for many referrals.", default_factory=list)
 
 
@@ -137,6 +153,16 @@ class Gives:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """What one part of the referrers, as large as the weight, offers their friends."""
+
+    name: str
+    weight: int
+    referrer: Gives | None
+    referee: Gives | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Milestone:
     """A further reward for the referrer's so-manieth rewarded referral."""
 
@@ -181,6 +207,7 @@ class ReferralProgramme:
     after_reward: Literal["review", "take back"]
     referrer: Gives | None
     referee: Gives | None
+    variants: tuple[Variant, ...]
     milestones: tuple[Milestone, ...]
     cap: Cap | None
     fraud: Fraud
@@ -189,6 +216,34 @@ class ReferralProgramme:
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this programme's file."""
         return self.document.problem(path, message)
+
+    def variant_of(self, referrer: int) -> str | None:
+        """The variant that a referrer offers; None where there are none."""
+        if not self.variants:
+            return None
+        share = dividing.share(self.name, "variants", referrer)
+        return self.variants[dividing.way(share, [one.weight for one in self.variants])].name
+
+    def sides(self, variant: str | None) -> tuple[Gives | None, Gives | None]:
+        """What referrer and referee get under a variant that this file knows, or None."""
+        for one in self.variants:
+            if one.name == variant:
+                return one.referrer, one.referee
+        return self.referrer, self.referee
+
+    @property
+    def gives(self) -> Mapping[Path, Gives]:
+        """Every reward of the file by its place."""
+        found: dict[Path, Gives | None] = {
+            ("rewards", "referrer"): self.referrer,
+            ("rewards", "referee"): self.referee,
+        }
+        for n, one in enumerate(self.variants):
+            found[("rewards", "variants", n, "referrer")] = one.referrer
+            found[("rewards", "variants", n, "referee")] = one.referee
+        for n, milestone in enumerate(self.milestones):
+            found[("rewards", "milestones", n, "referrer")] = milestone.gives
+        return {path: gives for path, gives in found.items() if gives is not None}
 
 
 @lru_cache(maxsize=256)
@@ -209,12 +264,19 @@ def read_referral(text: str, file: str) -> ReferralProgramme:
 class _Compiler(Compiler):
     def programme(self, model: ReferralModel) -> ReferralProgramme:
         qualifies, rewards, fraud = model.qualifies, model.rewards, model.fraud
-        if rewards.referrer is None and rewards.referee is None and not rewards.milestones:
+        sides: list[RewardsModel | VariantModel] = [rewards, *rewards.variants]
+        if not rewards.milestones and all(one.referrer is None and one.referee is None for one in sides):
             self.say(("rewards",), "Nobody gets anything: give the referrer, the referee or both a reward.")
         if fraud.reject_from <= fraud.review_from:
             self.say(("fraud", "reject_from"), "'reject_from' must be above 'review_from', or nobody ever looks.")
         if len(set(model.attribution.by)) < len(model.attribution.by):
             self.say(("attribution", "by"), "A way is named twice in 'by'; name each once.")
+        if rewards.variants and (rewards.referrer is not None or rewards.referee is not None):
+            self.say(("rewards", "variants"), "Variants stand instead of 'referrer' and 'referee'; take those away.")
+        if len(rewards.variants) == 1:
+            self.say(("rewards", "variants"), "One variant is nothing to choose from; name two or more, or none.")
+        if len({one.variant for one in rewards.variants}) < len(rewards.variants):
+            self.say(("rewards", "variants"), "Two variants have the same name.")
         ats = [one.at for one in rewards.milestones]
         if ats != sorted(set(ats)):
             self.say(("rewards", "milestones"), "Milestones stand in rising order of 'at', each number once.")
@@ -236,6 +298,15 @@ class _Compiler(Compiler):
             after_reward=qualifies.after_reward,
             referrer=self.gives(rewards.referrer, ("rewards", "referrer")),
             referee=self.gives(rewards.referee, ("rewards", "referee")),
+            variants=tuple(
+                Variant(
+                    name=one.variant,
+                    weight=one.weight,
+                    referrer=self.gives(one.referrer, ("rewards", "variants", n, "referrer")),
+                    referee=self.gives(one.referee, ("rewards", "variants", n, "referee")),
+                )
+                for n, one in enumerate(rewards.variants)
+            ),
             milestones=tuple(
                 Milestone(at=one.at, gives=gives)
                 for n, one in enumerate(rewards.milestones)

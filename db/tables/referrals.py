@@ -80,6 +80,7 @@ referrals = sa.Table(
     sa.Column("due_at", Moment),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("refunded", sa.BigInteger, nullable=False),
+    sa.Column("variant", sa.Text),  # of the rewards, that the referrer offers
     # The id leads, because the referees of a batch are looked up whatever the programme.
     sa.UniqueConstraint("referee_id", "programme"),
     one_of("state", ReferralState),

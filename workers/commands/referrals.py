@@ -1,11 +1,14 @@
 """`referrals`: who brought whom, what waits for a person, and why a referral stands where it does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.commands.leaderboard import Format
+
 if TYPE_CHECKING:
+    from afterglow.language.referral import ReferralProgramme
     from db.referring import Decision, Referral, Reward
     from workers.commands.opening import Desk
 
@@ -130,7 +133,7 @@ def explain(referral: Number, as_json: AsJson = False) -> None:
         return
     say(
         f"Referral {found.id} of {found.programme}: customer {found.referrer_id} brought {found.referee_id}; "
-        f"{found.state.value}.",
+        f"{found.state.value}{f'; variant {found.variant}' if found.variant else ''}.",
         style="bold",
     )
     for one in why:
@@ -147,6 +150,58 @@ def explain(referral: Number, as_json: AsJson = False) -> None:
         say()
         say_table(columns, rows, numbers=("granted",))
     say_next((f"afterglow why {found.referee_id}", "the referee's whole story"))
+
+
+@family.command()
+def variants(
+    programme: Annotated[str, typer.Argument(help="The programme, such as friends.")],
+    form: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.TABLE,
+) -> None:
+    """Say what each variant of the rewards brought and cost, and whether there is enough to tell them apart."""
+    from dataclasses import asdict
+
+    from afterglow.spreadsheet import as_csv
+    from db import variants
+    from workers.commands.console import say, say_json, say_lines, say_table
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.reading() as connection:
+        catalog = desk.release(connection).catalog
+        found = variants.of(connection, _programme(catalog.referrals, programme))
+    rows = variants.as_rows(found, catalog.shop)
+    if form is Format.JSON:
+        said = [{**asdict(one), "revenue_each": one.revenue_each} for one in found]
+        say_json({"programme": programme, "currency": catalog.shop.model.currency, "variants": said})
+        return
+    if form is Format.CSV:
+        say_lines([as_csv(variants.COLUMNS, rows).rstrip("\r\n")])
+        return
+    if not rows:
+        say(f"The rewards of {programme} have no variants, and nobody was referred.")
+        return
+    costs = ("points", "credit", "coupons")
+    cut = [variants.COLUMNS.index(name) for name in costs]
+    for title, columns in (
+        (f"{programme}: what each brought", [n for n in range(len(variants.COLUMNS) - 1) if n not in cut]),
+        (f"what it cost, in {catalog.shop.model.currency} where it is money", [0, *cut]),
+    ):
+        names = [variants.COLUMNS[n] for n in columns]
+        say_table(names, [[row[n] for n in columns] for row in rows], title=title, numbers=names[1:])
+    for one in found:
+        if one.says is not None:
+            say(f"{one.variant} beside {found[0].variant}: {one.says}.")
+
+
+def _programme(known: "Mapping[str, ReferralProgramme]", name: str) -> "ReferralProgramme":
+    from afterglow.errors import AfterglowError
+    from afterglow.problems import did_you_mean
+
+    if name not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        raise AfterglowError(
+            f"No referral programme in force is called '{name}'; they are {listed}.{did_you_mean(name, known)}"
+        )
+    return known[name]
 
 
 def _for(reward: "Reward") -> str:

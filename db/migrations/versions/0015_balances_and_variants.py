@@ -1,4 +1,4 @@
-"""Balances that customers bring along from elsewhere are a kind of transaction.
+"""Balances that customers bring along; variants of rewards.
 
 Revision ID: 0015
 Revises: 0011
@@ -19,9 +19,11 @@ _KINDS = ("earn", "bonus", "reward", "adjust", "redeem", "reserve", "settle", "v
 
 def upgrade() -> None:
     _knows("ledger_transactions", "kind", _KINDS, ("opening", *_KINDS))
+    op.add_column("referrals", sa.Column("variant", sa.Text()))
 
 
 def downgrade() -> None:
+    op.drop_column("referrals", "variant")
     _knows("ledger_transactions", "kind", ("opening", *_KINDS), _KINDS)
 
 
