@@ -26,6 +26,7 @@ from db.tables import (
     merges,
     privacy_requests,
     profiles,
+    reward_notices,
     runs,
     touchpoints,
 )
@@ -302,6 +303,16 @@ def set_aside(now: datetime) -> Iterator[Check]:
         query=sa.select(enrollments.c.id).where(_is(enrollments.c.state, "parked")),
         what="runs failed and were set aside",
         what_to_do="`afterglow why CUSTOMER` says why; `afterglow retry` lets them go on.",
+        severity="warning",
+    )
+    notice = reward_notices.c
+    yield Check(
+        name="rewards that the shop does not hear of",
+        query=sa.select(notice.id).where(
+            sa.or_(_is(notice.state, "failed"), sa.and_(_is(notice.state, "waiting"), notice.tries >= FETCH_TRIES))
+        ),
+        what="webhooks about rewards were not taken by the shop",
+        what_to_do="`afterglow referrals unheard` says what it answers; `afterglow referrals retry` tries again.",
         severity="warning",
     )
     asked = privacy_requests.c

@@ -23,7 +23,20 @@ from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
 from afterglow.matching import EMAIL, PHONE
-from db import bulk, fetching, identity, leaderboards, merging, people, proof, redemptions, referring, requests, why
+from db import (
+    bulk,
+    fetching,
+    identity,
+    leaderboards,
+    merging,
+    notices,
+    people,
+    proof,
+    redemptions,
+    referring,
+    requests,
+    why,
+)
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -121,6 +134,7 @@ def forget(
     stopped = _stop(connection, customer_id, now)
     requests.settle_for(connection, customer_id, now, FORGOTTEN)
     referring.forget(connection, [customer_id, *stones])
+    notices.forget(connection, [customer_id, *stones], FORGOTTEN)
     leaderboards.forget(connection, [customer_id, *stones])
     return Forgotten(
         customer_id=customer_id,

@@ -114,7 +114,7 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reward:
-    """What a referral brought to one of the two. Amounts: points, minor units of credit, or 1 coupon."""
+    """What a referral brought to one of the two. Amounts: points, minor units of credit, or 1 coupon or webhook."""
 
     id: int
     referral_id: int
@@ -127,6 +127,7 @@ class Reward:
     asset: str
     wallet: str | None
     coupon: str | None
+    webhook: str | None
     desired: int
     granted: int
     counts_at: datetime
@@ -668,7 +669,13 @@ def told_to(connection: Connection, customer_id: int) -> list[dict[str, Any]]:
             "qualified_at": one.qualified_at,
             "rewarded_at": one.rewarded_at,
             "rewards": [
-                {"for": each.side, "asset": each.asset, "amount": each.granted, "coupon": each.coupon}
+                {
+                    "for": each.side,
+                    "asset": each.asset,
+                    "amount": each.granted,
+                    "coupon": each.coupon,
+                    "webhook": each.webhook,
+                }
                 for each in rewards.get(one.id, ())
                 if each.customer_id == customer_id
             ],

@@ -34,7 +34,7 @@ class Brought:
     rewarded: int
     #: What friends who qualified paid, less what they got back.
     revenue: int
-    #: What was given and not taken back to both sides: points, minor units of credit, coupons; by asset.
+    #: What was given and not taken back to both sides: points, minor units of credit, coupons, webhooks; by asset.
     cost: Mapping[str, int]
     #: What can be said of it beside the first variant of the file; None of that one and of what is in the file no more.
     says: str | None
@@ -121,7 +121,7 @@ def _costs(connection: Connection, programme: str) -> Mapping[str | None, Mappin
 #: The columns of `as_rows`.
 COLUMNS = (
     "variant", "weight", "referrers", "successful", "clicks", "referred", "qualified", "rewarded", "revenue",
-    "revenue each", "points", "credit", "coupons", "says",
+    "revenue each", "points", "credit", "coupons", "webhooks", "says",
 )  # fmt: skip
 
 
@@ -142,6 +142,7 @@ def as_rows(found: Sequence[Brought], shop: Shop) -> list[tuple[Any, ...]]:
             one.cost.get("points", 0),
             shop.to_major(one.cost.get("credit", 0)),
             one.cost.get("coupon", 0),
+            one.cost.get("webhook", 0),
             one.says,
         )
         for one in found

@@ -136,7 +136,7 @@ class Asker:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
     async def _all(self, questions: Sequence[Question], headers: Mapping[str, str], until: float) -> list[Answer]:
-        if not self._allow_local and (refusal := await _inside(questions[0].url, until)):
+        if not self._allow_local and (refusal := await inside(questions[0].url, until)):
             return [refusal] * len(questions)
         quiet = asyncio.Event()
         tasks = [asyncio.create_task(self._one(question, headers, quiet)) for question in questions]
@@ -158,7 +158,7 @@ class Asker:
         return fate
 
 
-async def _inside(url: str, until: float) -> Failed | None:
+async def inside(url: str, until: float) -> Failed | None:
     """A refusal where the host's name leads into a private network. A name that leads nowhere fails later."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()

@@ -22,7 +22,7 @@ from afterglow.referring import fraud, likeness
 from afterglow.referring.qualification import rewarded_from
 from afterglow.referring.rewarding import Grant, Side, Tally, grants, lost, period
 from db import events as events_table
-from db import identity, leaderboards, ledger, people, referring
+from db import identity, leaderboards, ledger, notices, people, referring
 from db.app import App
 from db.catalog import CatalogCache, Release
 from db.people import MergedMeanwhileError, Person
@@ -51,7 +51,7 @@ def settle_referrals(app: App) -> int:
             break
         done += len(ids)
     if done:
-        app.hint("ingest")
+        app.hint("ingest", "fetch")  # what was told to ourselves, and is to be told to the shop
     return done
 
 
@@ -210,6 +210,7 @@ class _Round:
             self.move(referral, ReferralState.REWARDED, "the hold ended", evidence)
         rewards = [one for _, one in given]
         referring.give(self.connection, rewards)
+        notices.note(self.connection, "given", rewards, self.now)
         ledger.credit(self.connection, [self._credit(r, one) for r, one in given if _is_booked(one)], self.now)
         for referral, one in given:
             if one.state == "given":
@@ -218,6 +219,7 @@ class _Round:
                 more |= (
                     {"coupon": one.coupon} if one.coupon else {"points": one.granted} if one.asset == "points" else {}
                 )
+                more |= {"webhook": one.webhook} if one.webhook else {}
                 side = "referee" if one.side == "referee" else "referrer"
                 self.told.append(("referral.rewarded", referral, side, more))
 
@@ -285,6 +287,7 @@ class _Round:
                 for at in lost(standing, counts.get(each, {}).get(ReferralState.REWARDED, 0)):
                     gone[standing[at].id] = standing[at]
         referring.take_back(self.connection, list(gone.values()), self.now)
+        notices.note(self.connection, "taken_back", list(gone.values()), self.now)
         ledger.claw_back(self.connection, [self._clawback(one) for one in gone.values() if _is_booked(one)], self.now)
         for referral in due:
             self.score(referral, -1)
@@ -417,6 +420,7 @@ class _Desk:
             asset=grant.gives.asset,
             wallet=grant.gives.programme,
             coupon=grant.gives.coupon,
+            webhook=grant.gives.webhook,
             desired=amount,
             granted=amount if grant.given else 0,
             counts_at=referral.due_at,

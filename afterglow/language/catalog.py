@@ -129,6 +129,7 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
         "variant": "text",
         "points": "number",
         "coupon": "text",
+        "webhook": "text",
         "milestone": "number",
     },
 }

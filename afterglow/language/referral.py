@@ -64,12 +64,15 @@ class QualifiesModel(_Model):
 
 
 class GivesModel(_Model):
-    """A reward: points or store credit of a loyalty programme, or a coupon."""
+    """A reward: points or store credit of a loyalty programme, a coupon, or something that the shop gives itself."""
 
     programme: str | None = _described("The loyalty programme that the points or the credit belong to.", default=None)
     points: int | None = _described("How many points.", default=None, ge=1, le=10_000_000)
     credit: Decimal | None = _described("Store credit in the shop's currency, such as `10.00`.", default=None, gt=0)
     coupon: str | None = _described("The name of a coupon.", default=None)
+    webhook: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)] | None = _described(
+        "The name of something that the shop gives by itself when it is told to.", default=None
+    )
 
 
 class MilestoneModel(_Model):
@@ -141,15 +144,16 @@ class ReferralModel(_Model):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gives:
-    """A reward: `amount` of an asset in a loyalty programme, or a coupon of this name.
+    """A reward: `amount` of an asset in a loyalty programme, or a coupon or webhook of this name.
 
     Points are whole; credit is in the shop's major units, as the file says it.
     """
 
-    asset: Literal["points", "credit", "coupon"]
+    asset: Literal["points", "credit", "coupon", "webhook"]
     amount: Decimal = Decimal(1)
     programme: str | None = None
     coupon: str | None = None
+    webhook: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -326,13 +330,15 @@ class _Compiler(Compiler):
     def gives(self, model: GivesModel | None, path: Path) -> Gives | None:
         if model is None:
             return None
-        given = [name for name in ("points", "credit", "coupon") if getattr(model, name) is not None]
+        given = [name for name in ("points", "credit", "coupon", "webhook") if getattr(model, name) is not None]
         if len(given) != 1:
-            self.say(path, "A reward is one thing: 'points', 'credit' or 'coupon'.")
+            self.say(path, "A reward is one thing: 'points', 'credit', 'coupon' or 'webhook'.")
             return None
-        if given == ["coupon"]:
+        if given in (["coupon"], ["webhook"]):
             if model.programme is not None:
-                self.say((*path, "programme"), "A coupon belongs to no programme; take 'programme' away.")
+                self.say((*path, "programme"), f"A {given[0]} belongs to no programme; take 'programme' away.")
+            if model.webhook is not None:
+                return Gives(asset="webhook", webhook=model.webhook)
             return Gives(asset="coupon", coupon=model.coupon)
         if model.programme is None:
             self.say(path, f"'{given[0]}' belongs to a loyalty programme; name it with 'programme'.")

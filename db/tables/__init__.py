@@ -34,6 +34,7 @@ from db.tables.leaderboards import late_scores, score_counts, score_moves, score
 from db.tables.ledger import HoldState, allocations, holds, ledger_accounts, ledger_transactions, lots, postings
 from db.tables.loyalty import budgets, coupons, memberships, redemptions
 from db.tables.referrals import (
+    NoticeState,
     ReferralState,
     clicks,
     referral_codes,
@@ -41,6 +42,7 @@ from db.tables.referrals import (
     referral_marks,
     referral_rewards,
     referrals,
+    reward_notices,
     touches,
 )
 from db.tables.runs import (
@@ -68,6 +70,7 @@ __all__ = [
     "Json",
     "MergeState",
     "Moment",
+    "NoticeState",
     "ReferralState",
     "State",
     "TouchpointState",
@@ -112,6 +115,7 @@ __all__ = [
     "referral_rewards",
     "referrals",
     "releases",
+    "reward_notices",
     "rounds",
     "runs",
     "score_counts",

@@ -115,7 +115,7 @@ def reject(referral: Number, reason: Reason, author: Author = "", as_json: AsJso
 def explain(referral: Number, as_json: AsJson = False) -> None:
     """Say why a referral stands where it does: every decision with its evidence, and what it brought."""
     from afterglow.referring.wording import findings, summary
-    from db import referring
+    from db import notices, referring
     from workers.commands.console import moment, say, say_json, say_next, say_table
     from workers.commands.opening import opened
 
@@ -127,8 +127,10 @@ def explain(referral: Number, as_json: AsJson = False) -> None:
             )
         why = referring.decisions(connection, [referral]).get(referral, [])
         rewards = referring.rewards_of(connection, [referral]).get(referral, [])
+        told = notices.of_referral(connection, referral)
     if as_json:
-        said = {"decisions": [_plain(one) for one in why], "rewards": [_reward(one) for one in rewards]}
+        said: dict[str, Any] = {"decisions": [_plain(one) for one in why], "rewards": [_reward(one) for one in rewards]}
+        said["notices"] = [dict(one._mapping) for one in told]
         say_json({**_told(found), **said})
         return
     say(
@@ -144,12 +146,58 @@ def explain(referral: Number, as_json: AsJson = False) -> None:
     if rewards:
         columns = ("reward", "for", "customer", "what", "granted", "state")
         rows = [
-            (str(one.id), _for(one), str(one.customer_id), one.coupon or one.asset, one.granted, one.state)
+            (
+                str(one.id),
+                _for(one),
+                str(one.customer_id),
+                _what(one),
+                one.granted,
+                one.state,
+            )
             for one in rewards
         ]
         say()
         say_table(columns, rows, numbers=("granted",))
+    for notice in told:
+        when = f" at {moment(notice.told_at)}" if notice.told_at else ""
+        trouble = f": the shop {notice.reason}" if notice.reason else ""
+        say(f"reward {notice.reward_id}, {notice.kind.replace('_', ' ')}: {notice.state}{when}{trouble}", indent=2)
     say_next((f"afterglow why {found.referee_id}", "the referee's whole story"))
+
+
+@family.command()
+def unheard(as_json: AsJson = False) -> None:
+    """Show rewards of which the shop was told in vain, and what it answered."""
+    from db import notices
+    from workers.commands.console import say, say_json, say_next, say_table
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.reading() as connection:
+        found = notices.unheard(connection)
+    if as_json:
+        say_json([dict(one._mapping) for one in found])
+        return
+    if not found:
+        say("The shop has heard of every reward, or is being told.")
+        return
+    say_table(
+        ("reward", "referral", "what", "state", "tries", "the shop"),
+        [(one.reward_id, one.referral_id, one.webhook, one.state, one.tries, one.reason) for one in found],
+        numbers=("reward", "referral", "tries"),
+    )
+    say_next(("afterglow referrals retry", "post once more what failed"))
+
+
+@family.command()
+def retry() -> None:
+    """Tell the shop once more of rewards of which it was told in vain."""
+    from db import notices
+    from workers.commands.console import count, say
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.writing() as connection:
+        freed = notices.again(connection, desk.now(connection))
+    say(f"{count(freed, 'webhook')} to the shop will be tried again soon.")
 
 
 @family.command()
@@ -179,7 +227,7 @@ def variants(
     if not rows:
         say(f"The rewards of {programme} have no variants, and nobody was referred.")
         return
-    costs = ("points", "credit", "coupons")
+    costs = ("points", "credit", "coupons", "webhooks")
     cut = [variants.COLUMNS.index(name) for name in costs]
     for title, columns in (
         (f"{programme}: what each brought", [n for n in range(len(variants.COLUMNS) - 1) if n not in cut]),
@@ -206,6 +254,10 @@ def _programme(known: "Mapping[str, ReferralProgramme]", name: str) -> "Referral
 
 def _for(reward: "Reward") -> str:
     return f"milestone {reward.milestone}" if reward.milestone else reward.side
+
+
+def _what(reward: "Reward") -> str:
+    return reward.coupon or reward.webhook or reward.asset
 
 
 def _show(desk: "Desk", found: Sequence["Referral"], as_json: bool, none: str) -> None:

@@ -31,6 +31,11 @@ def check_referral(
     if programme.page is not None and shop is not None and not is_own(programme.page, shop.model.url):
         message = f"A referral link leads to the shop's own site, {shop.model.url}, and this page is elsewhere."
         yield programme.problem(("page",), message)
+    if shop is not None and shop.model.reward_webhook is None:
+        for path, gives in programme.gives.items():
+            if gives.webhook is not None:
+                message = "The shop is told of this reward, and shop.yaml does not say where: add `reward_webhook`."
+                yield programme.problem((*path, "webhook"), message)
     if loyalty is not None:
         for path, gives in programme.gives.items():
             if gives.programme is not None and gives.programme not in loyalty:

@@ -1,4 +1,4 @@
-"""Balances that customers bring along; variants of rewards.
+"""Balances that customers bring along; variants of rewards; webhooks to the shop about rewards.
 
 Revision ID: 0015
 Revises: 0011
@@ -9,20 +9,55 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
+from db.tables import Moment
+
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 revision = "0015"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
 
 _KINDS = ("earn", "bonus", "reward", "adjust", "redeem", "reserve", "settle", "void", "return", "expire", "clawback", "transfer")  # fmt: skip  # noqa: E501
+_ASSETS = ("points", "credit", "coupon")
 
 
 def upgrade() -> None:
     _knows("ledger_transactions", "kind", _KINDS, ("opening", *_KINDS))
     op.add_column("referrals", sa.Column("variant", sa.Text()))
+    _knows("referral_rewards", "asset", _ASSETS, (*_ASSETS, "webhook"))
+    op.add_column("referral_rewards", sa.Column("webhook", sa.Text()))
+    op.create_table(
+        "reward_notices",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("reward_id", ID, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("due_at", Moment),
+        sa.Column("made_at", Moment, nullable=False),
+        sa.Column("told_at", Moment),
+        sa.Column("reason", sa.Text()),
+        sa.CheckConstraint("kind IN ('given', 'taken_back')", name=op.f("ck_reward_notices_kind_is_known")),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'told', 'failed', 'dropped')", name=op.f("ck_reward_notices_state_is_known")
+        ),
+        sa.CheckConstraint("(state = 'waiting') = (due_at IS NOT NULL)", name=op.f("ck_reward_notices_waiting_is_due")),
+        sa.CheckConstraint("(state = 'told') = (told_at IS NOT NULL)", name=op.f("ck_reward_notices_told_has_a_time")),
+        sa.ForeignKeyConstraint(["reward_id"], ["referral_rewards.id"], name=op.f("fk_reward_notices_reward_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reward_notices")),
+        sa.UniqueConstraint("reward_id", "kind", name=op.f("uq_reward_notices_reward_id_kind")),
+    )
+    waiting = sa.text("state = 'waiting'")
+    op.create_index(
+        "ix_reward_notices_due", "reward_notices", ["due_at"], postgresql_where=waiting, sqlite_where=waiting
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("reward_notices")
+    op.drop_column("referral_rewards", "webhook")
+    _knows("referral_rewards", "asset", (*_ASSETS, "webhook"), _ASSETS)
     op.drop_column("referrals", "variant")
     _knows("ledger_transactions", "kind", ("opening", *_KINDS), _KINDS)
 
