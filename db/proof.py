@@ -150,11 +150,13 @@ def _rebuilt(connection: Connection, accounts: Sequence[Any]) -> Iterator[str]:
     for row in rows:
         entries[row.account_id].append(row)
     sealed = _sealed(connection, sorted({row.transaction_id for row in rows}))
+    nothings = _nothings(connection, accounts)
     left = _left(connection, ids)
     held = _held(connection, ids)
     for account in accounts:
         yield from _chained(account, entries[account.id], sealed)
         if account.role == "wallet":
+            yield from _chained_nothings(account, nothings.get(account.id, ()))
             yield from left[account.id].differences
             if left[account.id].remaining != account.balance:
                 yield f"{_name(account)}: its lots hold {left[account.id].remaining}, and its balance is {account.balance}."  # noqa: E501
@@ -193,6 +195,37 @@ def _chained(account: Any, entries: Sequence[Any], sealed: _Sealed) -> Iterator[
             f"{_name(account)}: its {len(entries)} entries make {balance}, and it says {account.balance} "
             f"after {account.entries}."
         )
+
+
+def _nothings(connection: Connection, accounts: Sequence[Any]) -> Mapping[int, list[bytes]]:
+    """By wallet the seals of the transactions that moved nothing, oldest first."""
+    wallets = {(one.customer_id, one.programme, one.asset): one.id for one in accounts if one.role == "wallet"}
+    t = ledger_transactions.c
+    rows = connection.execute(
+        sa.select(t.id, t.customer_id, t.programme, t.asset)
+        .where(
+            bulk.among(t.customer_id, sorted({customer for customer, _, _ in wallets})),
+            t.granted == sa.literal_column("0"),
+            ~sa.exists().where(postings.c.transaction_id == t.id),
+        )
+        .order_by(t.id)
+    ).all()
+    seals = _sealed(connection, [row.id for row in rows]).seals if rows else {}
+    found: dict[int, list[bytes]] = defaultdict(list)
+    for row in rows:
+        if (wallet := wallets.get((row.customer_id, row.programme, row.asset))) is not None:
+            found[wallet].append(seals[row.id])
+    return found
+
+
+def _chained_nothings(account: Any, sealed: Sequence[bytes]) -> Iterator[str]:
+    """What differs of transactions that moved nothing. Those from before they were chained, the oldest, are let be."""
+    mine = sealed[len(sealed) - account.nothings :] if account.nothings <= len(sealed) else sealed
+    link = chain.START
+    for number, seal in enumerate(mine, 1):
+        link = chain.link_nothing(link, seal, account.id, number)
+    if len(mine) < account.nothings or link != (account.nothings_chain or chain.START):
+        yield f"{_name(account)}: of {account.nothings} transactions that moved nothing one was changed or is missing."
 
 
 class _Left:

@@ -27,6 +27,9 @@ ledger_accounts = sa.Table(
     sa.Column("balance", sa.BigInteger, nullable=False),
     sa.Column("entries", sa.Integer, nullable=False),
     sa.Column("chain", sa.LargeBinary, nullable=False),  # after the newest entry
+    # Transactions about this wallet that moved nothing, such as what a cap left nothing of: counted, and chained apart.
+    sa.Column("nothings", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("nothings_chain", sa.LargeBinary),
     sa.UniqueConstraint("customer_id", "programme", "asset", "role"),
     sa.CheckConstraint("role IN ('wallet', 'held', 'debt')", name="role_is_known"),
     sa.CheckConstraint("CASE role WHEN 'debt' THEN balance <= 0 ELSE balance >= 0 END", name="keeps_to_its_side"),

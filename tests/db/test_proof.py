@@ -63,6 +63,9 @@ FORGERIES = {
     "UPDATE ledger_transactions SET inputs = '{}' WHERE id = 1": "the chain breaks here",
     "UPDATE ledger_transactions SET progress = 1000 WHERE id = 1": "the chain breaks here",
     "UPDATE ledger_transactions SET reason = 'because' WHERE id = 4": "the chain breaks here",
+    "DELETE FROM ledger_transactions WHERE id = 3": "moved nothing",
+    "UPDATE ledger_transactions SET desired = 21 WHERE id = 3": "moved nothing",
+    "UPDATE ledger_accounts SET nothings = 0 WHERE nothings = 1": "moved nothing",
     "UPDATE holds SET state = 'held', settled = 0 WHERE state = 'settled'": "the entries do not say",
 }
 

@@ -19,12 +19,28 @@ branch_labels = None
 depends_on = None
 
 _KINDS = ("earn", "bonus", "reward", "adjust", "redeem", "reserve", "settle", "void", "return", "expire", "clawback", "transfer")  # fmt: skip  # noqa: E501
+#: SQLite cannot look at an INSERT of postings as a whole. It can where an account moves on by them: each new entry's
+#: transaction must sum to zero by then, or the account does not move, and neither does anything else of the batch.
+_MOVES_BALANCED = """
+    CREATE TRIGGER ledger_accounts_move_balanced BEFORE UPDATE OF balance, entries ON ledger_accounts
+    WHEN EXISTS (
+        SELECT 1 FROM postings AS mine WHERE mine.account_id = NEW.id AND mine.entry > OLD.entries
+        AND (SELECT sum(amount) FROM postings WHERE transaction_id = mine.transaction_id) <> 0
+    ) OR NEW.balance - OLD.balance <> (
+        SELECT coalesce(sum(amount), 0) FROM postings WHERE account_id = NEW.id AND entry > OLD.entries
+    )
+    BEGIN SELECT RAISE(ABORT, 'the postings of a transaction do not sum to zero'); END
+"""
 _ASSETS = ("points", "credit", "coupon")
 
 
 def upgrade() -> None:
     _knows("ledger_transactions", "kind", _KINDS, ("opening", *_KINDS))
+    op.add_column("ledger_accounts", sa.Column("nothings", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("ledger_accounts", sa.Column("nothings_chain", sa.LargeBinary()))
     op.add_column("referrals", sa.Column("variant", sa.Text()))
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(_MOVES_BALANCED)
     _knows("referral_rewards", "asset", _ASSETS, (*_ASSETS, "webhook"))
     op.add_column("referral_rewards", sa.Column("webhook", sa.Text()))
     op.create_table(
@@ -55,6 +71,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("DROP TRIGGER ledger_accounts_move_balanced")
+    op.drop_column("ledger_accounts", "nothings_chain")
+    op.drop_column("ledger_accounts", "nothings")
     op.drop_table("reward_notices")
     op.drop_column("referral_rewards", "webhook")
     _knows("referral_rewards", "asset", (*_ASSETS, "webhook"), _ASSETS)
