@@ -27,6 +27,9 @@ EventName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*(\.[a-z0
 #: More than any shop gives for anything; a larger number is a slip, and sums stay far inside 64 bits.
 POINTS_MAX = 1_000_000_000
 
+#: How long before points expire it is told, where the file does not say.
+WARN = Duration(days=30)
+
 Points = Annotated[int, Field(ge=1, le=POINTS_MAX)]
 
 
@@ -90,6 +93,7 @@ class ExpiresModel(_Model):
     inactive: str | None = _described(
         "How long after the customer last earned or spent points, such as `12 months`.", default=None
     )
+    warn: str = _described("How long before they expire the event `points.expiring` says so.", default="30 days")
 
 
 class RefundsModel(_Model):
@@ -211,6 +215,8 @@ class Expiry:
     after: Duration | None
     end_of: Literal["month", "quarter", "year"] | None
     inactive: Duration | None
+    #: How long before that it is told.
+    warn: Duration = WARN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -381,6 +387,7 @@ class _Compiler(Compiler):
             after=self.duration(model.after, ("expires", "after")) if model.after else None,
             end_of=model.end_of,
             inactive=self.duration(model.inactive, ("expires", "inactive")) if model.inactive else None,
+            warn=self.duration(model.warn, ("expires", "warn")) or WARN,
         )
 
     def refunds(self, model: RefundsModel | None) -> Refunds | None:

@@ -126,8 +126,8 @@ def test_an_adjustment_of_a_programme_or_asset_that_does_not_exist_is_a_slip(
             "There is no loyalty programme 'bens'; there are beans. Did you mean 'beans'?",
         )
         status, _, told = afterglow("adjust", 1, "beans", 5, *reason, "--asset", "stars")
-        assert (status, told) == (1, "'beans' has no 'stars'; it has credit, points.\n")
-        assert afterglow("adjust", 1, "beans", 5, *reason)[0] == 0
+        assert (status, told) == (1, "'beans' has no 'stars'; it has beans, credit.\n")
+        assert afterglow("adjust", 1, "beans", 5, *reason, "--asset", "beans")[0] == 0
         assert afterglow("adjust", 1, "beans", 5, *reason, "--asset", "credit")[0] == 0
 
 
