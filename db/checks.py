@@ -23,6 +23,7 @@ from db.tables import (
     halts,
     identities,
     inbox,
+    ledger_forgettings,
     merges,
     privacy_requests,
     profiles,
@@ -314,6 +315,12 @@ def set_aside(now: datetime) -> Iterator[Check]:
         what="webhooks about rewards were not taken by the shop",
         what_to_do="`afterglow referrals unheard` says what it answers; `afterglow referrals retry` tries again.",
         severity="warning",
+    )
+    yield Check(
+        name="ledger left open",
+        query=sa.select(ledger_forgettings.c.id).where(ledger_forgettings.c.done_at.is_(None)),
+        what="customers are being forgotten in the ledger, whose entries anybody can change until that is closed",
+        what_to_do=REPORT,
     )
     asked = privacy_requests.c
     yield Check(

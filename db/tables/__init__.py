@@ -31,7 +31,16 @@ from db.tables.intake import (
     stage_entries,
 )
 from db.tables.leaderboards import late_scores, score_counts, score_moves, scores, season_seals, seasons
-from db.tables.ledger import HoldState, allocations, holds, ledger_accounts, ledger_transactions, lots, postings
+from db.tables.ledger import (
+    HoldState,
+    allocations,
+    holds,
+    ledger_accounts,
+    ledger_forgettings,
+    ledger_transactions,
+    lots,
+    postings,
+)
 from db.tables.loyalty import budgets, coupons, memberships, redemptions
 from db.tables.referrals import (
     NoticeState,
@@ -99,6 +108,7 @@ __all__ = [
     "inbox",
     "late_scores",
     "ledger_accounts",
+    "ledger_forgettings",
     "ledger_transactions",
     "lots",
     "memberships",

@@ -106,6 +106,18 @@ postings = sa.Table(
     ),
 )
 
+#: Customers who were forgotten: what leads from their entries to them was taken out, and the chains made anew. While
+#: one is open (which only its own transaction can see), the triggers let that through.
+ledger_forgettings = sa.Table(
+    "ledger_forgettings",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    customer(nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("transactions", sa.Integer, nullable=False),
+    sa.Column("done_at", Moment),
+)
+
 _some_left = sa.text("remaining > 0")
 
 #: What each credit brought, and how much of it is left. Pending, to be spent and past are a matter of the instant.

@@ -38,6 +38,8 @@ def verify(as_json: AsJson = False) -> None:
         for difference in found.differences:
             complain(difference)
         looked = f"{count(found.transactions, 'transaction')}, {count(found.accounts, 'account')}"
+        if found.forgotten:
+            looked += f", {count(found.forgotten, 'customer')} forgotten"
         if found.differences:
             say(f"{looked}: {count(len(found.differences), 'difference')}.", style="bold red")
         else:
@@ -183,7 +185,7 @@ def adjust(
     customer: Customer,
     programme: Annotated[str, typer.Argument(help="The programme's name.")],
     amount: Annotated[int, typer.Argument(help="What to give, or to take where it is negative (after --).")],
-    reason: Annotated[str, typer.Option(help="Why; without personal data, since it is never deleted.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays until the customer is forgotten.")],
     author: Annotated[str | None, typer.Option(help="Who says so; you unless given.")] = None,
     asset: Annotated[str, typer.Option(help="What is given or taken.")] = "points",
     key: Annotated[str | None, typer.Option(help="Makes it happen once, however often it is asked for.")] = None,

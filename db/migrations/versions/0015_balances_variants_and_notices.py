@@ -19,6 +19,9 @@ branch_labels = None
 depends_on = None
 
 _KINDS = ("earn", "bonus", "reward", "adjust", "redeem", "reserve", "settle", "void", "return", "expire", "clawback", "transfer")  # fmt: skip  # noqa: E501
+_REFUSAL = "the ledger is only added to: correct an entry by another one"
+#: While somebody is forgotten, in the same transaction, entries may lose what leads to them.
+_OPEN = "SELECT 1 FROM ledger_forgettings WHERE done_at IS NULL"
 #: SQLite cannot look at an INSERT of postings as a whole. It can where an account moves on by them: each new entry's
 #: transaction must sum to zero by then, or the account does not move, and neither does anything else of the batch.
 _MOVES_BALANCED = """
@@ -39,8 +42,24 @@ def upgrade() -> None:
     op.add_column("ledger_accounts", sa.Column("nothings", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("ledger_accounts", sa.Column("nothings_chain", sa.LargeBinary()))
     op.add_column("referrals", sa.Column("variant", sa.Text()))
+    op.create_table(
+        "ledger_forgettings",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("customer_id", ID, nullable=False),
+        sa.Column("at", Moment, nullable=False),
+        sa.Column("transactions", sa.Integer(), nullable=False),
+        sa.Column("done_at", Moment),
+        sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_ledger_forgettings_customer_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_forgettings")),
+    )
     if op.get_bind().dialect.name == "sqlite":
         op.execute(_MOVES_BALANCED)
+        _refuse_on_sqlite(f"WHEN NOT EXISTS ({_OPEN})")
+    else:
+        _refuse_on_postgresql(
+            "IF TG_OP = 'UPDATE' AND TG_TABLE_NAME IN ('ledger_transactions', 'postings') "
+            f"AND EXISTS ({_OPEN}) THEN RETURN NULL; END IF;"
+        )
     _knows("referral_rewards", "asset", _ASSETS, (*_ASSETS, "webhook"))
     op.add_column("referral_rewards", sa.Column("webhook", sa.Text()))
     op.create_table(
@@ -73,6 +92,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TRIGGER ledger_accounts_move_balanced")
+        _refuse_on_sqlite("")
+    else:
+        _refuse_on_postgresql("")
+    op.drop_table("ledger_forgettings")
     op.drop_column("ledger_accounts", "nothings_chain")
     op.drop_column("ledger_accounts", "nothings")
     op.drop_table("reward_notices")
@@ -80,6 +103,27 @@ def downgrade() -> None:
     _knows("referral_rewards", "asset", (*_ASSETS, "webhook"), _ASSETS)
     op.drop_column("referrals", "variant")
     _knows("ledger_transactions", "kind", ("opening", *_KINDS), _KINDS)
+
+
+def _refuse_on_postgresql(unless: str) -> None:
+    op.execute(
+        f"""
+        CREATE OR REPLACE FUNCTION ledger_refuses() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            {unless}
+            RAISE EXCEPTION '{_REFUSAL} (% of %)', TG_OP, TG_TABLE_NAME USING ERRCODE = 'check_violation';
+        END $$
+        """
+    )
+
+
+def _refuse_on_sqlite(when: str) -> None:
+    for table in ("ledger_transactions", "postings"):
+        op.execute(f"DROP TRIGGER {table}_are_fixed")
+        op.execute(
+            f"CREATE TRIGGER {table}_are_fixed BEFORE UPDATE ON {table} {when} "
+            f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL} ({table})'); END"
+        )
 
 
 def _knows(table: str, column: str, before: Sequence[str], after: Sequence[str]) -> None:
