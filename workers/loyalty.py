@@ -387,7 +387,7 @@ class _Batch:
             for key, member in self.members.items()
             if member.now is not None
             and member.now != member.before
-            and (member.now.level or member.before is not None)
+            and (member.now.level or member.now.review_at is not None or member.before is not None)
         }
         loyalty.save_standings(self.connection, changed, self.tiers)
         for (customer, programme), standing in changed.items():
