@@ -5,13 +5,13 @@ settled first, or the end. It never looks at a clock or a database, so that prod
 same code.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from afterglow import dividing
 from afterglow.expressions import MISSING, Expression
 from afterglow.language.flow import Flow, If, Notify, Send, Split, Step, Stop, StopRule, Wait, WaitFor
 from afterglow.local_time import at_local
@@ -125,12 +125,6 @@ def stopping(flow: Flow, run: Run, facts: Facts) -> Outcome | None:
     return None
 
 
-def share(flow: str, step: str, customer_id: int) -> float:
-    """Where a customer falls in [0, 1) at a split: for ever the same, and independent between splits."""
-    digest = hashlib.blake2b(f"{flow}\0{step}\0{customer_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) / 2**64
-
-
 class _Walk:
     """One call of `decide`: the position and what has been gathered on the way."""
 
@@ -217,14 +211,8 @@ class _Walk:
         return None
 
     def split(self, step: Split) -> None:
-        total = sum(branch.weight for branch in step.branches)
-        at = share(self.flow.name, step.id, self.run.customer_id) * total
-        chosen = step.branches[-1]
-        for branch in step.branches:
-            if at < branch.weight:
-                chosen = branch
-                break
-            at -= branch.weight
+        share = dividing.share(self.flow.name, step.id, self.run.customer_id)
+        chosen = step.branches[dividing.way(share, [branch.weight for branch in step.branches])]
         self.note("split", step, {"branch": chosen.name})
         self.go(chosen.first)
 

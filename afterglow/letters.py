@@ -20,6 +20,8 @@ UNSUBSCRIBE = "unsubscribe"
 RATE = "rate"
 ME = "me"
 
+_NOTHING: Mapping[str, str] = {}
+
 #: Names in templates that come from the touchpoint itself, not from facts.
 OWN_NAMES = frozenset({"unsubscribe_url", "preferences_url", "me_url", "why_line", "customer_url", "about", "team"})
 
@@ -82,15 +84,30 @@ def referral_code(secret: bytes, programme: str, customer_id: int) -> str:
 
 def programmes(mail: Mail) -> frozenset[str]:
     """The referral programmes whose codes a mail names."""
-    return frozenset(str(arguments[0]) for name, arguments in mail.calls if name == "referral_link" and arguments)
+    return _named(mail, "referral_link")
+
+
+def tried(mail: Mail) -> frozenset[str]:
+    """The referral programmes whose variants a mail asks for."""
+    return _named(mail, "referral_variant")
+
+
+def _named(mail: Mail, function: str) -> frozenset[str]:
+    return frozenset(str(arguments[0]) for name, arguments in mail.calls if name == function and arguments)
 
 
 def context(
-    mail: Mail, names: Mapping[str, Any], codes: Mapping[str, str], extra: Mapping[str, Any], generation: int = 0
+    mail: Mail,
+    names: Mapping[str, Any],
+    codes: Mapping[str, str],
+    extra: Mapping[str, Any],
+    variants: Mapping[str, str] = _NOTHING,
+    generation: int = 0,
 ) -> dict[str, Any]:
     """What must be kept to make this letter again: only the facts that its template reads.
 
     Args:
+      variants: of the rewards that the customer offers, by referral programme.
       generation: of the links to the customer's own page.
     """
     kept: dict[str, Any] = {}
@@ -109,6 +126,8 @@ def context(
         made["codes"] = dict(codes)
     if generation:
         made["me"] = generation
+    if variants:
+        made["variants"] = dict(variants)
     if extra:
         made["extra"] = dict(extra)
     return made
@@ -147,15 +166,18 @@ def _given(
         "customer_url": f"{head.private_url}/customers/{to.customer_id}",
         **stored.get("extra", {}),
     }
-    codes = stored.get("codes", {})
+    codes, variants = stored.get("codes", {}), stored.get("variants", {})
 
     def referral_link(programme: str) -> str:
         return f"{head.public_url}/r/{codes[programme]}"
 
+    def referral_variant(programme: str) -> str:
+        return str(variants.get(programme, ""))
+
     def rate(survey: str, score: int | None = None) -> str:
         return rate_url(head, to, survey, score)
 
-    return names, {"referral_link": referral_link, "rate": rate}
+    return names, {"referral_link": referral_link, "referral_variant": referral_variant, "rate": rate}
 
 
 def why_line(shop: Shop, to: Addressed) -> str:

@@ -63,6 +63,8 @@ class _Account:
     balance: int
     entries: int
     chain: bytes
+    nothings: int
+    nothings_chain: bytes
     is_changed: bool = False
 
 
@@ -191,7 +193,9 @@ class Batch:
             query = query.with_for_update(key_share=True)
         for row in self.connection.execute(query):
             place = (row.customer_id, row.programme, row.asset)
-            self.accounts[*place, row.role] = _Account(row.id, row.role, row.balance, row.entries, row.chain)
+            self.accounts[*place, row.role] = _Account(
+                row.id, row.role, row.balance, row.entries, row.chain, row.nothings, row.nothings_chain or chain.START
+            )
             mine = self.books.setdefault(place, Book(row.customer_id))
             setattr(mine, row.role, row.balance)
 
@@ -526,21 +530,23 @@ class Batch:
             self._opened.append((id_, account_id, lot))
         self._allocations += [(id_, lot_id, amount) for lot_id, amount in moved.allocations.items()]
         self._drawn |= moved.allocations.keys()
+        legs: list[tuple[_Account | None, str, int]] = []
         if moved.transaction is not None:
-            legs: list[tuple[_Account | None, str, int]] = []
             for posting in moved.transaction.postings:
                 account = None
                 if posting.customer_id is not None:
                     account = self.accounts[posting.customer_id, *item.place[1:], posting.place.value]
                 legs.append((account, posting.place.value, posting.amount))
-            sealed = chain.seal(
-                columns,
-                [(account.id if account else place, amount) for account, place, amount in legs],
-                opened,
-                moved.allocations,
-            )
-            for n, (account, place, amount) in enumerate(legs, 1):
-                self._postings.append((id_, n, *self._entry(account, place, amount, sealed)))
+        sealed = chain.seal(
+            columns,
+            [(account.id if account else place, amount) for account, place, amount in legs],
+            opened,
+            moved.allocations,
+        )
+        for n, (account, place, amount) in enumerate(legs, 1):
+            self._postings.append((id_, n, *self._entry(account, place, amount, sealed)))
+        if not legs:
+            self._nothing(self.accounts[*item.place, Role.WALLET.value], sealed)
         return Posted(id=id_, granted=moved.granted, was_there=False)
 
     def _entry(self, account: _Account | None, place: str, amount: int, sealed: bytes) -> bulk.Row:
@@ -552,6 +558,13 @@ class Batch:
         account.chain = chain.link(account.chain, sealed, account.id, account.entries, amount, account.balance)
         account.is_changed = True
         return (account.id, None, amount, account.entries, account.balance, account.chain)
+
+    @staticmethod
+    def _nothing(wallet: _Account, sealed: bytes) -> None:
+        """Count a transaction that moved nothing, so that it is missed where it is gone."""
+        wallet.nothings += 1
+        wallet.nothings_chain = chain.link_nothing(wallet.nothings_chain, sealed, wallet.id, wallet.nothings)
+        wallet.is_changed = True
 
     def write(self) -> None:
         """Write everything."""
@@ -591,9 +604,16 @@ class Batch:
             bulk.update(
                 self.connection,
                 ledger_accounts,
-                ("id", "balance", "entries", "chain"),
+                ("id", "balance", "entries", "chain", "nothings", "nothings_chain"),
                 [
-                    (account.id, account.balance, account.entries, account.chain)
+                    (
+                        account.id,
+                        account.balance,
+                        account.entries,
+                        account.chain,
+                        account.nothings,
+                        account.nothings_chain,
+                    )
                     for account in self.accounts.values()
                     if account.is_changed
                 ],

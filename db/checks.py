@@ -27,10 +27,12 @@ from db.tables import (
     halts,
     identities,
     inbox,
+    ledger_forgettings,
     merges,
     privacy_requests,
     profiles,
     referrals,
+    reward_notices,
     runs,
     scores,
     touchpoints,
@@ -353,6 +355,22 @@ def set_aside(now: datetime) -> Iterator[Check]:
         what="runs failed and were set aside",
         what_to_do="`afterglow why CUSTOMER` says why; `afterglow retry` lets them go on.",
         severity="warning",
+    )
+    notice = reward_notices.c
+    yield Check(
+        name="rewards that the shop does not hear of",
+        query=sa.select(notice.id).where(
+            sa.or_(_is(notice.state, "failed"), sa.and_(_is(notice.state, "waiting"), notice.tries >= FETCH_TRIES))
+        ),
+        what="webhooks about rewards were not taken by the shop",
+        what_to_do="`afterglow referrals unheard` says what it answers; `afterglow referrals retry` tries again.",
+        severity="warning",
+    )
+    yield Check(
+        name="ledger left open",
+        query=sa.select(ledger_forgettings.c.id).where(ledger_forgettings.c.done_at.is_(None)),
+        what="customers are being forgotten in the ledger, whose entries anybody can change until that is closed",
+        what_to_do=REPORT,
     )
     asked = privacy_requests.c
     yield Check(

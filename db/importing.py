@@ -3,10 +3,12 @@
 What is imported is recorded as events of the past: it enters stages and counts orders, but starts no run and wakes
 none. Whatever came before, by a webhook or by the same file, is a repeat and changes nothing.
 
+Balances that customers bring along are transactions of the ledger, once for each customer, programme and key.
+
 Locks as `ingest` takes them: identities first, then customers sorted by id.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -18,12 +20,34 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow import past
-from afterglow.importing import BadRow, CodeRow, ConsentRow, CustomerRow, OrderRow, Row, SuppressionRow, Word
+from afterglow.importing import (
+    BadRow,
+    BalanceRow,
+    CodeRow,
+    ConsentRow,
+    CustomerRow,
+    OrderRow,
+    Row,
+    SuppressionRow,
+    Word,
+)
 from afterglow.language.shop import Shop
+from afterglow.ledger.entries import Kind
+from afterglow.loyalty.expiring import expires_at
 from afterglow.matching import Identity, Named, Register
-from db import bulk, events, identity, people
+from db import bulk, events, identity, ledger, loyalty, people
+from db.catalog import Release
 from db.people import Person
-from db.tables import consents, customers, profiles, referral_codes, suppressions, vanity_codes
+from db.tables import (
+    consents,
+    customers,
+    ledger_transactions,
+    lots,
+    profiles,
+    referral_codes,
+    suppressions,
+    vanity_codes,
+)
 from db.tables import events as events_table
 
 _CUSTOMER = ("id", "orders", "spent", "last_order_at", "stage", "stage_at", "since")
@@ -54,8 +78,13 @@ class Import:
     source: str
     file: str
     secret: bytes = field(repr=False)
-    shop: Shop
+    release: Release
     now: datetime
+
+    @property
+    def shop(self) -> Shop:
+        """The shop in force."""
+        return self.release.catalog.shop
 
 
 @dataclass(kw_only=True)
@@ -68,6 +97,8 @@ class Outcome:
     bad: list[BadRow] = field(default_factory=list)
     #: Events of these rows, new or imported before.
     events: list[int] = field(default_factory=list)
+    #: What new balances add up to, by programme and asset.
+    sums: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, other: "Outcome") -> None:
         """Count another batch in."""
@@ -76,6 +107,7 @@ class Outcome:
         self.known += other.known
         self.bad += other.bad
         self.events += other.events
+        self.sums += other.sums
 
 
 _T = TypeVar("_T")
@@ -206,12 +238,81 @@ def _codes(connection: Connection, this: Import, rows: Sequence[CodeRow]) -> Out
     return outcome
 
 
+def _balances(connection: Connection, this: Import, rows: Sequence[BalanceRow]) -> Outcome:
+    outcome = Outcome()
+    found = _found(connection, this, rows, outcome)
+    brought = _brought(connection, [owner for _, owner in found])
+    fresh: dict[tuple[int, str, str, str], BalanceRow] = {}
+    for row, owner in found:
+        name = (owner, row.programme, row.asset, row.key)
+        there = brought.get(name, ())
+        if not row.amount or any(row.amount == b.granted and row.expires_at in (None, b.expires_at) for b in there):
+            outcome.known += 1
+        elif there:
+            entry = f"see `afterglow ledger explain {there[0].id}`, and correct it with `afterglow ledger adjust`"
+            outcome.bad.append(BadRow(row.line, f"another balance was brought in under its key before: {entry}"))
+        elif name in fresh:
+            reason = f"its customer's balance stands on line {fresh[name].line} already; give each a key of its own"
+            outcome.bad.append(BadRow(row.line, reason))
+        elif row.expires_at is not None and row.expires_at <= this.now:
+            outcome.bad.append(BadRow(row.line, "its balance has expired already"))
+        else:
+            fresh[name] = row
+    ledger.credit(connection, [_opening(this, row, name[0]) for name, row in fresh.items()], this.now)
+    outcome.new = len(fresh)
+    outcome.sums = Counter(balances(fresh.values()))
+    return outcome
+
+
+def balances(rows: Iterable[Any]) -> dict[tuple[str, str], int]:
+    """What balances add up to, by programme and asset; other rows have none."""
+    sums: dict[tuple[str, str], int] = defaultdict(int)
+    for row in rows:
+        if isinstance(row, BalanceRow):
+            sums[row.programme, row.asset] += row.amount
+    return sums
+
+
+def _brought(connection: Connection, owners: Sequence[int]) -> Mapping[tuple[int, str, str, str], list[Any]]:
+    """The balances that these customers, and who was merged into them, brought before; by what is unique."""
+    numbers = loyalty.former(connection, owners)
+    t = ledger_transactions.c
+    found: dict[tuple[int, str, str, str], list[Any]] = defaultdict(list)
+    for row in connection.execute(
+        sa.select(t.id, t.customer_id, t.programme, t.asset, t.key, t.granted, lots.c.expires_at)
+        .join(lots, lots.c.transaction_id == t.id)
+        .where(bulk.among(t.customer_id, sorted(numbers)), t.kind == "opening")
+        .order_by(t.id)
+    ):
+        found[numbers[row.customer_id], row.programme, row.asset, row.key].append(row)
+    return found
+
+
+def _opening(this: Import, row: BalanceRow, owner: int) -> ledger.Credit:
+    """The balance as new points, to be spent at once. It is no progress towards a tier: nobody says how it came."""
+    expiry = this.release.catalog.loyalty[row.programme].expiry
+    return ledger.Credit(
+        programme=row.programme,
+        asset=row.asset,
+        customer_id=owner,
+        kind=Kind.OPENING,
+        key=row.key,
+        amount=row.amount,
+        event_at=row.at,
+        activates_at=row.at,
+        expires_at=row.expires_at or expires_at(expiry, row.at, this.shop.zone),
+        document_id=this.release.ids["programme"][row.programme],
+        inputs={"source": this.source, "line": row.line},
+    )
+
+
 _WRITERS: Mapping[str, Callable[[Connection, Import, Sequence[Any]], Outcome]] = {
     "customers": _customers,
     "orders": _orders,
     "consent": _consent,
     "suppressions": _suppressions,
     "referral-codes": _codes,
+    "balances": _balances,
 }
 
 
@@ -461,7 +562,7 @@ def _found(connection: Connection, this: Import, rows: Sequence[_T], outcome: Ou
             outcome.bad.append(BadRow(line, "it names a customer whom we do not know; import customers first"))
         else:
             found.append((row, owner))
-    people.lock(connection, [owner for _, owner in found])
+    people.locked(connection, [owner for _, owner in found])
     return found
 
 
@@ -512,4 +613,4 @@ def _last(ones: Iterable[_T], key: Callable[[_T], Hashable]) -> dict[Any, _T]:
     return {key(one): one for one in ones}
 
 
-__all__ = ["Import", "Outcome", "Row", "write"]
+__all__ = ["Import", "Outcome", "Row", "balances", "write"]

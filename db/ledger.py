@@ -151,6 +151,12 @@ def balances(connection: Connection, customer_ids: Iterable[int], now: datetime)
     return {place: one.standing(now) for place, one in batch.books.items()}
 
 
+def places(connection: Connection) -> set[tuple[str, str]]:
+    """Every programme and asset of which a customer has or had something."""
+    a = ledger_accounts.c
+    return {(row.programme, row.asset) for row in connection.execute(sa.select(a.programme, a.asset).distinct())}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hanging:
     """A transaction that hangs on a subject."""

@@ -3,7 +3,8 @@
 Forgetting deletes what names a person and empties what might (payloads, raw webhooks), in one transaction under the
 customer's lock. What stays are rows by number (events without content, runs, touchpoints), which nothing links to a
 person any more, and a keyed hash of the address, so that an old list imported again brings no marketing back. The
-ledger stays whole: it knows numbers alone, and what was owed to whom must add up for ever.
+ledger keeps amounts, times and numbers, since what was owed to whom must add up for ever; orders, keys and reasons are
+taken out of it (`db/unlinking.py`).
 
 Deleted rows linger in a database's own files for a while: PostgreSQL reuses their space after VACUUM, SQLite
 overwrites it (`secure_delete`), backups keep it for as long as backups are kept.
@@ -23,7 +24,21 @@ from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
 from afterglow.letters import Addressed, Letterhead
 from afterglow.matching import EMAIL, PHONE
-from db import bulk, fetching, identity, leaderboards, merging, people, proof, redemptions, referring, requests, why
+from db import (
+    bulk,
+    fetching,
+    identity,
+    leaderboards,
+    merging,
+    notices,
+    people,
+    proof,
+    redemptions,
+    referring,
+    requests,
+    unlinking,
+    why,
+)
 from db.catalog import CatalogCache
 from db.history import UnknownCustomerError
 from db.people import Person
@@ -76,6 +91,8 @@ class Forgotten:
     webhooks_emptied: int
     #: Documents of sources that were kept for a moment; whose they are is not known, so all of them.
     answers_dropped: int
+    #: Transactions of the ledger of which only numbers and times are left.
+    ledger_unlinked: int
     kept_from_marketing: bool
 
     def __str__(self) -> str:
@@ -122,7 +139,9 @@ def forget(
     stopped = _stop(connection, customer_id, now)
     requests.settle_for(connection, customer_id, now, FORGOTTEN)
     referring.forget(connection, [customer_id, *stones])
+    notices.forget(connection, [customer_id, *stones], FORGOTTEN)
     leaderboards.forget(connection, [customer_id, *stones])
+    unlinked = unlinking.unlink(connection, customer_id, [customer_id, *stones], now)
     return Forgotten(
         customer_id=customer_id,
         **stopped,
@@ -140,6 +159,7 @@ def forget(
         events_emptied=_empty_events(connection, customer_id, needles),
         answers_dropped=fetching.clear(connection),
         webhooks_emptied=_empty_inbox(connection, customer_id, mentioned, needles),
+        ledger_unlinked=unlinked,
         kept_from_marketing=bool(digests),
     )
 

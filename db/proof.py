@@ -4,7 +4,7 @@ Nothing here is changed, and nothing here trusts a stored balance: `verify` rebu
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,7 @@ from db.tables import (
     events,
     holds,
     ledger_accounts,
+    ledger_forgettings,
     ledger_transactions,
     lots,
     postings,
@@ -49,6 +50,8 @@ class Verdict:
     transactions: int
     #: Sentences; none where everything adds up.
     differences: Sequence[str]
+    #: How often a customer was forgotten, and their entries were sealed anew.
+    forgotten: int = 0
 
 
 def verify(connection: Connection) -> Verdict:
@@ -66,7 +69,8 @@ def verify(connection: Connection) -> Verdict:
     for page in _pages(connection, ledger_accounts):
         counted["accounts"] += len(page)
         differences += _rebuilt(connection, page)
-    return Verdict(differences=differences, **counted)
+    forgotten = connection.execute(sa.select(sa.func.count()).select_from(ledger_forgettings)).scalar_one()
+    return Verdict(differences=differences, forgotten=forgotten, **counted)
 
 
 def _pages(connection: Connection, table: sa.Table) -> Iterator[Sequence[Any]]:
@@ -133,8 +137,13 @@ def _sealed(connection: Connection, ids: Sequence[int]) -> _Sealed:
     ):
         drawn[row.transaction_id][row.lot_id] = row.amount
         moved[row.transaction_id, row.account_id] -= row.amount
-    seals = {id_: chain.seal(columns[id_], legs[id_], opened[id_], drawn[id_]) for id_ in columns}
-    return _Sealed(seals=seals, moved=moved)
+    made = {id_: chain.seal(columns[id_], legs[id_], opened[id_], drawn[id_]) for id_ in columns}
+    return _Sealed(seals=made, moved=moved)
+
+
+def seals(connection: Connection, ids: Collection[int]) -> Mapping[int, bytes]:
+    """The seals of transactions, from the rows as they stand."""
+    return _sealed(connection, sorted(ids)).seals
 
 
 def _rebuilt(connection: Connection, accounts: Sequence[Any]) -> Iterator[str]:
@@ -150,11 +159,13 @@ def _rebuilt(connection: Connection, accounts: Sequence[Any]) -> Iterator[str]:
     for row in rows:
         entries[row.account_id].append(row)
     sealed = _sealed(connection, sorted({row.transaction_id for row in rows}))
+    empty = nothings(connection, accounts)
     left = _left(connection, ids)
     held = _held(connection, ids)
     for account in accounts:
         yield from _chained(account, entries[account.id], sealed)
         if account.role == "wallet":
+            yield from _chained_nothings(account, empty.get(account.id, ()))
             yield from left[account.id].differences
             if left[account.id].remaining != account.balance:
                 yield f"{_name(account)}: its lots hold {left[account.id].remaining}, and its balance is {account.balance}."  # noqa: E501
@@ -193,6 +204,37 @@ def _chained(account: Any, entries: Sequence[Any], sealed: _Sealed) -> Iterator[
             f"{_name(account)}: its {len(entries)} entries make {balance}, and it says {account.balance} "
             f"after {account.entries}."
         )
+
+
+def nothings(connection: Connection, accounts: Sequence[Any]) -> Mapping[int, list[bytes]]:
+    """By wallet the seals of the transactions that moved nothing, oldest first."""
+    wallets = {(one.customer_id, one.programme, one.asset): one.id for one in accounts if one.role == "wallet"}
+    t = ledger_transactions.c
+    rows = connection.execute(
+        sa.select(t.id, t.customer_id, t.programme, t.asset)
+        .where(
+            bulk.among(t.customer_id, sorted({customer for customer, _, _ in wallets})),
+            t.granted == sa.literal_column("0"),
+            ~sa.exists().where(postings.c.transaction_id == t.id),
+        )
+        .order_by(t.id)
+    ).all()
+    sealed = seals(connection, [row.id for row in rows]) if rows else {}
+    found: dict[int, list[bytes]] = defaultdict(list)
+    for row in rows:
+        if (wallet := wallets.get((row.customer_id, row.programme, row.asset))) is not None:
+            found[wallet].append(sealed[row.id])
+    return found
+
+
+def _chained_nothings(account: Any, sealed: Sequence[bytes]) -> Iterator[str]:
+    """What differs of transactions that moved nothing. Those from before they were chained, the oldest, are let be."""
+    mine = sealed[len(sealed) - account.nothings :] if account.nothings <= len(sealed) else sealed
+    link = chain.START
+    for number, seal in enumerate(mine, 1):
+        link = chain.link_nothing(link, seal, account.id, number)
+    if len(mine) < account.nothings or link != (account.nothings_chain or chain.START):
+        yield f"{_name(account)}: of {account.nothings} transactions that moved nothing one was changed or is missing."
 
 
 class _Left:

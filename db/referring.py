@@ -70,6 +70,8 @@ class Referral:
     due_at: datetime | None = None
     amount: int = 0
     refunded: int = 0
+    #: Of the rewards, that the referrer offers under this file.
+    variant: str | None = None
 
     @property
     def reference(self) -> str:
@@ -111,6 +113,7 @@ _COLUMNS = (
     "due_at",
     "amount",
     "refunded",
+    "variant",
 )
 _query = sa.select(*(referrals.c[name] for name in _COLUMNS))
 
@@ -136,7 +139,7 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reward:
-    """What a referral brought to one of the two. Amounts: points, minor units of credit, or 1 coupon."""
+    """What a referral brought to one of the two. Amounts: points, minor units of credit, or 1 coupon or webhook."""
 
     id: int
     referral_id: int
@@ -149,6 +152,7 @@ class Reward:
     asset: str
     wallet: str | None
     coupon: str | None
+    webhook: str | None
     desired: int
     granted: int
     #: What it costs the shop, in minor units of its currency.
@@ -391,6 +395,8 @@ def about_reward(
         more["milestone"] = reward.milestone
     if reward.coupon:
         more["coupon"] = reward.coupon
+    elif reward.webhook:
+        more["webhook"] = reward.webhook
     elif reward.asset == "points":
         more["points"] = reward.granted
     if code is not None:
@@ -400,6 +406,7 @@ def about_reward(
 
 def _received(name: str, referral: Referral, side: str, more: Mapping[str, object], now: datetime) -> Received:
     customer = referral.referee_id if side == "referee" else referral.referrer_id
+    variant = {"variant": referral.variant} if referral.variant is not None else {}
     once = "/".join(str(more[part]) for part in ("milestone", "generation") if part in more)
     again = now.isoformat() if name in _OFTEN else ""
     event = NativeEvent(
@@ -407,7 +414,7 @@ def _received(name: str, referral: Referral, side: str, more: Mapping[str, objec
         key="/".join(filter(None, (name, str(referral.id), side, once, again))),
         occurred_at=now,
         customer=NativeCustomer(customer=customer),
-        payload={"programme": referral.programme, "referral": referral.id, "side": side, **more},
+        payload={"programme": referral.programme, "referral": referral.id, "side": side, **variant, **more},
     )
     body = event.model_dump_json(exclude_unset=True).encode()
     return Received(OURS, event.key, sha256(event.key.encode()).digest(), {}, body)
@@ -745,6 +752,7 @@ def told_to(connection: Connection, customer_id: int) -> list[dict[str, Any]]:
                     "amount": each.granted,
                     "coupon": each.coupon,
                     **({"code": held[each.id].code} if each.id in held else {}),
+                    "webhook": each.webhook,
                 }
                 for each in rewards.get(one.id, ())
                 if each.customer_id == customer_id

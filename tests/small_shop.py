@@ -40,6 +40,7 @@ MAILS = {
     "news": ("kind: marketing\ntopic: news", "News"),
     "gift": ("kind: service", "Your gift: {{ order.gift }}"),
     "invite": ("kind: marketing", 'Bring friends: {{ referral_link("friends") }}'),
+    "offer": ("kind: marketing", 'Offer: {{ referral_variant("friends") }}'),
     "rate": ("kind: service", 'How was it? {{ rate("answer", 4) }}'),
 }
 

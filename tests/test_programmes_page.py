@@ -17,6 +17,7 @@ from workers.cli import main
 PAGE = (ROOT / "docs/programmes.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 WHOLE = next(block for block in BLOCKS if block.startswith("programme:"))
+BALANCES = re.findall(r"```csv\n(.*?)```", PAGE, re.DOTALL)
 SESSION = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -43,9 +44,11 @@ def test_every_command_answers_as_shown(sqlite_url: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("workers.logs.set_up_logs", lambda: None)
     Path("codes.txt").write_text("ONE\nTWO\nTHREE\n")
+    (balances,) = BALANCES
+    Path("balances.csv").write_text(balances)
     rewards = "rewards:\n  - {id: five-off, about: 5 euros off, costs: 100, gives: {coupon: five-off}}\n"
     files = {"flows/programmes/coffee.yaml": WHOLE + rewards}
-    (session,) = SESSION
+    session = "".join(SESSION)
     with driving(sqlite_url, files=files, start=datetime.now(UTC) - timedelta(hours=1)) as driver:
         order = {"order": {"id": "o1", "total": 120, "currency": "EUR"}}
         driver.post("order.paid", order, customer={"email": "sam@example.com"})

@@ -17,7 +17,7 @@ from tests.workers.test_referring import ANN, BOB, code
 from workers.cli import main
 
 PAGE = (ROOT / "docs" / "referrals.md").read_text()
-PROGRAMME, FLOW = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+PROGRAMME, VARIANTS, FLOW = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 FILES = {"flows/programmes/friends.yaml": PROGRAMME, "flows/referral-thanks.yaml": FLOW}
 
 
@@ -28,6 +28,9 @@ def shown_commands() -> list[list[str]]:
 
 def test_the_files_that_are_shown_have_no_problem():
     assert check_files({**shop_files(), **FILES}) == []
+    tried = re.sub(r"rewards:\n(  .*\n)+", VARIANTS, PROGRAMME)
+    assert "variant: five-fifteen" in tried
+    assert check_files({**shop_files(), **FILES, "flows/programmes/friends.yaml": tried}) == []
 
 
 def test_what_is_shown_rewards_a_friend_and_every_command_works(database_url, monkeypatch: pytest.MonkeyPatch):

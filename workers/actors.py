@@ -17,7 +17,7 @@ from afterglow.errors import AfterglowError
 from db.app import App
 from db.broker import KINDS
 from db.due import full
-from workers import deliver, digest, leaderboards, requests, tend, watch
+from workers import deliver, digest, leaderboards, notices, requests, tend, watch
 from workers.advance import Advance
 from workers.asker import Asker
 from workers.batches import Work, run_batch, run_suspect
@@ -177,7 +177,7 @@ class Actors:
         return Done(may_grow, onward="advance" if work.moved else None)
 
     def fetch(self) -> Done:
-        """Documents of sources are fetched that elements lack.
+        """Documents of sources are fetched that elements lack, and the shop is told of rewards that it gives itself.
 
         It waits for a network as sending does, and takes one of its seats: together they have half of the threads.
         """
@@ -185,7 +185,8 @@ class Actors:
             return Done()  # the scheduler hints again
         work = Fetching(self.app, self._asker)
         try:
-            if work.run() >= BATCH:
+            is_more = work.run() >= BATCH
+            if notices.tell(self.app) >= notices.BATCH or is_more:
                 self.app.hint("fetch")
         finally:
             self._seats["deliver"].take_back()

@@ -1,13 +1,17 @@
 """Putting a shop's folder into force: read, check, compile, and one transaction that switches every process."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from sqlalchemy.engine import Connection
 
 from afterglow.language.catalog import compile_files
 from afterglow.language.check import check_files
+from afterglow.language.programme import Programme
 from afterglow.problems import Problems
-from db import catalog
+from db import catalog, tier_changes
+from db.catalog import CatalogCache
 from db.clock import Clock
 from db.engine import Database
 from workers.files import read_shop_folder
@@ -25,6 +29,8 @@ class Applied:
     added: tuple[Name, ...] = ()
     changed: tuple[Name, ...] = ()
     removed: tuple[Name, ...] = ()
+    #: How many customers other tiers raise and lower, in words.
+    tiers: tuple[str, ...] = ()
 
     @property
     def is_news(self) -> bool:
@@ -32,11 +38,15 @@ class Applied:
         return bool(self.added or self.changed or self.removed)
 
 
-def apply_folder(database: Database, clock: Clock, folder: Path, *, by: str) -> Applied:
+def apply_folder(database: Database, clock: Clock, folder: Path, *, by: str, lowers: bool = False) -> Applied:
     """Check a folder and put it into force.
+
+    Args:
+      lowers: whether tiers may lower customers at once.
 
     Raises:
       Problems: everything that is wrong with the files; then nothing changes.
+      LoweringError: tiers would lower customers at once; then nothing changes.
     """
     files = read_shop_folder(folder)
     try:
@@ -51,8 +61,26 @@ def apply_folder(database: Database, clock: Clock, folder: Path, *, by: str) -> 
         raise Problems(problems)
     with database.writing() as connection:
         before = catalog.in_force(connection)
-        catalog.apply(connection, documents, now=clock.now(connection), by=by)
-    return _compared(folder, before, new)
+        now = clock.now(connection)
+        loyalty = _loyalty(connection)
+        catalog.apply(connection, documents, now=now, by=by)
+        if not loyalty:
+            return _compared(folder, before, new)
+        release = CatalogCache().current(connection)
+        found = tier_changes.moves(connection, loyalty, release.catalog.loyalty, release.catalog.shop, now)
+        if not lowers:
+            tier_changes.refuse_lowering(found)
+        tier_changes.arrange(connection, found, release.catalog.loyalty, now)
+    return replace(_compared(folder, before, new), tiers=tuple(map(str, found)))
+
+
+def _loyalty(connection: Connection) -> Mapping[str, Programme]:
+    """The loyalty programmes in force that have tiers."""
+    try:
+        programmes = CatalogCache().current(connection).catalog.loyalty
+    except catalog.NothingAppliedError:
+        return {}
+    return {name: one for name, one in programmes.items() if one.tiers is not None}
 
 
 def _compared(folder: Path, before: Mapping[Name, str], new: Mapping[Name, str]) -> Applied:

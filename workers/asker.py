@@ -175,7 +175,7 @@ class Asker:
         headers: Mapping[str, str],
         until: float,
     ) -> list[_Result | NotAsked | Failed]:
-        if not self._allow_local and (refusal := await _inside(asked[0].url, until)):
+        if not self._allow_local and (refusal := await inside(asked[0].url, until)):
             return [refusal for _ in asked]
         quiet = asyncio.Event()
         tasks = [asyncio.create_task(one(each, headers, quiet)) for each in asked]
@@ -213,7 +213,7 @@ async def _has_turn(at: float, late: float, quiet: asyncio.Event) -> bool:
     return not quiet.is_set() and time.monotonic() <= late
 
 
-async def _inside(url: str, until: float) -> Failed | None:
+async def inside(url: str, until: float) -> Failed | None:
     """A refusal where the host's name leads into a private network. A name that leads nowhere fails later."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()

@@ -34,7 +34,8 @@ from db.catalog import Release
 from db.clock import DatabaseClock
 from db.engine import Database
 from db.events import NewRun
-from db.importing import Import, Outcome, write
+from db.importing import Import, Outcome, balances, write
+from db.people import MergedMeanwhileError
 from db.settings import Settings
 from db.tables import enrollments, runs, stage_entries
 from db.tables import events as events_table
@@ -146,7 +147,7 @@ class Importer:
         with closing(Lines(self.wanted.file)) as lines:
             for batch in _batches(self._rows(lines), BATCH):
                 bad = [row for row in batch if type(row) is BadRow]
-                outcome.add(Outcome(new=len(batch) - len(bad), bad=bad))
+                outcome.add(Outcome(new=len(batch) - len(bad), bad=bad, sums=Counter(balances(batch))))
                 say(Reached(outcome=outcome, read=lines.read, size=lines.size))
         return outcome
 
@@ -160,7 +161,7 @@ class Importer:
             source=self.wanted.source,
             file=Path(self.wanted.file).name if self.wanted.file != STDIN else "standard input",
             secret=self.settings.secrets[0],
-            shop=self.catalog.shop,
+            release=self.release,
             now=self.now,
         )
         outcome = Outcome()
@@ -246,8 +247,9 @@ class Importer:
             try:
                 with self.database.writing() as connection:
                     return write(connection, self.wanted.kind, this, good)
-            except sa.exc.DBAPIError as error:
-                if not is_passing(error) or attempt == ATTEMPTS:
+            except (sa.exc.DBAPIError, MergedMeanwhileError) as error:
+                is_lost = isinstance(error, MergedMeanwhileError) or is_passing(error)
+                if not is_lost or attempt == ATTEMPTS:
                     raise
                 time.sleep(0.2 * attempt)
         raise AssertionError("unreachable")

@@ -24,7 +24,7 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from afterglow import past
-from afterglow.language.programme import Programme, Tiers
+from afterglow.language.programme import WARN, Programme, Tiers
 from afterglow.ledger.book import Policy
 from afterglow.ledger.entries import Kind
 from afterglow.loyalty.earning import Earning, Happening, SoFar, earn, is_limited, number, read_terms
@@ -44,8 +44,6 @@ from workers.arrivals import Arrival
 
 log = structlog.get_logger()
 
-#: How long before points expire their customer may be told.
-WARNING: Final = timedelta(days=30)
 #: How often what expires soon is looked for, and rows of one round.
 LOOK_EVERY: Final = timedelta(hours=1)
 #: More than any order was for.
@@ -445,7 +443,7 @@ class _Batch:
             for key, member in self.members.items()
             if member.now is not None
             and member.now != member.before
-            and (member.now.level or member.before is not None)
+            and (member.now.level or member.now.review_at is not None or member.before is not None)
         }
         loyalty.save_standings(self.connection, changed, self.tiers)
         for (customer, programme), standing in changed.items():
@@ -501,12 +499,17 @@ def _review_due(connection: Connection, release: Release, now: datetime) -> bool
 
 
 def _warn(app: App) -> bool:
-    """Say of points that they expire within `WARNING`, once for each customer and instant."""
+    """Say of points that they expire soon, as the programme says, once for each customer and instant."""
     with app.reading() as connection:
         release = app.catalog.current(connection)
         now = app.clock.now(connection)
     if "points.expiring" not in release.catalog.listened or not rounds.take(app.database, _ROUND, now, LOOK_EVERY):
         return False
+    programmes, zone = release.catalog.loyalty, release.catalog.shop.zone
+    warned = {
+        (name, one.asset): (one.expiry.warn if one.expiry else WARN).after(now, zone)
+        for name, one in programmes.items()
+    }
     with app.writing() as connection:
         rows = [
             own_event(
@@ -516,8 +519,8 @@ def _warn(app: App) -> bool:
                 now,
                 {"programme": row.programme, "points": int(row.points), "expires_at": row.expires_at.isoformat()},
             )
-            for row in loyalty.expiring(connection, now, now + WARNING)
-            if row.programme in release.catalog.loyalty
+            for row in loyalty.expiring(connection, now, max(warned.values(), default=now))
+            if (until := warned.get((row.programme, row.asset))) is not None and row.expires_at < until
         ]
         intake.receive(connection, rows, now)
     return bool(rows)

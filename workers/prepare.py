@@ -232,7 +232,13 @@ class Preparation:
             )
             return None
         codes, generation = self.codes.get(row.customer_id, {}), self.generations.get(row.customer_id, 0)
-        stored = letters.context(mail, facts.names(), codes, extra, generation)
+        referrals = self.release.catalog.referrals
+        variants = {
+            name: variant
+            for name in letters.tried(mail)
+            if name in referrals and (variant := referrals[name].variant_of(row.customer_id)) is not None
+        }
+        stored = letters.context(mail, facts.names(), codes, extra, variants, generation)
         to = Addressed(touchpoint_id=row.id, customer_id=row.customer_id, kind=row.kind, topic=row.topic)
         try:
             rendered = letters.render(mail, stored, self.head, to)

@@ -248,6 +248,7 @@ class _Book:
                 touch_id=course.touch.id,
                 document_id=document,
                 attributed_at=latest.at,
+                variant=programme.variant_of(course.touch.referrer),
             )
             self.changes.new.append(referral)
             self.changes.move(referral, ReferralState.ATTRIBUTED, latest.at, "a touch", evidence)
@@ -255,6 +256,7 @@ class _Book:
         else:
             if (referral.touch_id, referral.referrer_id) != (course.touch.id, course.touch.referrer):
                 referral.touch_id, referral.referrer_id = course.touch.id, course.touch.referrer
+                referral.variant = programme.variant_of(referral.referrer_id)
                 self.changes.move(referral, ReferralState.ATTRIBUTED, latest.at, "another touch counts", evidence)
             elif course.event is None or course.event.id == referral.event_id:
                 return
@@ -293,6 +295,8 @@ class _Book:
         after = self._standing(programme, event, referral.referee_id, _undoing(programme, event, heard))
         order = order_of(event.payload)
         referral.event_id, referral.document_id = event.id, document
+        if referral.variant not in {one.name for one in programme.variants}:  # another file is in force since
+            referral.variant = programme.variant_of(referral.referrer_id)
         referral.subject = f"order/{event.source}/{order}" if order is not None else None
         referral.qualified_at = event.occurred_at
         referral.amount, referral.refunded = shop.to_minor(after.total), shop.to_minor(after.refunded)

@@ -21,7 +21,7 @@ from afterglow.loyalty.expiring import expires_at
 from afterglow.referring import fraud, likeness
 from afterglow.referring.qualification import rewarded_from
 from afterglow.referring.rewarding import Grant, Side, Tally, grants, lost, period
-from db import coupons, identity, leaderboards, ledger, people, referring
+from db import coupons, identity, leaderboards, ledger, notices, people, referring
 from db import events as events_table
 from db.app import App
 from db.catalog import Release
@@ -52,7 +52,9 @@ def settle_referrals(app: App) -> int:
             break
         done += len(ids)
     if done:
-        app.hint("ingest", "coupons")
+        app.hint(
+            "ingest", "coupons", "fetch"
+        )  # what was told to ourselves, codes to be made, and what the shop is told
     return done
 
 
@@ -215,6 +217,7 @@ class _Round:
             self.move(referral, ReferralState.REWARDED, "the hold ended", evidence)
         rewards = [one for _, one in given]
         referring.give(self.connection, rewards)
+        notices.note(self.connection, "given", rewards, self.now)
         ledger.credit(self.connection, [self._credit(r, one) for r, one in given if _is_booked(one)], self.now)
         wanted = []
         for referral, one in given:
@@ -290,6 +293,7 @@ class _Round:
         gone += self._lost_milestones(due)
         rewards = [one for _, one in gone]
         referring.take_back(self.connection, rewards, self.now)
+        notices.note(self.connection, "taken_back", rewards, self.now)
         held = coupons.of_rewards(self.connection, [one.id for one in rewards])
         coupons.disable(self.connection, [one.id for one in held.values()], self.now)
         ledger.claw_back(self.connection, [self._clawback(one) for one in rewards if _is_booked(one)], self.now)
@@ -416,6 +420,7 @@ class _Desk:
                 referee=referral.referee_id,
                 tally=tally,
                 generation=generation,
+                variant=referral.variant,
             )
             if (grant.side.value, grant.milestone) not in taken
             and self.round.persons[grant.customer].forgotten_at is None
@@ -453,6 +458,7 @@ class _Desk:
             asset=grant.gives.asset,
             wallet=grant.gives.programme,
             coupon=grant.gives.coupon,
+            webhook=grant.gives.webhook,
             desired=amount,
             granted=amount if grant.given else 0,
             worth=worth if grant.given else 0,

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from db import coupons, referring
+from db import coupons, notices, referring
 from db.app import App
 from db.tables import enrollments, inbox, merges, touchpoints
 
@@ -42,7 +42,9 @@ _DUE = sa.select(
             for lane in ("0", "1")
         )
     ).label("deliver"),
-    sa.exists().where(inbox.c.state == sa.literal_column("'fetching'"), inbox.c.fetch_at <= _now).label("fetch"),
+    sa.or_(
+        sa.exists().where(inbox.c.state == sa.literal_column("'fetching'"), inbox.c.fetch_at <= _now), notices.DUE
+    ).label("fetch"),
     coupons.DUE.label("coupons"),
     sa.or_(sa.exists().where(merges.c.state == sa.literal_column("'wanted'")), referring.DUE).label("tend"),
 )

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 #: The functions of the application that an expression may call.
-FUNCTIONS: Final = frozenset({"referral_link", "rate"})
+FUNCTIONS: Final = frozenset({"referral_link", "referral_variant", "rate"})
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _NO_FUNCTIONS: Final[Functions] = MappingProxyType({})
 

@@ -7,6 +7,7 @@ on which it begins. A reason names columns, never what a customer's row holds in
 from afterglow.importing.columns import COLUMNS, ColumnsError, columns_of
 from afterglow.importing.records import FORMATS, BadRow, Record, format_of, records
 from afterglow.importing.rows import (
+    BalanceRow,
     CodeRow,
     ConsentRow,
     CustomerRow,
@@ -22,6 +23,7 @@ __all__ = [
     "COLUMNS",
     "FORMATS",
     "BadRow",
+    "BalanceRow",
     "CodeRow",
     "ColumnsError",
     "ConsentRow",

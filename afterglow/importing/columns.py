@@ -68,6 +68,15 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "code": "the customer's own code",
         "made_at": "since when it is theirs",
     },
+    "balances": {
+        **_WHO,
+        "programme": "the loyalty programme's name",
+        "points": "how many points there are, a whole number; or:",
+        "credit": "store credit in whole units of the shop's currency, such as 12.50",
+        "expires_at": "the first moment at which they cannot be spent; as the programme says unless given",
+        "at": "when it was so; as old as the file unless given",
+        "key": "tells balances of one customer apart, such as those that expire at different times",
+    },
 }
 
 #: At least one of each group must be there.
@@ -77,6 +86,7 @@ NEEDED: Final[Mapping[str, Sequence[tuple[str, ...]]]] = {
     "consent": [("id", "email"), ("consent",)],
     "suppressions": [("email",)],
     "referral-codes": [("id", "email"), ("programme",), ("code",)],
+    "balances": [("id", "email"), ("programme",), ("points", "credit")],
 }
 
 #: Names that shops export the same columns under, once lower-cased with one underscore for all that is no letter.
@@ -115,6 +125,18 @@ _ALSO_CALLED: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "suppressions": {"e_mail": "email", "email_address": "email", "address": "email"},
     "referral-codes": {"customer_id": "id", "e_mail": "email", "program": "programme", "referral_code": "code"},
+    "balances": {
+        "customer_id": "id",
+        "e_mail": "email",
+        "email_address": "email",
+        "program": "programme",
+        "balance": "points",
+        "points_balance": "points",
+        "store_credit": "credit",
+        "expiry": "expires_at",
+        "expires": "expires_at",
+        "as_of": "at",
+    },
 }
 
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from afterglow.expressions.filters import iso, money_of, number
 from afterglow.importing.records import BadRow, Record
 from afterglow.language.catalog import Catalog
+from afterglow.ledger.entries import AMOUNT_MAX
 from afterglow.local_time import from_wall, known_zone
 from afterglow.mapping import Unmappable, conforming
 from afterglow.mapping.addresses import normalised_email, normalised_phone
@@ -18,6 +19,9 @@ from afterglow.problems import did_you_mean
 
 BASES: Final = ("consent", "existing-customer", "service")
 REASONS: Final = ("bounced", "complained", "by-hand")
+#: Key of a balance that has none of its own.
+OPENING: Final = "opening"
+LONGEST_KEY: Final = 100
 
 _SAID: Final[Mapping[str, Literal["granted", "withdrawn"] | None]] = {
     **dict.fromkeys(("granted", "yes", "true", "1", "subscribed", "opted in", "opted-in", "opt-in"), "granted"),
@@ -138,7 +142,22 @@ class CodeRow:
     made_at: datetime
 
 
-Row = CustomerRow | OrderRow | ConsentRow | SuppressionRow | CodeRow
+@dataclass(slots=True)
+class BalanceRow:
+    """What a customer brings along: points of a programme, or credit in minor units of the shop's currency."""
+
+    line: int
+    id: str | None
+    email: str | None
+    programme: str
+    asset: str
+    amount: int
+    expires_at: datetime | None
+    at: datetime
+    key: str
+
+
+Row = CustomerRow | OrderRow | ConsentRow | SuppressionRow | CodeRow | BalanceRow
 
 
 def rows(kind: str, found: Iterable[Record | BadRow], desk: Desk) -> Iterator[Row | BadRow]:
@@ -234,12 +253,54 @@ def _code(line: int, values: Mapping[str, Any], desk: Desk) -> CodeRow:
     return CodeRow(line, id_, email, programme, code, _moment(values, "made_at", desk) or desk.as_of)
 
 
+def _balance(line: int, values: Mapping[str, Any], desk: Desk) -> BalanceRow:
+    id_, email = _who(values, "id")
+    name = _text(values, "programme")
+    programme = desk.catalog.loyalty.get(name or "")
+    if name is None or programme is None:
+        raise Unreadable(
+            f"programme is no loyalty programme in force; they are {', '.join(sorted(desk.catalog.loyalty)) or 'none'}"
+        )
+    given = [column for column in ("points", "credit") if values.get(column) not in (None, "")]
+    if len(given) != 1:
+        raise Unreadable("it says neither points nor credit" if not given else "points and credit stand on two rows")
+    asset, amount = (programme.asset, _points(values)) if given == ["points"] else ("credit", _minor(values, desk))
+    key = _text(values, "key") or OPENING
+    if len(key) > LONGEST_KEY:
+        raise Unreadable(f"key is longer than {LONGEST_KEY} characters")
+    expires_at = _moment(values, "expires_at", desk, to_come=True)
+    return BalanceRow(line, id_, email, name, asset, amount, expires_at, _moment(values, "at", desk) or desk.as_of, key)
+
+
+def _points(values: Mapping[str, Any]) -> int:
+    said = values["points"]
+    amount = number(repr(said) if isinstance(said, float) else said)
+    if not isinstance(amount, int | Decimal) or isinstance(amount, bool) or amount != int(amount) or amount < 0:
+        raise Unreadable("points is no whole number of 0 or more")
+    return _not_too_much("points", int(amount))
+
+
+def _minor(values: Mapping[str, Any], desk: Desk) -> int:
+    shop, said = desk.catalog.shop, values["credit"]
+    amount = money_of(repr(said) if isinstance(said, float) else said, shop.model.currency)
+    if not isinstance(amount, int | Decimal) or amount < 0:
+        raise Unreadable("credit is no amount of 0 or more, such as 12.50")
+    return _not_too_much("credit", shop.to_minor(Decimal(amount)))
+
+
+def _not_too_much(column: str, amount: int) -> int:
+    if amount > AMOUNT_MAX:
+        raise Unreadable(f"{column} is more than the ledger takes")
+    return amount
+
+
 _READERS: Final[Mapping[str, Callable[[int, Mapping[str, Any], Desk], Row]]] = {
     "customers": _customer,
     "orders": _order,
     "consent": _consent,
     "suppressions": _suppression,
     "referral-codes": _code,
+    "balances": _balance,
 }
 
 
@@ -341,7 +402,8 @@ def _text(values: Mapping[str, Any], column: str) -> str | None:
     return said.strip() or None
 
 
-def _moment(values: Mapping[str, Any], column: str, desk: Desk) -> datetime | None:
+def _moment(values: Mapping[str, Any], column: str, desk: Desk, *, to_come: bool = False) -> datetime | None:
+    """A moment that a column holds; one that lies in the future only where it may be `to_come`."""
     said = values.get(column)
     if said is None or said == "":
         return None
@@ -353,7 +415,7 @@ def _moment(values: Mapping[str, Any], column: str, desk: Desk) -> datetime | No
         found = _written(said, desk.zone) if type(said) is str else None
     if not isinstance(found, datetime):
         raise Unreadable(f"{column} is not a moment; write it as 2026-03-02 or 2026-03-02T09:00:00+01:00")
-    if not EARLIEST <= found <= desk.now + FUTURE:
+    if found < EARLIEST or (found > desk.now + FUTURE and not to_come):
         raise Unreadable(f"{column} lies {'before 1990' if found < EARLIEST else 'in the future'}")
     return found
 

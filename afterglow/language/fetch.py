@@ -112,6 +112,20 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
+def outside(what: str, url: str) -> str:
+    """The address of somebody outside: https to a host's name. This machine passes too; a setting of tests decides.
+
+    Raises:
+      ValueError: it is none, in one sentence.
+    """
+    found = _BASE.fullmatch(url)
+    if found is None and not _LOCAL.fullmatch(url):
+        raise ValueError(f"The {what} is https and a host's name, such as https://api.example.com, and no address.")
+    if found is not None and found["host"].endswith(_INNER_NAMES):
+        raise ValueError(f"The host {found['host']} belongs to a private network; the {what} lies outside.")
+    return url
+
+
 class FetchRate(_Model):
     """How many requests the provider allows, shared by all workers."""
 
@@ -175,15 +189,7 @@ class Fetch(_Model):
     @field_validator("base")
     @classmethod
     def _base_is_outside(cls, base: str) -> str:
-        base = base.rstrip("/")
-        found = _BASE.fullmatch(base)
-        if found is None and not _LOCAL.fullmatch(base):
-            raise ValueError("The base is https and a host's name, such as https://api.example.com, and no address.")
-        if found is not None and not is_outside(base):
-            raise ValueError(
-                f"The host {found['host']} belongs to a private network; sources are fetched from outside."
-            )
-        return base
+        return outside("base", base.rstrip("/"))
 
     @field_validator("header")
     @classmethod

@@ -5,12 +5,13 @@ was earned under, so a programme can be changed at any time without changing wha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -19,6 +20,7 @@ from afterglow.durations import Duration
 from afterglow.expressions import Expression
 from afterglow.language.compiling import Compiler, Path
 from afterglow.language.coupon import Coupon, CouponModel, CouponName, compile_coupons
+from afterglow.local_time import from_wall
 from afterglow.problems import Problem, Problems
 
 Period = Literal["day", "week", "month", "year", "ever"]
@@ -27,6 +29,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_len
 EventName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)*$", max_length=100)]
 #: More than any shop gives for anything; a larger number is a slip, and sums stay far inside 64 bits.
 POINTS_MAX = 1_000_000_000
+
+#: How long before points expire it is told, where the file does not say.
+WARN = Duration(days=30)
 
 Points = Annotated[int, Field(ge=1, le=POINTS_MAX)]
 
@@ -91,6 +96,7 @@ class ExpiresModel(_Model):
     inactive: str | None = _described(
         "How long after the customer last earned or spent points, such as `12 months`.", default=None
     )
+    warn: str = _described("How long before they expire the event `points.expiring` says so.", default="30 days")
 
 
 class RefundsModel(_Model):
@@ -112,6 +118,13 @@ class LevelModel(_Model):
     from_: Decimal = Field(alias="from", ge=0, description="Points, or money in major units, from which on it is held.")
 
 
+class NextLevelsModel(_Model):
+    """Where the tiers begin from a day to come on."""
+
+    from_: date = Field(alias="from", description="From this day of the shop's calendar on.")
+    levels: list[LevelModel] = _described("The same tiers, where they begin then.", min_length=1)
+
+
 class TiersModel(_Model):
     """Levels that customers reach by what they earn or spend."""
 
@@ -122,6 +135,7 @@ class TiersModel(_Model):
     )
     grace: str = _described("How long a tier is kept after it is no longer held.", default="0 days")
     levels: list[LevelModel] = _described("The tiers, lowest first; the first begins at 0.", min_length=1)
+    next: NextLevelsModel | None = _described("Where the tiers begin from a day to come on.", default=None)
 
 
 class GivesModel(_Model):
@@ -217,6 +231,8 @@ class Expiry:
     after: Duration | None
     end_of: Literal["month", "quarter", "year"] | None
     inactive: Duration | None
+    #: How long before that it is told.
+    warn: Duration = WARN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -246,6 +262,19 @@ class Tiers:
     one_step: bool
     grace: Duration
     levels: tuple[Level, ...]
+    #: The first day of other levels with the same names, and those.
+    next: tuple[date, tuple[Level, ...]] | None = None
+
+    def at(self, moment: datetime, zone: ZoneInfo) -> "Tiers":
+        """These tiers with the levels that hold at a moment."""
+        starts_at = self.next_from(zone)
+        if self.next is None or starts_at is None or moment < starts_at:
+            return self
+        return replace(self, levels=self.next[1], next=None)
+
+    def next_from(self, zone: ZoneInfo) -> datetime | None:
+        """The instant from which on other levels hold."""
+        return None if self.next is None else from_wall(datetime.combine(self.next[0], time()), zone)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -392,6 +421,7 @@ class _Compiler(Compiler):
             after=self.duration(model.after, ("expires", "after")) if model.after else None,
             end_of=model.end_of,
             inactive=self.duration(model.inactive, ("expires", "inactive")) if model.inactive else None,
+            warn=self.duration(model.warn, ("expires", "warn")) or WARN,
         )
 
     def refunds(self, model: RefundsModel | None) -> Refunds | None:
@@ -409,25 +439,36 @@ class _Compiler(Compiler):
     def tiers(self, model: TiersModel | None) -> Tiers | None:
         if model is None:
             return None
-        path: Path = ("tiers", "levels")
-        self.no_two(path, "tiers", [level.tier for level in model.levels], "tier")
-        starts = [level.from_ for level in model.levels]
-        if starts[0] != 0:
-            self.say((*path, 0, "from"), "The first tier begins at 0: everybody is in it.")
-        for n, (before, start) in enumerate(pairwise(starts), 1):
-            if start <= before:
-                self.say((*path, n, "from"), "Tiers stand lowest first, each beginning higher than the one before.")
-        for n, start in enumerate(starts):
-            if model.by == "points" and start != start.to_integral_value():
-                self.say((*path, n, "from"), "Points are whole numbers.")
+        levels = self.levels(model.levels, ("tiers", "levels"), model.by)
+        following = None
+        if model.next is not None:
+            later = self.levels(model.next.levels, ("tiers", "next", "levels"), model.by)
+            if [level.tier for level in later] != [level.tier for level in levels]:
+                message = "The same tiers stand here in the same order; add or take away one by changing `levels`."
+                self.say(("tiers", "next", "levels"), message)
+            following = (model.next.from_, later)
         grace = self.duration(model.grace, ("tiers", "grace"))
         return Tiers(
             by=model.by,
             over=model.over,
             one_step=model.downgrade == "one step",
             grace=grace or Duration(),
-            levels=tuple(Level(tier=level.tier, starts_at=level.from_) for level in model.levels),
+            levels=levels,
+            next=following,
         )
+
+    def levels(self, model: list[LevelModel], path: Path, by: str) -> tuple[Level, ...]:
+        self.no_two(path, "tiers", [level.tier for level in model], "tier")
+        starts = [level.from_ for level in model]
+        if starts[0] != 0:
+            self.say((*path, 0, "from"), "The first tier begins at 0: everybody is in it.")
+        for n, (before, start) in enumerate(pairwise(starts), 1):
+            if start <= before:
+                self.say((*path, n, "from"), "Tiers stand lowest first, each beginning higher than the one before.")
+        for n, start in enumerate(starts):
+            if by == "points" and start != start.to_integral_value():
+                self.say((*path, n, "from"), "Points are whole numbers.")
+        return tuple(Level(tier=level.tier, starts_at=level.from_) for level in model)
 
     def reward(self, model: RewardModel, path: Path) -> Reward:
         gives = model.gives

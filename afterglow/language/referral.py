@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from afterglow import strict_yaml
+from afterglow import dividing, strict_yaml
 from afterglow.durations import Duration
 from afterglow.expressions import Expression, Text, parse_text
 from afterglow.language.compiling import Compiler, Path
@@ -65,7 +65,7 @@ class QualifiesModel(_Model):
 
 
 class GivesModel(_Model):
-    """A reward: points or store credit of a loyalty programme, or a coupon."""
+    """A reward: points or store credit of a loyalty programme, a coupon, or something that the shop gives itself."""
 
     programme: str | None = _described("The loyalty programme that the points or the credit belong to.", default=None)
     points: int | None = _described("How many points.", default=None, ge=1, le=10_000_000)
@@ -73,8 +73,11 @@ class GivesModel(_Model):
     coupon: str | None = _described(
         "The name of a coupon: a code of its own for each as `coupons` says, or the name alone.", default=None
     )
+    webhook: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)] | None = _described(
+        "The name of something that the shop gives by itself when it is told to.", default=None
+    )
     worth: Decimal | None = _described(
-        "What points or a coupon cost the shop, in its currency, such as `10.00`: boards count it.", default=None, gt=0
+        "What it costs the shop, in its currency, such as `10.00`: boards count it.", default=None, gt=0
     )
 
 
@@ -85,11 +88,26 @@ class MilestoneModel(_Model):
     referrer: GivesModel = _described("What the referrer gets.")
 
 
+class VariantModel(_Model):
+    """One of several rewards that are tried against each other."""
+
+    variant: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)] = _described(
+        "Its name, for mails and reports."
+    )
+    weight: int = _described("Share of referrers, relative to the other variants.", default=1, ge=1, le=1000)
+    referrer: GivesModel | None = _described("What the referrer gets.", default=None)
+    referee: GivesModel | None = _described("What the referee gets.", default=None)
+
+
 class RewardsModel(_Model):
     """What the two get."""
 
     referrer: GivesModel | None = _described("What the referrer gets.", default=None)
     referee: GivesModel | None = _described("What the referee gets.", default=None)
+    variants: list[VariantModel] = _described(
+        "Several rewards instead of one, divided by weight among referrers: each offers the same one for ever.",
+        default_factory=list,
+    )
     milestones: list[MilestoneModel] = _described("Further rewards for many referrals.", default_factory=list)
 
 
@@ -155,17 +173,28 @@ class ReferralModel(_Model):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gives:
-    """A reward: `amount` of an asset in a loyalty programme, or a coupon of this name.
+    """A reward: `amount` of an asset in a loyalty programme, or a coupon or webhook of this name.
 
     Points are whole; credit is in the shop's major units, as the file says it. `worth` is what it costs the shop, in
     major units: of credit the credit itself, of points and coupons what the file says, nothing where it does not.
     """
 
-    asset: Literal["points", "credit", "coupon"]
+    asset: Literal["points", "credit", "coupon", "webhook"]
     amount: Decimal = Decimal(1)
     programme: str | None = None
     coupon: str | None = None
+    webhook: str | None = None
     worth: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """What one part of the referrers, as large as the weight, offers their friends."""
+
+    name: str
+    weight: int
+    referrer: Gives | None
+    referee: Gives | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,6 +259,7 @@ class ReferralProgramme:
     after_reward: Literal["review", "take back"]
     referrer: Gives | None
     referee: Gives | None
+    variants: tuple[Variant, ...]
     milestones: tuple[Milestone, ...]
     #: The coupons that have codes of their own.
     coupons: Mapping[str, Coupon]
@@ -242,6 +272,34 @@ class ReferralProgramme:
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this programme's file."""
         return self.document.problem(path, message)
+
+    def variant_of(self, referrer: int) -> str | None:
+        """The variant that a referrer offers; None where there are none."""
+        if not self.variants:
+            return None
+        share = dividing.share(self.name, "variants", referrer)
+        return self.variants[dividing.way(share, [one.weight for one in self.variants])].name
+
+    def sides(self, variant: str | None) -> tuple[Gives | None, Gives | None]:
+        """What referrer and referee get under a variant that this file knows, or None."""
+        for one in self.variants:
+            if one.name == variant:
+                return one.referrer, one.referee
+        return self.referrer, self.referee
+
+    @property
+    def gives(self) -> Mapping[Path, Gives]:
+        """Every reward of the file by its place."""
+        found: dict[Path, Gives | None] = {
+            ("rewards", "referrer"): self.referrer,
+            ("rewards", "referee"): self.referee,
+        }
+        for n, one in enumerate(self.variants):
+            found[("rewards", "variants", n, "referrer")] = one.referrer
+            found[("rewards", "variants", n, "referee")] = one.referee
+        for n, milestone in enumerate(self.milestones):
+            found[("rewards", "milestones", n, "referrer")] = milestone.gives
+        return {path: gives for path, gives in found.items() if gives is not None}
 
 
 @lru_cache(maxsize=256)
@@ -262,12 +320,19 @@ def read_referral(text: str, file: str) -> ReferralProgramme:
 class _Compiler(Compiler):
     def programme(self, model: ReferralModel) -> ReferralProgramme:
         qualifies, rewards, fraud = model.qualifies, model.rewards, model.fraud
-        if rewards.referrer is None and rewards.referee is None and not rewards.milestones:
+        sides: list[RewardsModel | VariantModel] = [rewards, *rewards.variants]
+        if not rewards.milestones and all(one.referrer is None and one.referee is None for one in sides):
             self.say(("rewards",), "Nobody gets anything: give the referrer, the referee or both a reward.")
         if fraud.reject_from <= fraud.review_from:
             self.say(("fraud", "reject_from"), "'reject_from' must be above 'review_from', or nobody ever looks.")
         if len(set(model.attribution.by)) < len(model.attribution.by):
             self.say(("attribution", "by"), "A way is named twice in 'by'; name each once.")
+        if rewards.variants and (rewards.referrer is not None or rewards.referee is not None):
+            self.say(("rewards", "variants"), "Variants stand instead of 'referrer' and 'referee'; take those away.")
+        if len(rewards.variants) == 1:
+            self.say(("rewards", "variants"), "One variant is nothing to choose from; name two or more, or none.")
+        if len({one.variant for one in rewards.variants}) < len(rewards.variants):
+            self.say(("rewards", "variants"), "Two variants have the same name.")
         ats = [one.at for one in rewards.milestones]
         if ats != sorted(set(ats)):
             self.say(("rewards", "milestones"), "Milestones stand in rising order of 'at', each number once.")
@@ -290,6 +355,15 @@ class _Compiler(Compiler):
             after_reward=qualifies.after_reward,
             referrer=self.gives(rewards.referrer, ("rewards", "referrer")),
             referee=self.gives(rewards.referee, ("rewards", "referee")),
+            variants=tuple(
+                Variant(
+                    name=one.variant,
+                    weight=one.weight,
+                    referrer=self.gives(one.referrer, ("rewards", "variants", n, "referrer")),
+                    referee=self.gives(one.referee, ("rewards", "variants", n, "referee")),
+                )
+                for n, one in enumerate(rewards.variants)
+            ),
             milestones=tuple(
                 Milestone(at=one.at, gives=gives)
                 for n, one in enumerate(rewards.milestones)
@@ -329,16 +403,18 @@ class _Compiler(Compiler):
     def gives(self, model: GivesModel | None, path: Path) -> Gives | None:
         if model is None:
             return None
-        given = [name for name in ("points", "credit", "coupon") if getattr(model, name) is not None]
+        given = [name for name in ("points", "credit", "coupon", "webhook") if getattr(model, name) is not None]
         if len(given) != 1:
-            self.say(path, "A reward is one thing: 'points', 'credit' or 'coupon'.")
+            self.say(path, "A reward is one thing: 'points', 'credit', 'coupon' or 'webhook'.")
             return None
         worth = model.worth or Decimal(0)
         if given == ["credit"] and model.worth is not None:
             self.say((*path, "worth"), "Credit is worth itself; take 'worth' away.")
-        if given == ["coupon"]:
+        if given in (["coupon"], ["webhook"]):
             if model.programme is not None:
-                self.say((*path, "programme"), "A coupon belongs to no programme; take 'programme' away.")
+                self.say((*path, "programme"), f"A {given[0]} belongs to no programme; take 'programme' away.")
+            if model.webhook is not None:
+                return Gives(asset="webhook", webhook=model.webhook, worth=worth)
             return Gives(asset="coupon", coupon=model.coupon, worth=worth)
         if model.programme is None:
             self.say(path, f"'{given[0]}' belongs to a loyalty programme; name it with 'programme'.")

@@ -8,10 +8,11 @@ from functools import lru_cache
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_duration
+from afterglow.language.fetch import outside
 from afterglow.leaderboards import ALL, Calendar, Declared
 from afterglow.leaderboards import Kind as SeasonKind
 from afterglow.local_time import Quiet, known_zone
@@ -140,6 +141,26 @@ class LeaderboardsModel(_Model):
     digest: str | None = Field(default=None, description="A team that gets the week's boards on Monday at 08:00.")
 
 
+class RewardWebhookModel(_Model):
+    """Where the shop hears of rewards that it gives itself."""
+
+    url: str = Field(description="Where the shop takes them: https and a host's name.")
+    secret: str = Field(
+        pattern=r"^[A-Z][A-Z0-9_]*$",
+        description="The environment variable that holds the secret: whsec_ and base64, as Standard Webhooks says.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_outside(cls, url: str) -> str:
+        return outside("url", url)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it leads to this machine, as in tests; only a setting allows that."""
+        return self.url.startswith("http://")
+
+
 class ShopModel(_Model):
     """The brand and its rails."""
 
@@ -164,6 +185,9 @@ class ShopModel(_Model):
     teams: dict[str, TeamModel] = Field(default_factory=dict)
     alarms: AlarmsModel | None = Field(default=None, description="Who is told when a source needs somebody.")
     leaderboards: LeaderboardsModel = Field(default_factory=LeaderboardsModel)
+    reward_webhook: RewardWebhookModel | None = Field(
+        default=None, description="Where rewards of the kind `webhook` are posted to."
+    )
     quiet_hours: QuietModel | None = None
     caps: list[CapModel] = Field(default_factory=list)
     keep_for: str = Field(default="3 days", description="How long a marketing mail may wait for its turn.")

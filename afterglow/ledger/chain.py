@@ -66,6 +66,11 @@ def seal(
     return digest([columns, postings, sorted(lots), sorted(allocations.items())])
 
 
+def link_nothing(previous: bytes, sealed: bytes, account_id: int, number: int) -> bytes:
+    """The chain of what moved nothing after one more such transaction; having no entries, those are chained apart."""
+    return sha256(previous + sealed + f"{account_id}/nothing {number}".encode()).digest()
+
+
 def link(previous: bytes, sealed: bytes, account_id: int, entry: int, amount: int, balance: int) -> bytes:
     """The chain of an account after an entry."""
     return sha256(previous + sealed + f"{account_id}/{entry}/{amount}/{balance}".encode()).digest()

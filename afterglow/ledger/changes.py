@@ -47,7 +47,7 @@ class Named(Change):
 class Credit(Named):
     """New points, as a lot of their own."""
 
-    #: earn, bonus, reward, or adjust (by a person: with author and reason).
+    #: opening, earn, bonus, reward, or adjust (by a person: with author and reason).
     kind: str
     #: Zero is recorded too: that a cap or a budget left nothing.
     amount: int

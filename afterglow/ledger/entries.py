@@ -28,6 +28,7 @@ class House(enum.StrEnum):
 class Kind(enum.StrEnum):
     """What a transaction does."""
 
+    OPENING = "opening"  # what a customer had elsewhere before
     EARN = "earn"
     BONUS = "bonus"
     REWARD = "reward"
@@ -43,7 +44,7 @@ class Kind(enum.StrEnum):
 
 
 #: Kinds that bring new points.
-CREDITS = frozenset({Kind.EARN, Kind.BONUS, Kind.REWARD, Kind.ADJUST})
+CREDITS = frozenset({Kind.OPENING, Kind.EARN, Kind.BONUS, Kind.REWARD, Kind.ADJUST})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ A tier is reached at once. It is left only at a review: when what counted no lon
 
 `to earned` falls to the tier that the progress stands for. `one step` falls by one, and keeps that one for another
 twelve months before falling further.
+
+Where a file names other levels from a day on, everybody is looked at on that day.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import takewhile
@@ -91,6 +93,7 @@ def outlook(
     tiers: Tiers, standing: Standing, progress: Progress, now: datetime, zone: ZoneInfo, scale: int = 0
 ) -> Outlook:
     """What a customer can be told: what is missing to the next tier, and until when this one is sure."""
+    tiers = tiers.at(now, zone)
     amount = progress_at(tiers, progress, now, zone)
     above = tiers.levels[standing.level + 1 : standing.level + 2]
     drop = _drop(tiers, standing.level, progress, now, zone, scale)
@@ -106,7 +109,16 @@ def outlook(
 def _stepped(
     tiers: Tiers, standing: Standing, progress: Progress, at: datetime, zone: ZoneInfo, scale: int
 ) -> Standing:
-    """The standing after looking once, at an instant."""
+    """The standing after looking once, at an instant; to be looked at again when other levels begin to hold."""
+    now = tiers.at(at, zone)
+    standing = _held(now, standing, progress, at, zone, scale)
+    starts_at = now.next_from(zone)
+    if starts_at is None or (standing.review_at is not None and standing.review_at <= starts_at):
+        return standing
+    return replace(standing, review_at=starts_at)
+
+
+def _held(tiers: Tiers, standing: Standing, progress: Progress, at: datetime, zone: ZoneInfo, scale: int) -> Standing:
     earned = level_of(tiers, progress_at(tiers, progress, at, zone), scale)
     if earned >= standing.level:
         since = at if earned > standing.level else standing.since

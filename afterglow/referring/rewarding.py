@@ -56,27 +56,35 @@ class Grant:
 
 
 def grants(
-    programme: ReferralProgramme, *, referrer: int, referee: int, tally: Tally, generation: int = 1
+    programme: ReferralProgramme,
+    *,
+    referrer: int,
+    referee: int,
+    tally: Tally,
+    generation: int = 1,
+    variant: str | None = None,
 ) -> list[Grant]:
     """What one more rewarded referral brings.
 
     Args:
       generation: which time this referral is rewarded; above 1 where an undone one was approved after all.
+      variant: of the programme's rewards, that the referrer offered.
     """
     made: list[Grant] = []
-    if programme.referrer is not None:
+    of_referrer, of_referee = programme.sides(variant)
+    if of_referrer is not None:
         under = programme.cap is None or tally.in_period < programme.cap.most
         made.append(
             Grant(
                 side=Side.REFERRER,
                 customer=referrer,
-                gives=programme.referrer,
+                gives=of_referrer,
                 given=under,
                 generation=generation,
             )
         )
-    if programme.referee is not None:
-        made.append(Grant(side=Side.REFEREE, customer=referee, gives=programme.referee, generation=generation))
+    if of_referee is not None:
+        made.append(Grant(side=Side.REFEREE, customer=referee, gives=of_referee, generation=generation))
     for milestone in programme.milestones:
         if milestone.at <= tally.rewarded + 1 and milestone.at not in tally.standing:
             made.append(

@@ -33,9 +33,19 @@ from db.tables.intake import (
     stage_entries,
 )
 from db.tables.leaderboards import late_scores, score_counts, score_moves, scores, season_seals, seasons
-from db.tables.ledger import HoldState, allocations, holds, ledger_accounts, ledger_transactions, lots, postings
+from db.tables.ledger import (
+    HoldState,
+    allocations,
+    holds,
+    ledger_accounts,
+    ledger_forgettings,
+    ledger_transactions,
+    lots,
+    postings,
+)
 from db.tables.loyalty import budgets, memberships, redemptions
 from db.tables.referrals import (
+    NoticeState,
     ReferralState,
     clicks,
     referral_codes,
@@ -43,6 +53,7 @@ from db.tables.referrals import (
     referral_marks,
     referral_rewards,
     referrals,
+    reward_notices,
     touches,
     vanity_codes,
 )
@@ -72,6 +83,7 @@ __all__ = [
     "Json",
     "MergeState",
     "Moment",
+    "NoticeState",
     "ReferralState",
     "State",
     "TouchpointState",
@@ -100,6 +112,7 @@ __all__ = [
     "inbox",
     "late_scores",
     "ledger_accounts",
+    "ledger_forgettings",
     "ledger_transactions",
     "lots",
     "me_links",
@@ -117,6 +130,7 @@ __all__ = [
     "referral_rewards",
     "referrals",
     "releases",
+    "reward_notices",
     "rounds",
     "runs",
     "score_counts",

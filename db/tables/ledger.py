@@ -27,6 +27,9 @@ ledger_accounts = sa.Table(
     sa.Column("balance", sa.BigInteger, nullable=False),
     sa.Column("entries", sa.Integer, nullable=False),
     sa.Column("chain", sa.LargeBinary, nullable=False),  # after the newest entry
+    # Transactions about this wallet that moved nothing, such as what a cap left nothing of: counted, and chained apart.
+    sa.Column("nothings", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("nothings_chain", sa.LargeBinary),
     sa.UniqueConstraint("customer_id", "programme", "asset", "role"),
     sa.CheckConstraint("role IN ('wallet', 'held', 'debt')", name="role_is_known"),
     sa.CheckConstraint("CASE role WHEN 'debt' THEN balance <= 0 ELSE balance >= 0 END", name="keeps_to_its_side"),
@@ -59,8 +62,8 @@ ledger_transactions = sa.Table(
     # The key leads, because the keys of a batch are looked up.
     sa.UniqueConstraint("key", "customer_id", "programme", "asset", "kind"),
     sa.CheckConstraint(
-        "kind IN ('earn', 'bonus', 'reward', 'adjust', 'redeem', 'reserve', 'settle', 'void', 'return', 'expire', "
-        "'clawback', 'transfer')",
+        "kind IN ('opening', 'earn', 'bonus', 'reward', 'adjust', 'redeem', 'reserve', 'settle', 'void', 'return', "
+        "'expire', 'clawback', 'transfer')",
         name="kind_is_known",
     ),
     sa.CheckConstraint("granted BETWEEN 0 AND desired", name="grants_no_more_than_desired"),
@@ -101,6 +104,18 @@ postings = sa.Table(
         "AND (account_id IS NULL) = (chain IS NULL)",
         name="is_chained_where_it_is_an_account",
     ),
+)
+
+#: Customers who were forgotten: what leads from their entries to them was taken out, and the chains made anew. While
+#: one is open (which only its own transaction can see), the triggers let that through.
+ledger_forgettings = sa.Table(
+    "ledger_forgettings",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    customer(nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("transactions", sa.Integer, nullable=False),
+    sa.Column("done_at", Moment),
 )
 
 _some_left = sa.text("remaining > 0")

@@ -91,6 +91,7 @@ referrals = sa.Table(
     sa.Column("due_at", Moment),
     sa.Column("amount", sa.BigInteger, nullable=False),
     sa.Column("refunded", sa.BigInteger, nullable=False),
+    sa.Column("variant", sa.Text),  # of the rewards, that the referrer offers
     # The id leads, because the referees of a batch are looked up whatever the programme.
     sa.UniqueConstraint("referee_id", "programme"),
     one_of("state", ReferralState),
@@ -142,10 +143,11 @@ referral_rewards = sa.Table(
     customer(nullable=False, index=True),  # who gets it
     sa.Column("programme", sa.Text, nullable=False),
     sa.Column("state", Word, nullable=False),
-    sa.Column("asset", sa.Text, nullable=False),  # points | credit | coupon
+    sa.Column("asset", sa.Text, nullable=False),  # points | credit | coupon | webhook
     sa.Column("wallet", sa.Text),  # the loyalty programme of points and credit
     sa.Column("coupon", sa.Text),
-    sa.Column("desired", sa.BigInteger, nullable=False),  # points, minor units of credit, or 1 coupon
+    sa.Column("webhook", sa.Text),  # what the shop gives itself
+    sa.Column("desired", sa.BigInteger, nullable=False),  # points, minor units of credit, or 1 coupon or webhook
     sa.Column("granted", sa.BigInteger, nullable=False),
     sa.Column("worth", sa.BigInteger, nullable=False, server_default="0"),  # what it costs the shop, in minor units
     sa.Column("counts_at", Moment, nullable=False),  # the instant whose period the cap counts
@@ -155,7 +157,7 @@ referral_rewards = sa.Table(
     sa.CheckConstraint("side IN ('referrer', 'referee', 'milestone')", name="side_is_known"),
     sa.CheckConstraint("(side = 'milestone') = (milestone > 0)", name="milestone_has_a_number"),
     sa.CheckConstraint("state IN ('given', 'capped', 'taken_back')", name="state_is_known"),
-    sa.CheckConstraint("asset IN ('points', 'credit', 'coupon')", name="asset_is_known"),
+    sa.CheckConstraint("asset IN ('points', 'credit', 'coupon', 'webhook')", name="asset_is_known"),
     sa.CheckConstraint("(state = 'capped') = (granted = 0)", name="capped_is_nothing"),
     sa.CheckConstraint("granted IN (0, desired)", name="all_or_nothing"),
     sa.CheckConstraint("(state = 'taken_back') = (taken_back_at IS NOT NULL)", name="taken_back_has_a_time"),
@@ -168,6 +170,39 @@ referral_rewards = sa.Table(
         postgresql_where=_standing_reward,
         sqlite_where=_standing_reward,
     ),
+)
+
+
+class NoticeState(State):
+    """The life of a webhook of ours to the shop."""
+
+    WAITING = "waiting"  # has due_at; -> told, failed, dropped
+    TOLD = "told"  # the shop said yes
+    FAILED = "failed"  # the tries are used up: a person looks; -> waiting by `afterglow referrals retry`
+    DROPPED = "dropped"  # the customer was forgotten before
+
+
+_waiting_notice = sa.text("state = 'waiting'")
+
+#: What the shop is told of rewards that it gives itself. At least once, under an id of its own.
+reward_notices = sa.Table(
+    "reward_notices",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("reward_id", Id, sa.ForeignKey("referral_rewards.id"), nullable=False),
+    sa.Column("kind", Word, nullable=False),  # given | taken_back
+    sa.Column("state", Word, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("due_at", Moment),
+    sa.Column("made_at", Moment, nullable=False),
+    sa.Column("told_at", Moment),
+    sa.Column("reason", sa.Text),  # what went wrong last, never what the shop answered
+    sa.UniqueConstraint("reward_id", "kind"),
+    sa.CheckConstraint("kind IN ('given', 'taken_back')", name="kind_is_known"),
+    one_of("state", NoticeState),
+    sa.CheckConstraint("(state = 'waiting') = (due_at IS NOT NULL)", name="waiting_is_due"),
+    sa.CheckConstraint("(state = 'told') = (told_at IS NOT NULL)", name="told_has_a_time"),
+    sa.Index("ix_reward_notices_due", "due_at", postgresql_where=_waiting_notice, sqlite_where=_waiting_notice),
 )
 
 #: By what a referee is known again, as keyed hashes: the mailbox, the phone number, the postal address, the card.

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afterglow.decide import Event, Facts, Outcome, Queued, Run, decide, run_key, share
+from afterglow.decide import Event, Facts, Outcome, Queued, Run, decide, run_key
+from afterglow.dividing import share
 from afterglow.expressions import parse
 from afterglow.language.flow import Flow, read_flow
 

@@ -164,7 +164,7 @@ def test_jobs_that_run_together_expire_each_lot_once(desk):
 
 #: What of a row may change; all other columns are written once.
 CHANGING = {
-    "ledger_accounts": {"balance", "entries", "chain"},
+    "ledger_accounts": {"balance", "entries", "chain", "nothings", "nothings_chain"},
     "ledger_transactions": set(),
     "postings": set(),
     "allocations": set(),
@@ -199,6 +199,7 @@ def forbidden(dialect: str) -> list[str]:
         ]
     else:
         found += [
+            "UPDATE ledger_accounts SET balance = balance + 1 WHERE role = 'wallet'",
             "INSERT OR REPLACE INTO postings SELECT * FROM postings",
             "INSERT OR REPLACE INTO ledger_transactions SELECT * FROM ledger_transactions",
             "INSERT OR REPLACE INTO lots SELECT * FROM lots",
@@ -226,4 +227,30 @@ def test_every_statement_that_would_change_what_was_posted_is_refused(desk):
         allowed.append(statement)
 
     assert allowed == []
+    assert verified(desk)
+
+
+def test_a_transaction_that_does_not_sum_to_zero_moves_no_account(desk):
+    sam = desk.customer()
+    desk.earn(sam, 100)
+    before = desk.rows(sa.select(ledger_transactions.c.id))
+    another = sa.select(sa.func.max(ledger_transactions.c.id) + 1).scalar_subquery()
+    content = [column for column in ledger_transactions.columns if column.name not in ("id", "key")]
+    forged = sa.select(another, sa.literal("forged"), *content)
+    leg = (
+        "INSERT INTO postings SELECT transaction_id + 1, 1, account_id, NULL, 50, 2, 150, chain "
+        "FROM postings WHERE account_id IS NOT NULL"
+    )
+
+    def forge() -> None:
+        with desk.database.writing() as connection:
+            columns = ["id", "key", *(column.name for column in content)]
+            connection.execute(ledger_transactions.insert().from_select(columns, forged))
+            connection.exec_driver_sql(leg)
+            connection.exec_driver_sql("UPDATE ledger_accounts SET balance = 150, entries = 2 WHERE role = 'wallet'")
+
+    with pytest.raises(sa.exc.DBAPIError, match="do not sum to zero"):
+        forge()
+
+    assert desk.rows(sa.select(ledger_transactions.c.id)) == before
     assert verified(desk)

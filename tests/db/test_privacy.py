@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from db import doctor, ledger, overview, people, privacy, proof, requests, why
-from db.ledger import Credit
+from db.ledger import Credit, Spend
 from db.privacy import Forgotten, UnknownCustomerError
 from db.tables import (
     customers,
@@ -18,6 +18,7 @@ from db.tables import (
     events,
     identities,
     inbox,
+    ledger_transactions,
     metadata,
     privacy_requests,
     profiles,
@@ -118,18 +119,33 @@ def test_not_one_canary_is_left_anywhere_once_the_customer_is_forgotten(driver: 
 
 def test_the_ledger_outlives_whoever_is_forgotten_and_an_export_tells_it(driver: Driver) -> None:
     customer = _lived(driver)
-    given = {"programme": "stars", "asset": "points", "kind": "earn", "key": "event 1", "amount": 40}
-    earned = Credit(**given, customer_id=customer, event_at=START, activates_at=START, rule="per-euro")
+    given = {"programme": "stars", "asset": "points", "customer_id": customer, "event_at": START}
+    order = {"key": "basket-1001", "subject": "order/shopify/1001"}
+    earned = Credit(**given, **order, kind="earn", amount=40, activates_at=START, rule="per-euro")
+    nothing = Credit(**given, **order | {"key": "basket-1002"}, kind="earn", amount=0, desired=9, activates_at=START)
+    said = {"kind": "adjust", "author": "kim", "reason": "the order 1001 was late"}
+    adjusted = Credit(**given, **said, key="ticket-1001", amount=5, activates_at=START)
     with driver.app.writing() as connection:
-        ledger.credit(connection, [earned], driver.clock.now())
+        ledger.credit(connection, [earned, nothing, adjusted], driver.clock.now())
+        ledger.spend(connection, [Spend(**given, key="basket-1003", amount=5)], driver.clock.now())
         exported = privacy.export(connection, driver.app.catalog, driver.app.settings, customer)
     of_stars = [line for line in exported["ledger"] if line["programme"] == "stars"]
-    assert [(line["kind"], line["amount"], line["rule"]) for line in of_stars] == [("earn", 40, "per-euro")]
+    assert [(line["kind"], line["amount"], line["rule"]) for line in of_stars] == [
+        ("earn", 40, "per-euro"),
+        ("earn", 0, None),
+        ("adjust", 5, None),
+        ("redeem", -5, None),
+    ]
 
-    _forget(driver, customer)
+    assert _forget(driver, customer).ledger_unlinked >= 4
+    assert _forget(driver, customer).ledger_unlinked == 0
 
     with driver.app.reading() as connection:
-        assert proof.verify(connection).differences == []
+        verdict = proof.verify(connection)
+        assert (verdict.differences, verdict.forgotten) == ([], 1)
+        stored = "\n".join(map(repr, connection.execute(sa.select(ledger_transactions))))
+        assert "100" not in stored
+        assert "late" not in stored
         [owed] = [one for one in proof.liability(connection, driver.clock.now()) if one.programme == "stars"]
     assert owed.outstanding == 40
 

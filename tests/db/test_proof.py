@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from db import ledger as ledger_
-from db import proof
+from db import proof, unlinking
 from db.proof import UnknownEntryError, Verdict
 from tests.ledger_shop import START, LedgerDesk, ledger
 
@@ -63,6 +63,9 @@ FORGERIES = {
     "UPDATE ledger_transactions SET inputs = '{}' WHERE id = 1": "the chain breaks here",
     "UPDATE ledger_transactions SET progress = 1000 WHERE id = 1": "the chain breaks here",
     "UPDATE ledger_transactions SET reason = 'because' WHERE id = 4": "the chain breaks here",
+    "DELETE FROM ledger_transactions WHERE id = 3": "moved nothing",
+    "UPDATE ledger_transactions SET desired = 21 WHERE id = 3": "moved nothing",
+    "UPDATE ledger_accounts SET nothings = 0 WHERE nothings = 1": "moved nothing",
     "UPDATE holds SET state = 'held', settled = 0 WHERE state = 'settled'": "the entries do not say",
 }
 
@@ -75,6 +78,36 @@ def test_whatever_is_changed_behind_the_ledgers_back_is_found(database_url, forg
             forge(connection, forgery)
 
         assert FORGERIES[forgery] in "\n".join(verify(desk).differences)
+
+
+def test_a_ledger_that_forgot_somebody_still_proves_itself_also_who_was_one_with_them_for_a_while(database_url):
+    with ledger(database_url) as desk:
+        sam, kim = lives(desk)
+        with desk.database.writing() as connection:
+            moved = ledger_.transfer(connection, sam, kim, desk.now)
+            ledger_.transfer_back(connection, moved, desk.now)
+        before = desk.standing(sam)
+        with desk.database.writing() as connection:
+            assert unlinking.unlink(connection, sam, [sam], desk.now) > 10
+        desk.earn(sam, 7)
+        found, after = verify(desk), desk.standing(sam)
+        texts = desk.rows(sa.text(f"SELECT key, subject FROM ledger_transactions WHERE customer_id = {sam}"))
+
+    assert (found.differences, found.forgotten) == ([], 1)
+    assert after.balance == before.balance + 7
+    assert {subject for _, subject in texts} == {None}
+    assert [key for key, _ in texts if not key.startswith("forgotten ")] == [texts[-1][0]]
+
+
+@pytest.mark.parametrize("forgery", ["UPDATE postings SET amount = 1", "UPDATE ledger_transactions SET subject = NULL"])
+def test_entries_cannot_be_changed_once_somebody_is_forgotten(database_url, forgery):
+    with ledger(database_url) as desk:
+        sam, _ = lives(desk)
+        with desk.database.writing() as connection:
+            unlinking.unlink(connection, sam, [sam], desk.now)
+
+        with pytest.raises(sa.exc.DBAPIError, match="only added to"), desk.database.writing() as connection:
+            connection.exec_driver_sql(forgery)
 
 
 def forge(connection: sa.Connection, statement: str) -> None:

@@ -15,7 +15,7 @@ from afterglow import ROOT
 from db import people
 from db.ledger import Credit, Spend
 from tests.db.test_proof import forge
-from tests.driver import SECRET
+from tests.driver import SECRET, driving
 from tests.ledger_shop import START, LedgerDesk, ledger
 from workers.cli import main
 
@@ -111,6 +111,24 @@ def test_a_person_adjusts_once_with_a_reason_and_never_takes_more_than_there_is(
     assert desk.standing(sam).spendable == 20
     assert "kim: the roast was late" in afterglow("explain", 1)[1]
     assert afterglow("adjust", sam, "beans", 1)[0] == 2, "without a reason"
+
+
+def test_an_adjustment_of_a_programme_or_asset_that_does_not_exist_is_a_slip(
+    afterglow: Afterglow, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AFTERGLOW_DATABASE_URL", database_url)
+    with driving(database_url) as driver:
+        driver.post("customer.created")
+        reason = ("--reason", "late")
+        status, _, told = afterglow("adjust", 1, "bens", 5, *reason)
+        assert (status, " ".join(told.split())) == (
+            1,
+            "There is no loyalty programme 'bens'; there are beans. Did you mean 'beans'?",
+        )
+        status, _, told = afterglow("adjust", 1, "beans", 5, *reason, "--asset", "stars")
+        assert (status, told) == (1, "'beans' has no 'stars'; it has beans, credit.\n")
+        assert afterglow("adjust", 1, "beans", 5, *reason, "--asset", "beans")[0] == 0
+        assert afterglow("adjust", 1, "beans", 5, *reason, "--asset", "credit")[0] == 0
 
 
 # The page

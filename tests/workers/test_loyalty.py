@@ -261,14 +261,15 @@ def test_points_live_on_while_their_customer_does_something(database_url):
         assert standing(driver).balance == 0
 
 
-def test_flows_start_by_points_that_expire_soon(database_url):
+@pytest.mark.parametrize(("warn", "before", "after"), [({}, 330, 340), ({"warn": "6 weeks"}, 322, 324)])
+def test_flows_start_by_points_that_expire_soon(database_url, warn, before, after):
     warned = flow("warned", [{"send": "email/receipt"}], starts={"event": "points.expiring"})
-    with shop(database_url, expires={"after": "12 months"}, flows=(warned,)) as driver:
+    with shop(database_url, expires={"after": "12 months", **warn}, flows=(warned,)) as driver:
         order(driver, "o1", 100)
-        driver.at(days=330)
+        driver.at(days=before)
         assert names_of_events(driver) == []
-        driver.at(days=340)
-        driver.at(days=341)
+        driver.at(days=after)
+        driver.at(days=after + 1)
 
         assert names_of_events(driver) == ["points.expiring"]
         assert driver.touchpoints() == [("warned", "receipt", "sent")]

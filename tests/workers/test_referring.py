@@ -546,7 +546,11 @@ def test_an_export_tells_ones_referrals_and_not_who_the_other_is(database_url):
             exported = privacy.export(connection, driver.app.catalog, driver.app.settings, bob)
 
         assert [(one["side"], one["state"], one["rewards"]) for one in exported["referrals"]] == [
-            ("referee", "rewarded", [{"for": "referee", "asset": "coupon", "amount": 1, "coupon": "welcome-10"}])
+            (
+                "referee",
+                "rewarded",
+                [{"for": "referee", "asset": "coupon", "amount": 1, "coupon": "welcome-10", "webhook": None}],
+            )
         ]
         with driver.app.writing() as connection:
             privacy.forget(connection, bob, driver.clock.now(), driver.secret)

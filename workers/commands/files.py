@@ -84,10 +84,14 @@ def schema(
     say_json(schemas if kind is None else schemas[kind])
 
 
-def apply(folder: Folder = None, as_json: AsJson = False) -> None:
+def apply(
+    folder: Folder = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Also where other tiers lower customers at once.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check a shop's files and put them into force.
 
-    One transaction switches every process at once.
+    One transaction switches every process at once. Other tiers that would lower somebody at once are refused.
     """
     from db.clock import DatabaseClock
     from workers.applying import apply_folder
@@ -97,11 +101,11 @@ def apply(folder: Folder = None, as_json: AsJson = False) -> None:
 
     with opened() as desk:
         folder = folder or find_shop_folder(desk.settings.shop_dir)
-        applied = apply_folder(desk.database, DatabaseClock(), folder, by=me())
+        applied = apply_folder(desk.database, DatabaseClock(), folder, by=me(), lowers=yes)
     if as_json:
         kinds = ("added", "changed", "removed")
         told = {kind: [{"kind": k, "name": n} for k, n in getattr(applied, kind)] for kind in kinds}
-        say_json({"folder": str(applied.folder), "by": me(), **told})
+        say_json({"folder": str(applied.folder), "by": me(), **told, "tiers": list(applied.tiers)})
         return
     say_applied(applied)
     say_next(("afterglow flows", "what is in force, and who is inside"))
@@ -118,6 +122,7 @@ def say_applied(applied: "Applied") -> None:
     say(f"In force since now, by {me()}: {count(applied.documents, 'file')} of {_named(applied.folder)}.")
     if len(applied.added) == applied.documents:
         return
+    say_lines(f"  {line}" for line in applied.tiers)
     for sign, names in (("+", applied.added), ("~", applied.changed), ("-", applied.removed)):
         say_lines(f"  {sign} {kind} {name}" for kind, name in names)
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from afterglow.importing import BadRow
+    from afterglow.language.shop import Shop
     from db.importing import Outcome
     from workers.commands.opening import Desk
     from workers.importing import Reached, Wanted
@@ -23,7 +24,7 @@ def add_to(main: typer.Typer) -> None:
 
 
 def import_(
-    kind: Annotated[str, typer.Argument(help="customers, orders, consent, suppressions or referral-codes.")],
+    kind: Annotated[str, typer.Argument(help="customers, orders, consent, suppressions, referral-codes or balances.")],
     file: Annotated[
         str | None,
         typer.Argument(help="CSV or JSON Lines, also with .gz; - is standard input. Left out: the columns are told."),
@@ -49,7 +50,7 @@ def import_(
     """Bring in history; it starts no flow.
 
     What was imported before, or came by a webhook, changes nothing. A row that cannot be read is told by its line, and
-    the others go in. Opening balances of points cannot be imported yet.
+    the others go in. Balances of points go into the ledger, once for each customer, programme and key.
     """
     from workers.commands.opening import opened
     from workers.importing import Importer
@@ -69,6 +70,7 @@ def import_(
         kept = str(importer.rejects(outcome.bad)) if rejects and outcome.bad else None
         if not as_json:
             _say(wanted, outcome, kept, check=check)
+            _say_sums(release.catalog.shop, outcome, check=check)
         started = None if flow is None or check else _start(desk, release, flow, outcome, yes=yes, quiet=as_json)
     if as_json:
         _say_json(outcome, kept, started)
@@ -212,6 +214,17 @@ def _say(wanted: "Wanted", outcome: "Outcome", kept: str | None, *, check: bool)
         say("The same command with --rejects writes them to a file of their own.")
 
 
+def _say_sums(shop: "Shop", outcome: "Outcome", *, check: bool) -> None:
+    """What balances add up to, to be compared with what the file's makers say."""
+    from workers.commands.console import say
+
+    for (programme, asset), amount in sorted(outcome.sums.items()):
+        told = (
+            f"{shop.to_major(amount):,} {shop.model.currency} of credit" if asset == "credit" else f"{amount:,} {asset}"
+        )
+        say(f"{programme}: {told} {'could be' if check else 'were'} brought in.")
+
+
 def _start(desk: "Desk", release: Any, flow: Any, outcome: "Outcome", *, yes: bool, quiet: bool) -> int:
     """Show who would enter and what would be sent, ask, and start. How many were started."""
     from workers.commands.console import count, say, say_next, say_table
@@ -265,6 +278,10 @@ def _say_json(outcome: "Outcome", kept: str | None, started: int | None) -> None
             "known": outcome.known,
             "bad": [{"line": row.line, "reason": row.reason} for row in bad],
             "rejects": kept,
+            "sums": [
+                {"programme": programme, "asset": asset, "amount": amount}
+                for (programme, asset), amount in sorted(outcome.sums.items())
+            ],
             "started": started,
         }
     )

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from db.proof import Owed, Verdict
+    from workers.commands.opening import Desk
 
 Customer = Annotated[str, typer.Argument(help="An address, our number, or the id that a source uses.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for scripts.")]
@@ -196,7 +199,7 @@ def adjust(
     customer: Customer,
     programme: Annotated[str, typer.Argument(help="The programme's name.")],
     amount: Annotated[int, typer.Argument(help="What to give, or to take where it is negative (after --).")],
-    reason: Annotated[str, typer.Option(help="Why; without personal data, since it is never deleted.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays until the customer is forgotten.")],
     author: Annotated[str | None, typer.Option(help="Who says so; you unless given.")] = None,
     asset: Annotated[str, typer.Option(help="What is given or taken.")] = "points",
     key: Annotated[str | None, typer.Option(help="Makes it happen once, however often it is asked for.")] = None,
@@ -210,6 +213,7 @@ def adjust(
     from workers.commands.opening import me, opened
 
     with opened() as desk, desk.database.writing() as connection:
+        _known_place(desk, connection, programme, asset)
         found = people.lock_kept(connection, desk.customer(connection, customer))
         now = desk.now(connection)
         given: dict[str, Any] = {
@@ -236,3 +240,27 @@ def adjust(
     verb = "was already" if outcome.was_there else "is"
     say(f"The adjustment of {amount:+,} {asset} {verb} transaction {outcome.id}.", style="bold")
     say_next((f"afterglow ledger statement {found}", "what the customer has now"))
+
+
+def _known_place(desk: "Desk", connection: "Connection", programme: str, asset: str) -> None:
+    """Refuse a programme or an asset that neither the files in force nor the ledger knows: a slip of the pen."""
+    from afterglow.problems import did_you_mean
+    from db import ledger
+    from db.catalog import NothingAppliedError
+    from workers.commands.opening import UnknownError
+
+    try:
+        loyalty = desk.release(connection).catalog.loyalty
+    except NothingAppliedError:
+        return
+    known = {(name, of) for name, one in loyalty.items() for of in (one.asset, "credit")}
+    known |= ledger.places(connection)
+    programmes = sorted({name for name, _ in known})
+    if programme not in programmes:
+        raise UnknownError(
+            f"There is no loyalty programme '{programme}'; there are {', '.join(programmes) or 'none'}."
+            f"{did_you_mean(programme, programmes)}"
+        )
+    assets = sorted(of for name, of in known if name == programme)
+    if asset not in assets:
+        raise UnknownError(f"'{programme}' has no '{asset}'; it has {', '.join(assets)}.{did_you_mean(asset, assets)}")

@@ -1,14 +1,16 @@
 """`referrals`: who brought whom, what waits for a person, and why a referral stands where it does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from workers.commands.customers import Customer
+from workers.commands.leaderboard import Format
 
 if TYPE_CHECKING:
     from afterglow.language.catalog import Catalog
+    from afterglow.language.referral import ReferralProgramme
     from db.coupons import Held
     from db.referring import Decision, Referral, Reward
     from workers.commands.opening import Desk
@@ -168,7 +170,7 @@ def reserved_words(catalog: "Catalog") -> set[str]:
 def explain(referral: Number, as_json: AsJson = False) -> None:
     """Say why a referral stands where it does: every decision with its evidence, and what it brought."""
     from afterglow.referring.wording import findings, summary
-    from db import coupons, referring
+    from db import coupons, notices, referring
     from workers.commands.console import moment, say, say_json, say_next, say_table
     from workers.commands.opening import opened
 
@@ -181,14 +183,16 @@ def explain(referral: Number, as_json: AsJson = False) -> None:
         why = referring.decisions(connection, [referral]).get(referral, [])
         rewards = referring.rewards_of(connection, [referral]).get(referral, [])
         held = coupons.of_rewards(connection, [one.id for one in rewards])
+        told = notices.of_referral(connection, referral)
     if as_json:
         given = [{**_reward(one), "code": _code(held.get(one.id))} for one in rewards]
-        said = {"decisions": [_plain(one) for one in why], "rewards": given}
+        said: dict[str, Any] = {"decisions": [_plain(one) for one in why], "rewards": given}
+        said["notices"] = [dict(one._mapping) for one in told]
         say_json({**_told(found), **said})
         return
     say(
         f"Referral {found.id} of {found.programme}: customer {found.referrer_id} brought {found.referee_id}; "
-        f"{found.state.value}.",
+        f"{found.state.value}{f'; variant {found.variant}' if found.variant else ''}.",
         style="bold",
     )
     for one in why:
@@ -203,7 +207,7 @@ def explain(referral: Number, as_json: AsJson = False) -> None:
                 str(one.id),
                 _for(one),
                 str(one.customer_id),
-                one.coupon or one.asset,
+                _what(one),
                 _said(held.get(one.id)),
                 one.granted,
                 one.state,
@@ -212,6 +216,10 @@ def explain(referral: Number, as_json: AsJson = False) -> None:
         ]
         say()
         say_table(columns, rows, numbers=("granted",))
+    for notice in told:
+        when = f" at {moment(notice.told_at)}" if notice.told_at else ""
+        trouble = f": the shop {notice.reason}" if notice.reason else ""
+        say(f"reward {notice.reward_id}, {notice.kind.replace('_', ' ')}: {notice.state}{when}{trouble}", indent=2)
     say_next((f"afterglow why {found.referee_id}", "the referee's whole story"))
 
 
@@ -226,8 +234,99 @@ def _said(held: "Held | None") -> str:
     return held.code or "" if held.state == "standing" else f"{held.code or ''} {held.state.value}".strip()
 
 
+@family.command()
+def unheard(as_json: AsJson = False) -> None:
+    """Show rewards of which the shop was told in vain, and what it answered."""
+    from db import notices
+    from workers.commands.console import say, say_json, say_next, say_table
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.reading() as connection:
+        found = notices.unheard(connection)
+    if as_json:
+        say_json([dict(one._mapping) for one in found])
+        return
+    if not found:
+        say("The shop has heard of every reward, or is being told.")
+        return
+    say_table(
+        ("reward", "referral", "what", "state", "tries", "the shop"),
+        [(one.reward_id, one.referral_id, one.webhook, one.state, one.tries, one.reason) for one in found],
+        numbers=("reward", "referral", "tries"),
+    )
+    say_next(("afterglow referrals retry", "post once more what failed"))
+
+
+@family.command()
+def retry() -> None:
+    """Tell the shop once more of rewards of which it was told in vain."""
+    from db import notices
+    from workers.commands.console import count, say
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.writing() as connection:
+        freed = notices.again(connection, desk.now(connection))
+    say(f"{count(freed, 'webhook')} to the shop will be tried again soon.")
+
+
+@family.command()
+def variants(
+    programme: Annotated[str, typer.Argument(help="The programme, such as friends.")],
+    form: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.TABLE,
+) -> None:
+    """Say what each variant of the rewards brought and cost, and whether there is enough to tell them apart."""
+    from dataclasses import asdict
+
+    from afterglow.spreadsheet import as_csv
+    from db import variants
+    from workers.commands.console import say, say_json, say_lines, say_table
+    from workers.commands.opening import opened
+
+    with opened() as desk, desk.database.reading() as connection:
+        catalog = desk.release(connection).catalog
+        found = variants.of(connection, _programme(catalog.referrals, programme))
+    rows = variants.as_rows(found, catalog.shop)
+    if form is Format.JSON:
+        said = [{**asdict(one), "revenue_each": one.revenue_each} for one in found]
+        say_json({"programme": programme, "currency": catalog.shop.model.currency, "variants": said})
+        return
+    if form is Format.CSV:
+        say_lines([as_csv(variants.COLUMNS, rows).rstrip("\r\n")])
+        return
+    if not rows:
+        say(f"The rewards of {programme} have no variants, and nobody was referred.")
+        return
+    costs = ("points", "credit", "coupons", "webhooks")
+    cut = [variants.COLUMNS.index(name) for name in costs]
+    for title, columns in (
+        (f"{programme}: what each brought", [n for n in range(len(variants.COLUMNS) - 1) if n not in cut]),
+        (f"what it cost, in {catalog.shop.model.currency} where it is money", [0, *cut]),
+    ):
+        names = [variants.COLUMNS[n] for n in columns]
+        say_table(names, [[row[n] for n in columns] for row in rows], title=title, numbers=names[1:])
+    for one in found:
+        if one.says is not None:
+            say(f"{one.variant} beside {found[0].variant}: {one.says}.")
+
+
+def _programme(known: "Mapping[str, ReferralProgramme]", name: str) -> "ReferralProgramme":
+    from afterglow.errors import AfterglowError
+    from afterglow.problems import did_you_mean
+
+    if name not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        raise AfterglowError(
+            f"No referral programme in force is called '{name}'; they are {listed}.{did_you_mean(name, known)}"
+        )
+    return known[name]
+
+
 def _for(reward: "Reward") -> str:
     return f"milestone {reward.milestone}" if reward.milestone else reward.side
+
+
+def _what(reward: "Reward") -> str:
+    return reward.coupon or reward.webhook or reward.asset
 
 
 def _show(desk: "Desk", found: Sequence["Referral"], as_json: bool, none: str) -> None:

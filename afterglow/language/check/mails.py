@@ -193,10 +193,10 @@ def _calls(mail: Mail, sendings: list[Sending], parts: list[Part]) -> Iterator[P
 
 def _wrong_call(function: str, arguments: tuple[object, ...], sendings: list[Sending]) -> str | None:
     match function, arguments:
-        case "referral_link", (str(),):
+        case "referral_link" | "referral_variant", (str(),):
             return None
-        case "referral_link", _:
-            return "'referral_link' takes the name of a programme: referral_link(\"friends\")."
+        case "referral_link" | "referral_variant", _:
+            return f"'{function}' takes the name of a programme: {function}(\"friends\")."
         case _, (str() as survey,):
             return _unheard(survey, sendings)
         case _, (str() as survey, int() as score) if not isinstance(score, bool) and score in _SCORES:

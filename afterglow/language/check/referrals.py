@@ -8,7 +8,7 @@ from afterglow.language.check.programmes import names_of
 from afterglow.language.check.reading import read_blocks, read_expression
 from afterglow.language.check.supply import CUSTOMER, Names, Shape, World
 from afterglow.language.compiling import Path
-from afterglow.language.referral import Gives, ReferralProgramme
+from afterglow.language.referral import ReferralProgramme
 from afterglow.language.shop import Shop
 from afterglow.problems import Problem, did_you_mean
 from afterglow.referring import sharing
@@ -35,8 +35,13 @@ def check_referral(
         message = f"A referral link leads to the shop's own site, {shop.model.url}, and this page is elsewhere."
         yield programme.problem(("page",), message)
     yield from _share(programme, world)
+    if shop is not None and shop.model.reward_webhook is None:
+        for path, gives in programme.gives.items():
+            if gives.webhook is not None:
+                message = "The shop is told of this reward, and shop.yaml does not say where: add `reward_webhook`."
+                yield programme.problem((*path, "webhook"), message)
     if loyalty is not None:
-        for path, gives in _rewards(programme):
+        for path, gives in programme.gives.items():
             if gives.programme is not None and gives.programme not in loyalty:
                 meant = did_you_mean(gives.programme, loyalty)
                 message = f"There is no loyalty programme '{gives.programme}'.{meant}"
@@ -70,12 +75,3 @@ def _event(programme: ReferralProgramme, path: Path, event: str, world: World) -
         meant = did_you_mean(event, world.events)
         hint = meant or " Events that come by the API alone are declared in shop.yaml under events."
         yield programme.problem(path, f"No source brings an event '{event}'.{hint}")
-
-
-def _rewards(programme: ReferralProgramme) -> Iterator[tuple[Path, Gives]]:
-    if programme.referrer is not None:
-        yield ("rewards", "referrer"), programme.referrer
-    if programme.referee is not None:
-        yield ("rewards", "referee"), programme.referee
-    for n, milestone in enumerate(programme.milestones):
-        yield ("rewards", "milestones", n, "referrer"), milestone.gives
