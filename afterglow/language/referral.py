@@ -389,6 +389,7 @@ class _Compiler(Compiler):
 
     def coupons(self, model: ReferralModel) -> Mapping[str, Coupon]:
         sides = [model.rewards.referrer, model.rewards.referee, *(one.referrer for one in model.rewards.milestones)]
+        sides += [side for one in model.rewards.variants for side in (one.referrer, one.referee)]
         given = {one.coupon for one in sides if one is not None and one.coupon is not None}
         coupons = compile_coupons(self, model.coupons, given | ({model.carries} if model.carries else set()))
         if model.carries is not None:

@@ -49,6 +49,8 @@ def say_verdict(found: "Verdict") -> None:
     for difference in found.differences:
         complain(difference)
     looked = f"{count(found.transactions, 'transaction')}, {count(found.accounts, 'account')}"
+    if found.forgotten:
+        looked += f", {count(found.forgotten, 'customer')} forgotten"
     if found.differences:
         say(f"{looked}: {count(len(found.differences), 'difference')}.", style="bold red")
     else:
