@@ -52,9 +52,8 @@ def settle_referrals(app: App) -> int:
             break
         done += len(ids)
     if done:
-        app.hint(
-            "ingest", "coupons", "fetch"
-        )  # what was told to ourselves, codes to be made, and what the shop is told
+        # What is told to ourselves, which codes are to be made, and what the shop is told.
+        app.hint("ingest", "coupons", "fetch")
     return done
 
 

@@ -174,5 +174,5 @@ def test_a_page_holds_what_is_the_customers_with_a_constant_number_of_statements
         assert (others.friends, others.redeemed, others.times) == ((), (), 0)
         [beans] = hers.programmes
         assert sum(one.amount for one in hers.expiring) == beans.spendable + beans.pending
-        assert hers.sold_out == {"free-bag"}
+        assert hers.sold_out == {"free-bag", "ten-off"}
         assert driver.rows(sa.select(me_links)) == [], "reading stores nothing"

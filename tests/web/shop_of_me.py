@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from afterglow.letters import me_token
-from db import me, redemptions, referrals
+from db import coupons, me, redemptions, referrals
 from tests.driver import START, Driver
 
 FRIENDS = """\
@@ -36,7 +36,7 @@ def lived(driver: Driver) -> int:
     mara = driver.customer("mara")
     with driver.app.writing() as connection:
         now = driver.clock.now()
-        redemptions.add_codes(connection, "five-off", ["OAK-7Q2M", "OAK-9RTX"])
+        coupons.add(connection, "five-off", ["OAK-7Q2M", "OAK-9RTX"], now)
         code = referrals.codes(connection, driver.secret, {mara: frozenset({"friends"})}, now)[mara]["friends"]
     for day, name, total in ((1, "Jo", 45), (2, "Kim", 30), (3, "Lou", 8)):
         driver.at(days=day)

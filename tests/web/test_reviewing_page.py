@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from db.tables import referral_decisions, referrals
 from tests.driver import driving
+from tests.small_shop import small
 from tests.web.conftest import faces_of
 from tests.web.shop_of_me import FILES, FRIENDS, go_on, lived, order, who
 from tests.web.shop_of_pages import HOSTILE
@@ -119,11 +120,14 @@ def test_hostile_names_and_reasons_are_text(site):
     assert HOSTILE[1] in text_of(site.get("/referrals?show=decided"))
 
 
+def test_a_shop_without_a_referral_programme_is_shown_how_to_begin(sqlite_url):
+    with small(sqlite_url) as driver, faces_of(driver.app) as faces:
+        assert "There is no referral programme yet." in text_of(Site(driver, faces).get("/referrals"))
+
+
 def test_an_empty_queue_teaches_what_comes_here(sqlite_url):
     with driving(sqlite_url) as driver, faces_of(driver.app) as faces:
         site = Site(driver, faces)
-        assert "There is no referral programme yet." in text_of(site.get("/referrals"))
-        driver.apply(FILES)
         assert "One comes here when what speaks against it adds up" in text_of(site.get("/referrals"))
         assert "Nobody has decided anything yet." in text_of(site.get("/referrals?show=decided"))
         assert "Every referral counts, so far." in text_of(site.get("/referrals?show=rejected"))

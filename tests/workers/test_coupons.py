@@ -19,7 +19,7 @@ from afterglow.coupons.providers import PROVIDERS
 from afterglow.coupons.terms import code_of
 from afterglow.language.referral import read_referral
 from afterglow.problems import Problems
-from db import coupons, doctor, ledger, proof, redemptions
+from db import coupons, doctor, ledger, proof, redemptions, reviewing
 from db.clock import DatabaseClock
 from db.tables import CouponState, claims, events, holds
 from db.tables import coupons as table
@@ -28,7 +28,6 @@ from tests.driver import Driver
 from tests.small_shop import flow, put_into_force, small
 from tests.workers.test_referring import ANN, code, order, refund
 from workers import coupons as work
-from workers import rewarding
 from workers.actors import Seats
 
 EVERY = pytest.mark.parametrize("provider", sorted(PROVIDERS))
@@ -273,7 +272,7 @@ def test_a_reward_that_is_taken_back_takes_its_code_out_of_use(database_url, sho
         shops.codes[provider][told(driver, "referral.rewarded")[1]["code"]].uses = 1
         refund(driver, 40)
         with driver.app.writing() as connection:
-            rewarding.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
+            reviewing.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
         driver.drain()
         driver.at(days=16)
         assert [one.active for one in shops.codes[provider].values()] == [False, False]
@@ -285,7 +284,7 @@ def test_what_is_taken_back_before_it_was_asked_for_never_is(database_url, shops
     with installed(database_url, friends()) as driver:
         rewarded(driver)
         with driver.app.writing() as connection:
-            rewarding.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
+            reviewing.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
         shops.always.clear()
         driver.drain()
         driver.at(days=16)
@@ -550,7 +549,7 @@ def test_a_talk_that_ends_after_the_reward_was_taken_back_changes_nothing(databa
             monkeypatch.undo()
             shops.lead(monkeypatch)
             with driver.app.writing() as connection:
-                rewarding.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
+                reviewing.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
             driver.actors.tend()
             return replies
 

@@ -18,14 +18,13 @@ import sqlalchemy as sa
 from afterglow import signatures
 from afterglow.language.check import check_files
 from afterglow.language.shop import RewardWebhookModel
-from db import doctor, notices, privacy
+from db import doctor, notices, privacy, reviewing
 from db.tables import reward_notices
 from tests.driver import Driver, shop_files
 from tests.small_shop import small
 from tests.workers.test_cli import Afterglow, afterglow
 from tests.workers.test_referring import ANN, code, order, refund
 from workers import notices as telling
-from workers import rewarding
 
 __all__ = ["afterglow"]
 
@@ -188,7 +187,7 @@ def test_that_it_is_taken_back_is_told_after_that_it_was_given(driver: Driver, s
     driver.at(days=14)
     refund(driver, 40)
     with driver.app.writing() as connection:
-        rewarding.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
+        reviewing.reject(connection, 1, author="kim", reason="returned", now=driver.clock.now())
     driver.drain()
     assert shop.types() == ["reward.given"]
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db import doctor, ledger, merging, proof, recounting, unmerging
+from db import doctor, ledger, merging, proof, recounting, reviewing, unmerging
 from db.tables import (
     customers,
     enrollments,
@@ -31,7 +31,7 @@ from tests.driver import START, Driver
 from tests.small_shop import flow, small
 from tests.workers.test_cli import Afterglow, afterglow
 from tests.workers.test_referring import ANN, BOB, code, friend, order, refund, states
-from workers import rewarding, unwinding
+from workers import unwinding
 
 __all__ = ["afterglow"]
 
@@ -146,13 +146,13 @@ def test_after_the_reward_a_person_looks_and_only_the_revenue_comes_off_the_boar
         assert told(driver, "referral.review") == [("referrer", None, None), ("referee", None, None)]
 
         with driver.app.writing() as connection:
-            rewarding.reject(connection, 1, author="mia", reason="returned", now=driver.clock.now())
+            reviewing.reject(connection, 1, author="mia", reason="returned", now=driver.clock.now())
         driver.drain()
         assert (states(driver), friends_boards(driver)) == (["reversed"], (0, 0, 0))
         refund(driver, 5)  # nothing of it is left to take
 
         with driver.app.writing() as connection:
-            rewarding.approve(connection, driver.app.catalog, 1, author="mia", reason="no", now=driver.clock.now())
+            reviewing.approve(connection, driver.app.catalog, 1, author="mia", reason="no", now=driver.clock.now())
         driver.drain()
         assert (states(driver), friends_boards(driver)) == (["rewarded"], (1, 0, 1500))
 
@@ -164,7 +164,7 @@ def test_a_referral_whose_rewards_a_cap_cut_off_leaves_the_board_too(database_ur
             order(driver, friend(n), id_=f"o{n}", codes=[code(driver)])
         assert friends_boards(driver) == (2, 8000, 0)
         with driver.app.writing() as connection:
-            rewarding.reject(connection, 2, author="mia", reason="no", now=driver.clock.now())
+            reviewing.reject(connection, 2, author="mia", reason="no", now=driver.clock.now())
         driver.drain()
         assert friends_boards(driver) == (1, 4000, 0)
 
@@ -187,7 +187,7 @@ def test_what_waits_for_a_person_keeps_its_milestone(database_url):
             order(driver, friend(n), id_=f"o{n}", codes=[code(driver)])
         refund(driver, 40, friend(1), id_="o1")
         with driver.app.writing() as connection:
-            rewarding.reject(connection, 2, author="mia", reason="no", now=driver.clock.now())
+            reviewing.reject(connection, 2, author="mia", reason="no", now=driver.clock.now())
         driver.drain()
         assert states(driver) == ["review", "reversed", "rewarded"]
         w = referral_rewards.c
@@ -306,10 +306,10 @@ def test_a_person_who_says_no_is_heard_by_flows(database_url):
         both = [("referrer", None, None), ("referee", None, None)]
         assert told(driver, "referral.rejected") == both
         with driver.app.writing() as connection:
-            rewarding.approve(connection, driver.app.catalog, 1, author="mia", reason="family", now=driver.clock.now())
+            reviewing.approve(connection, driver.app.catalog, 1, author="mia", reason="family", now=driver.clock.now())
         driver.at(minutes=5)
         with driver.app.writing() as connection:
-            rewarding.reject(connection, 1, author="mia", reason="no family", now=driver.clock.now())
+            reviewing.reject(connection, 1, author="mia", reason="no family", now=driver.clock.now())
         driver.drain()
         assert (told(driver, "referral.rejected"), states(driver)) == (both, ["reversed"])
 
@@ -487,7 +487,7 @@ def test_scores_are_right_after_a_merge_and_after_it_is_undone_whatever_happened
         refund(driver, 40, friend(3), id_="o3")
         refund(driver, 10, cleo, id_="own")
         with driver.app.writing() as connection:
-            rewarding.reject(connection, 3, author="mia", reason="no", now=driver.clock.now())
+            reviewing.reject(connection, 3, author="mia", reason="no", now=driver.clock.now())
         driver.drain()
         proven(driver)
 
