@@ -141,7 +141,8 @@ def _mails(verdict: Verdict, rig: Rig, lost: int, poison: Poison) -> None:
         "senders lost": lost,
     }
     verdict.hold(accepted.total() > 0, "no mail went out")
-    hit = doubtful or verdict.figures["handed over again"]
+    # Whoever dies of a row may have had nothing else in hands; whom the nemesis takes has.
+    hit = doubtful or verdict.figures["handed over again"] or poison != Poison()
     verdict.hold(bool(hit) or not lost, "no sender had a mail in its hands when it was lost")
     twice = [id_ for id_, count in accepted.items() if rows[id_].kind == "marketing" and count > 1]
     verdict.hold(not twice, f"marketing went out twice: touchpoints {twice[:5]}")
