@@ -7,6 +7,6 @@ turns boxes and lines into SVG, `flows` and `journeys` say where each thing stan
 
 from afterglow.pictures.drawing import STYLE, Here
 from afterglow.pictures.flows import flow_picture
-from afterglow.pictures.journeys import journey_picture
+from afterglow.pictures.journeys import Figures, journey_picture
 
-__all__ = ["STYLE", "Here", "flow_picture", "journey_picture"]
+__all__ = ["STYLE", "Figures", "Here", "flow_picture", "journey_picture"]
