@@ -23,8 +23,9 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Chromium to try the pages as people see them"),
 ]
 PAGES = (
-    "/", "/outbox", "/outbox/1", "/customers", "/customers/1", "/customers/3", "/flows", "/flows/first-order", "/runs",
-    "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources", "/halt", "/nothing-here",
+    "/", "/outbox", "/outbox/1", "/customers", "/customers/1", "/customers/3", "/journey", "/flows",
+    "/flows/first-order", "/runs", "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources", "/halt",
+    "/nothing-here",
     "/leaderboards", "/leaderboards/friends", "/leaderboards/friends?period=this-month&metric=revenue",
     "/leaderboards/friends/1?period=this-month", "/leaderboards/friends?q=nobody",
     "/referrals", "/referrals?show=decided", "/referrals?show=rejected",

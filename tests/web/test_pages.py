@@ -24,8 +24,8 @@ from web.app import Faces
 
 PAGES = (
     "/", "/outbox", "/outbox?kind=marketing&state=sent", "/outbox?subject=coffee", "/outbox/1", "/customers",
-    "/customers?q=sam", "/customers/1", "/customers/1?flow=first-order", "/flows", "/flows/first-order", "/runs",
-    "/runs?state=parked", "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources",
+    "/customers?q=sam", "/customers/1", "/customers/1?flow=first-order", "/journey", "/flows", "/flows/first-order",
+    "/runs", "/runs?state=parked", "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources",
     "/halt", "/halt?flow=win-back", "/referrals", "/referrals?show=decided", "/referrals?show=rejected",
     "/resume?flow=win-back",
 )  # fmt: skip

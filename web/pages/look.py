@@ -24,7 +24,7 @@ from web.render import page
 #: Longest word that a filter takes from an address.
 WORD_MAX: Final = 200
 #: How wide pictures are for a large screen and for a phone, in pixels; the stylesheet shows the one that fits.
-WIDTHS: Final = {"wide": 1184, "narrow": 358}
+WIDTHS: Final = {"wide": 1184, "phone": 358}
 
 
 @dataclass(frozen=True, kw_only=True)
