@@ -31,7 +31,10 @@ def facts_of(
     """
     e = events.c
     rows = connection.execute(
-        sa.select(e.name, e.payload).where(e.customer_id == customer_id).order_by(e.occurred_at.desc(), e.id.desc()).limit(LOOK_BACK)
+        sa.select(e.name, e.payload)
+        .where(e.customer_id == customer_id)
+        .order_by(e.occurred_at.desc(), e.id.desc())
+        .limit(LOOK_BACK)
     ).all()
     found: dict[str, Any] = {}
     for name, event in awaited.items():

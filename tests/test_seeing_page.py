@@ -32,7 +32,7 @@ def test_every_session_says_what_is_shown(sqlite_url: str, monkeypatch: pytest.M
             assert result.exit_code == 0, (command, result.output)
             assert result.output.startswith(answer), command
     assert len(SESSIONS) == 5
-    assert {path.suffix for path in tmp_path.iterdir()} == {".svg", ".yaml"}
+    assert {path.name for path in tmp_path.glob("*.svg")} == {"first-order.svg", "journey.svg"}
 
 
 def test_the_json_that_is_shown_has_the_keys_that_there_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
