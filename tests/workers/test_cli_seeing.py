@@ -74,8 +74,18 @@ def test_a_picture_goes_into_a_file(afterglow: Afterglow, tmp_path: Path):
     status, told, _ = afterglow("graph", "--out", tmp_path / "journey.svg", "--width", "358")
 
     assert status == 0
-    assert "there is no database yet" in told.replace("\n", " ")
+    assert "no database is at hand" in told.replace("\n", " ")
     assert ElementTree.parse(tmp_path / "journey.svg").getroot().attrib["width"] == "358"
+
+
+def test_a_database_that_does_not_answer_costs_the_numbers_alone(afterglow: Afterglow, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AFTERGLOW_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+
+    status, svg, error = afterglow("graph", "first-order")
+
+    assert status == 0
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert error.startswith("Nobody is counted. The database does not answer")
 
 
 def test_stages_count_people_and_nobody_who_is_gone(driver: Driver):

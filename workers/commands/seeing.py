@@ -60,7 +60,7 @@ def graph(
         typer.echo(svg, nl=False)
         return
     out.write_text(svg, encoding="utf-8")
-    who = "with the people at each place" if counted else "without people, as there is no database yet"
+    who = "with the people at each place" if counted else "without people, as no database is at hand"
     say(f"{out}: {f'the flow {flow}' if flow else 'the journey'}, {who}.")
     say_next(("afterglow preview TEMPLATE", "a mail as somebody would read it"))
 
@@ -194,12 +194,19 @@ def _known(catalog: "Catalog", flow: str) -> str:
 
 
 def _counted() -> tuple["Occupancy", "Stages"] | None:
-    """The people at each place; None where there is no database yet."""
+    """The people at each place; None where there is no database yet, or it does not answer, which is told."""
     from db import occupancy
+    from workers.commands.console import complain
+    from workers.commands.failing import sentence
     from workers.commands.opening import NoDatabaseError, opened
 
     try:
         with opened() as desk, desk.database.reading() as connection:
             return occupancy.occupancy(connection), occupancy.stages(connection)
     except NoDatabaseError:
+        return None
+    except Exception as error:
+        if (told := sentence(error)) is None:
+            raise
+        complain(f"Nobody is counted. {told}")
         return None
