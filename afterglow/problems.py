@@ -23,6 +23,27 @@ class Problem:
         return f"{self.file}:{self.line}:{self.col}: {self.message}"
 
 
+def github_annotation(problem: Problem, folder: str = "") -> str:
+    """A problem as a command of GitHub Actions, which shows it at its line in a pull request.
+
+    Args:
+      folder: of the shop below the repository's own; empty where they are the same.
+
+    What ends a property or a command is escaped as GitHub's toolkit does it (`@actions/core`, command.ts).
+    """
+    file = f"{folder}/{problem.file}" if folder else problem.file
+    place = f"file={_property(file)},line={problem.line},col={problem.col},title=afterglow check"
+    return f"::error {place}::{_data(problem.message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
 class Problems(AfterglowError):
     """The files have problems; correct them and run the check again."""
 

@@ -29,6 +29,7 @@ from workers.commands import (
     merging,
     processes,
     referrals,
+    seeing,
     sources,
     unwinding,
 )
@@ -76,8 +77,8 @@ def _common(
 
 
 FAMILIES = (
-    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, ledger,
-    loyalty, coupons, referrals, unwinding, leaderboard, me, health,
+    files, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging,
+    ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

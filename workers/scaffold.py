@@ -61,7 +61,7 @@ jobs:
       - run: pip install -r requirements.txt
       - run: |
           command -v afterglow || { echo "requirements.txt names no Afterglow yet; say in it where yours is"; exit 1; }
-      - run: afterglow check
+      - run: afterglow check --format github
       - run: afterglow source test
 """
 

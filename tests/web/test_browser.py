@@ -23,8 +23,9 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Chromium to try the pages as people see them"),
 ]
 PAGES = (
-    "/", "/outbox", "/outbox/1", "/customers", "/customers/1", "/customers/3", "/flows", "/flows/first-order", "/runs",
-    "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources", "/halt", "/nothing-here",
+    "/", "/outbox", "/outbox/1", "/customers", "/customers/1", "/customers/3", "/journey", "/flows",
+    "/flows/first-order", "/runs", "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources", "/halt",
+    "/nothing-here",
     "/leaderboards", "/leaderboards/friends", "/leaderboards/friends?period=this-month&metric=revenue",
     "/leaderboards/friends/1?period=this-month", "/leaderboards/friends?q=nobody",
     "/referrals", "/referrals?show=decided", "/referrals?show=rejected",
@@ -174,11 +175,12 @@ def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(site: Si
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "To the page"
     seen = []
-    for _ in range(12):
+    for _ in range(13):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.name || document.activeElement.textContent.trim()"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", seen[-1]
-    assert seen[1:8] == ["Needs you", "Outbox", "Customers", "Flows", "Leaderboards", "Referrals", "Sources"]
+    menu = ["Needs you", "Outbox", "Customers", "Journey", "Flows", "Leaderboards", "Referrals", "Sources"]
+    assert seen[1:9] == menu
     assert seen[8:10] == ["subject", "customer"]
     page.context.close()
 

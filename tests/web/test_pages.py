@@ -24,8 +24,8 @@ from web.app import Faces
 
 PAGES = (
     "/", "/outbox", "/outbox?kind=marketing&state=sent", "/outbox?subject=coffee", "/outbox/1", "/customers",
-    "/customers?q=sam", "/customers/1", "/customers/1?flow=first-order", "/flows", "/flows/first-order", "/runs",
-    "/runs?state=parked", "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources",
+    "/customers?q=sam", "/customers/1", "/customers/1?flow=first-order", "/journey", "/flows", "/flows/first-order",
+    "/runs", "/runs?state=parked", "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources",
     "/halt", "/halt?flow=win-back", "/referrals", "/referrals?show=decided", "/referrals?show=rejected",
     "/resume?flow=win-back",
 )  # fmt: skip
@@ -541,3 +541,16 @@ def test_a_customers_page_says_where_the_clock_the_language_and_the_consent_come
     assert "Time zone America/Denver, from the address (US, CO)." in told
     assert "Language en, from the address (US)." in told
     assert 'News from the roastery (consent, from api: "confirmed_opt_in")' in told
+
+
+def test_the_pictures_lead_to_the_people_and_have_their_own_style(site: Site):
+    lived_in(site.driver)
+    journey, flow = site.get("/journey"), site.get("/flows/first-order")
+
+    assert journey.count("<svg") == flow.count("<svg") == 3, "the house, and each picture in two widths"
+    assert 'href="/flows/first-order"' in journey
+    assert 'href="/runs?flow=first-order&amp;step=arrival&amp;state=waiting"' in flow
+    assert "style>" not in journey + flow, "which the policy of our pages forbids"
+    style = site.ask("GET", "/pictures.css")
+    assert style.headers["content-type"].startswith("text/css")
+    assert ".picture" in style.text

@@ -58,7 +58,7 @@ def test_a_new_shop_brings_a_check_for_every_push_and_schemas_for_editors(tmp_pa
     make_shop(tmp_path)
 
     workflow = strict_yaml.load((tmp_path / ".github/workflows/check.yaml").read_text(), "check.yaml").data
-    assert {"run": "afterglow check"} in workflow["jobs"]["check"]["steps"]
+    assert {"run": "afterglow check --format github"} in workflow["jobs"]["check"]["steps"]
     settings = json.loads((tmp_path / ".vscode/settings.json").read_text())
     for schema in settings["yaml.schemas"]:
         assert json.loads((tmp_path / schema).read_text())["$id"].startswith("urn:afterglow:schema:")

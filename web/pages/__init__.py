@@ -3,7 +3,7 @@
 from starlette.routing import Route
 
 from db.app import App
-from web.pages import customers, flows, halting, leaderboards, needs_you, outbox, referrals, sources, webhooks
+from web.pages import customers, flows, halting, journey, leaderboards, needs_you, outbox, referrals, sources, webhooks
 from web.pages.look import acting, showing
 
 
@@ -19,6 +19,7 @@ def make_pages(app: App) -> list[Route]:
         "/outbox/{id}/html": outbox.letter_html,
         "/customers": customers.customers,
         "/customers/{id}": customers.customer,
+        "/journey": journey.journey,
         "/flows": flows.flows,
         "/flows/{name}": flows.flow,
         "/runs": flows.runs,
@@ -40,6 +41,7 @@ def make_pages(app: App) -> list[Route]:
         "/referrals/decide": referrals.decide,
     }
     return [
+        Route("/pictures.css", journey.stylesheet, methods=["GET"]),
         *(Route(path, acting(app, act), methods=["POST"]) for path, act in acted.items()),
         *(Route(path, showing(app, make), methods=["GET"]) for path, make in shown.items()),
     ]

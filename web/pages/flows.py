@@ -7,9 +7,10 @@ from starlette.responses import Response
 
 from afterglow.language.flow import Notify, Send
 from afterglow.outline import outline
+from afterglow.pictures import flow_picture
 from db import control, occupancy, overview, touchpoints
 from db.app import App
-from web.pages.look import Look, as_id
+from web.pages.look import Look, as_id, pictures
 
 #: Fates of mails as the tables count them.
 FATES: Final = {
@@ -50,10 +51,12 @@ def flow(look: Look) -> Response:
         for (of, step, state), count in standing.people.items()
         if of == name and step is not None and step not in known and state != "sending"
     }
+    people = {step: standing.here(name, step, linked=True) for step in flow.steps}
     return look.page(
         "flow",
         tab="flows",
         flow=flow,
+        pictures=pictures(lambda width: flow_picture(flow, people, width=width, alone=False)),
         lines=outline(flow),
         mail_steps={step.id for step in flow.steps.values() if isinstance(step, Send | Notify)},
         standing=standing,

@@ -23,6 +23,8 @@ from web.render import page
 
 #: Longest word that a filter takes from an address.
 WORD_MAX: Final = 200
+#: How wide pictures are for a large screen and for a phone, in pixels; the stylesheet shows the one that fits.
+WIDTHS: Final = {"wide": 1184, "phone": 358}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,11 @@ class Look:
 
 
 Making = Callable[[Look], Response]
+
+
+def pictures(draw: Callable[[float], str]) -> dict[str, Markup]:
+    """A picture in each width, by its class in the stylesheet; what is drawn is SVG of ours, its words escaped."""
+    return {name: Markup(draw(width)) for name, width in WIDTHS.items()}
 
 
 def as_id(given: str) -> int | None:

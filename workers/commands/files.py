@@ -1,5 +1,6 @@
 """What a marketer does with files: `init`, `check`, `schema`, `apply`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,14 @@ Folder = Annotated[
     typer.Argument(help="The shop's folder, which holds flows/ and templates/.", file_okay=False, exists=True),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for scripts.")]
+
+
+class Form(StrEnum):
+    """How `check` says what it found."""
+
+    TEXT = "text"
+    GITHUB = "github"
+    JSON = "json"
 
 
 def add_to(main: typer.Typer) -> None:
@@ -40,7 +49,13 @@ def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.", f
     )
 
 
-def check(folder: Folder = None, as_json: AsJson = False) -> None:
+def check(
+    folder: Folder = None,
+    form: Annotated[
+        Form, typer.Option("--format", help="text; github: shown in a pull request; json: for editors.")
+    ] = Form.TEXT,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
     """Say everything that is wrong in a shop's files.
 
     Each problem stands as file:line:col: sentence. Exit status 1 if there is anything.
@@ -48,17 +63,24 @@ def check(folder: Folder = None, as_json: AsJson = False) -> None:
     from dataclasses import asdict
 
     from afterglow.language.check import check_files
+    from afterglow.problems import Problem, Problems, github_annotation
     from db.settings import load_settings
     from workers.commands.console import complain, count, say, say_json, say_lines, say_next
     from workers.files import find_shop_folder, read_shop_folder
 
     folder = folder or find_shop_folder(load_settings().shop_dir)
-    files = read_shop_folder(folder)
-    problems = sorted(check_files(files))
-    if as_json:
+    files: dict[str, str] = {}
+    problems: list[Problem]
+    try:
+        files = read_shop_folder(folder)
+        problems = sorted(check_files(files))
+    except Problems as error:  # a file that cannot be read; the others wait until it can
+        problems = sorted(error.problems)
+    if as_json or form is Form.JSON:
         say_json({"folder": str(folder), "problems": [asdict(problem) for problem in problems]})
     elif problems:
-        say_lines(problems)
+        below = "" if folder == Path() else folder.as_posix()
+        say_lines(github_annotation(one, below) if form is Form.GITHUB else one for one in problems)
         places = len({problem.file for problem in problems})
         complain(f"{count(len(problems), 'problem')} in {count(places, 'file')} of {_named(folder)}.")
     else:
