@@ -30,6 +30,7 @@ from workers.commands import (
     processes,
     referrals,
     sources,
+    testing,
     unwinding,
 )
 from workers.commands.failing import sentence
@@ -76,8 +77,8 @@ def _common(
 
 
 FAMILIES = (
-    files, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging, ledger,
-    loyalty, coupons, referrals, unwinding, leaderboard, me, health,
+    files, testing, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging,
+    ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

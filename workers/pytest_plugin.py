@@ -1,0 +1,78 @@
+"""Flows' tests in pytest: `pytest` in a shop's folder collects `flows/NAME.yaml` where it has `tests`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_SHOP = ("shop.yaml", "stages.yaml")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "FlowFile | None":
+    """Collect the flow files of a shop that say what must come of them; other files are none of ours."""
+    folder = file_path.parent
+    if file_path.suffix != ".yaml" or folder.name != "flows" or file_path.name in _SHOP:
+        return None
+    if not (folder / "shop.yaml").is_file() or b"\ntests:" not in file_path.read_bytes():
+        return None
+    return FlowFile.from_parent(parent, path=file_path)
+
+
+class FlowFile(pytest.File):
+    """A flow file, as a collection of tests. The shop is compiled once for all of its flows."""
+
+    def collect(self) -> Iterator["FlowItem"]:
+        from workers.testing import stage_of
+
+        folder = self.path.parent.parent
+        stages = self.config.stash.setdefault(_STAGES, {})
+        if folder not in stages:
+            stages[folder] = stage_of(folder)
+        stage = stages[folder]
+        flow = stage.catalog.flows[self.path.stem]
+        for test in flow.tests:
+            yield FlowItem.from_parent(self, name=test.name, stage=stage, flow=flow, test=test)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """What is wrong with the shop's files, without a traceback."""
+        from afterglow.errors import AfterglowError
+
+        return str(excinfo.value) if isinstance(excinfo.value, AfterglowError) else super().repr_failure(excinfo)
+
+
+class FlowItem(pytest.Item):
+    """One test of a flow."""
+
+    def __init__(self, *, stage: Any, flow: Any, test: Any, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.stage, self.flow, self.test = stage, flow, test
+
+    def runtest(self) -> None:
+        """Live through it.
+
+        Raises:
+          FlowTestError: something came otherwise than expected.
+        """
+        from workers.commands.testing import failure
+        from workers.testing import run
+
+        tried = run(self.stage, self.flow, self.test)
+        if not tried.is_kept:
+            raise FlowTestError("\n".join(failure(tried)))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The comparison alone; a traceback would lead into our code."""
+        return str(excinfo.value) if isinstance(excinfo.value, FlowTestError) else super().repr_failure(excinfo)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Where the test stands."""
+        line = self.flow.document.place((*self.test.path, "name"))[0]
+        return self.path, line - 1, f"{self.flow.name}: {self.test.name}"
+
+
+class FlowTestError(AssertionError):
+    """Something came otherwise than a flow's test expects."""
+
+
+_STAGES = pytest.StashKey[dict[Path, Any]]()
