@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from afterglow.errors import AfterglowError
+
 _SHOP = ("shop.yaml", "stages.yaml")
 
 
@@ -23,21 +25,33 @@ class FlowFile(pytest.File):
     """A flow file, as a collection of tests. The shop is compiled once for all of its flows."""
 
     def collect(self) -> Iterator["FlowItem"]:
+        stage = self._stage()
+        flow = stage.catalog.flows[self.path.stem]
+        for test in flow.tests:
+            yield FlowItem.from_parent(self, name=test.name, stage=stage, flow=flow, test=test)
+
+    def _stage(self) -> Any:
+        """The compiled shop. Where it does not compile, each problem is told with its own file."""
+        from afterglow.problems import Problems
         from workers.testing import stage_of
 
         folder = self.path.parent.parent
         stages = self.config.stash.setdefault(_STAGES, {})
         if folder not in stages:
-            stages[folder] = stage_of(folder)
-        stage = stages[folder]
-        flow = stage.catalog.flows[self.path.stem]
-        for test in flow.tests:
-            yield FlowItem.from_parent(self, name=test.name, stage=stage, flow=flow, test=test)
+            try:
+                stages[folder] = stage_of(folder)
+            except Problems as error:
+                stages[folder] = error
+        found = stages[folder]
+        if not isinstance(found, Problems):
+            return found
+        mine = [problem for problem in found.problems if problem.file == f"flows/{self.path.name}"]
+        if mine:
+            raise Problems(mine)
+        raise BrokenShopError("Other files of this shop have problems, so its flows cannot run; see `afterglow check`.")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """What is wrong with the shop's files, without a traceback."""
-        from afterglow.errors import AfterglowError
-
         return str(excinfo.value) if isinstance(excinfo.value, AfterglowError) else super().repr_failure(excinfo)
 
 
@@ -69,6 +83,10 @@ class FlowItem(pytest.Item):
         """Where the test stands."""
         line = self.flow.document.place((*self.test.path, "name"))[0]
         return self.path, line - 1, f"{self.flow.name}: {self.test.name}"
+
+
+class BrokenShopError(AfterglowError):
+    """Files of the shop have problems, so that none of its flows can run."""
 
 
 class FlowTestError(AssertionError):

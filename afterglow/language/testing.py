@@ -29,7 +29,7 @@ class _Model(BaseModel):
 class TestedCustomerModel(BaseModel):
     """Who the customer of a test is when it begins; attributes of shop.yaml stand here too."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, title="a customer of a test")
+    model_config = ConfigDict(extra="allow", frozen=True, title="customer of a test")
 
     first_name: str | None = None
     last_name: str | None = None
@@ -50,7 +50,7 @@ class TestedCustomerModel(BaseModel):
 class HappensModel(BaseModel):
     """Something that happens to the customer of a test; keys that are not listed are what the event carries."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, title="a line of a timeline")
+    model_config = ConfigDict(extra="allow", frozen=True, title="line of a timeline")
 
     at: str | None = Field(default=None, description='On the customer\'s clock, such as "2026-03-02 09:00".')
     after: str | None = Field(default=None, description="So long after the line before, such as `4 days`.")
@@ -67,7 +67,7 @@ class HappensModel(BaseModel):
 class ExpectedModel(_Model):
     """Something that must happen, or must never."""
 
-    model_config = ConfigDict(title="an expectation")
+    model_config = ConfigDict(title="expectation")
 
     at: str | None = Field(default=None, description='On the customer\'s clock, such as "2026-03-02 09:00".')
     send: str | None = Field(default=None, description="A mail that goes to the customer, such as `email/thank-you`.")
@@ -80,7 +80,7 @@ class ExpectedModel(_Model):
 class FlowTestModel(_Model):
     """A test of a flow: a customer, what happens to them, and what must come of it."""
 
-    model_config = ConfigDict(title="a test")
+    model_config = ConfigDict(title="test")
 
     name: str = Field(min_length=1, description="What it promises, in words.")
     customer: TestedCustomerModel = Field(default_factory=TestedCustomerModel, description="Who it is about.")
