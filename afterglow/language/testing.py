@@ -26,7 +26,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TestedCustomerModel(BaseModel):
+class CustomerModel(BaseModel):
     """Who the customer of a test is when it begins; attributes of shop.yaml stand here too."""
 
     model_config = ConfigDict(extra="allow", frozen=True, title="customer of a test")
@@ -83,7 +83,7 @@ class FlowTestModel(_Model):
     model_config = ConfigDict(title="test")
 
     name: str = Field(min_length=1, description="What it promises, in words.")
-    customer: TestedCustomerModel = Field(default_factory=TestedCustomerModel, description="Who it is about.")
+    customer: CustomerModel = Field(default_factory=CustomerModel, description="Who it is about.")
     splits: dict[str, str] = Field(
         default_factory=dict, description="Which branch of each split this customer falls into, by the step's id."
     )

@@ -6,10 +6,10 @@ from afterglow.language.check.supply import World
 from afterglow.language.compiling import Path
 from afterglow.language.flow import Flow, Notify, Send, Split
 from afterglow.language.shop import Shop
-from afterglow.language.testing import UNNAMED, Expected, FlowTest, Happens, Says, TestedCustomerModel
+from afterglow.language.testing import UNNAMED, CustomerModel, Expected, FlowTest, Happens, Says
 from afterglow.problems import Problem, did_you_mean
 
-_KNOWN = frozenset(TestedCustomerModel.model_fields)
+_KNOWN = frozenset(CustomerModel.model_fields)
 #: A run ends with this where nothing is left of its order.
 _UNWOUND = "unwound"
 
