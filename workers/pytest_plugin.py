@@ -8,13 +8,13 @@ import pytest
 
 from afterglow.errors import AfterglowError
 
-_SHOP = ("shop.yaml", "stages.yaml")
+_NO_FLOWS = ("shop.yaml", "stages.yaml")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "FlowFile | None":
     """Collect the flow files of a shop that say what must come of them; other files are none of ours."""
     folder = file_path.parent
-    if file_path.suffix != ".yaml" or folder.name != "flows" or file_path.name in _SHOP:
+    if file_path.suffix != ".yaml" or folder.name != "flows" or file_path.name in _NO_FLOWS:
         return None
     if not (folder / "shop.yaml").is_file() or b"\ntests:" not in file_path.read_bytes():
         return None
@@ -25,24 +25,24 @@ class FlowFile(pytest.File):
     """A flow file, as a collection of tests. The shop is compiled once for all of its flows."""
 
     def collect(self) -> Iterator["FlowItem"]:
-        stage = self._stage()
-        flow = stage.catalog.flows[self.path.stem]
+        shop = self._shop()
+        flow = shop.catalog.flows[self.path.stem]
         for test in flow.tests:
-            yield FlowItem.from_parent(self, name=test.name, stage=stage, flow=flow, test=test)
+            yield FlowItem.from_parent(self, name=test.name, shop=shop, flow=flow, test=test)
 
-    def _stage(self) -> Any:
+    def _shop(self) -> Any:
         """The compiled shop. Where it does not compile, each problem is told with its own file."""
         from afterglow.problems import Problems
-        from workers.testing import stage_of
+        from workers.testing import shop_under_test
 
         folder = self.path.parent.parent
-        stages = self.config.stash.setdefault(_STAGES, {})
-        if folder not in stages:
+        shops = self.config.stash.setdefault(_SHOPS, {})
+        if folder not in shops:
             try:
-                stages[folder] = stage_of(folder)
+                shops[folder] = shop_under_test(folder)
             except Problems as error:
-                stages[folder] = error
-        found = stages[folder]
+                shops[folder] = error
+        found = shops[folder]
         if not isinstance(found, Problems):
             return found
         mine = [problem for problem in found.problems if problem.file == f"flows/{self.path.name}"]
@@ -58,9 +58,9 @@ class FlowFile(pytest.File):
 class FlowItem(pytest.Item):
     """One test of a flow."""
 
-    def __init__(self, *, stage: Any, flow: Any, test: Any, **rest: Any) -> None:
+    def __init__(self, *, shop: Any, flow: Any, test: Any, **rest: Any) -> None:
         super().__init__(**rest)
-        self.stage, self.flow, self.test = stage, flow, test
+        self.shop, self.flow, self.test = shop, flow, test
 
     def runtest(self) -> None:
         """Live through it.
@@ -71,7 +71,7 @@ class FlowItem(pytest.Item):
         from workers.commands.testing import failure
         from workers.testing import run
 
-        tried = run(self.stage, self.flow, self.test)
+        tried = run(self.shop, self.flow, self.test)
         if not tried.is_kept:
             raise FlowTestError("\n".join(failure(tried)))
 
@@ -93,4 +93,4 @@ class FlowTestError(AssertionError):
     """Something came otherwise than a flow's test expects."""
 
 
-_STAGES = pytest.StashKey[dict[Path, Any]]()
+_SHOPS = pytest.StashKey[dict[Path, Any]]()

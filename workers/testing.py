@@ -12,7 +12,7 @@ from afterglow.language.check.testing import check_tests
 from afterglow.language.flow import Flow
 from afterglow.language.testing import FlowTest
 from afterglow.problems import Problem, Problems
-from afterglow.testing import Lived, Stage, Verdict, judge, live
+from afterglow.testing import Lived, ShopUnderTest, Verdict, judge, live
 from afterglow.testing.living import CannotLiveError
 from workers.files import find_shop_folder, read_shop_folder
 
@@ -56,7 +56,7 @@ def shop_of(path: Path) -> tuple[Path, str | None]:
     raise NotAFlowError(f"{path} is neither flows/NAME.yaml nor the folder of a shop; name one of these.")
 
 
-def stage_of(folder: Path) -> Stage:
+def shop_under_test(folder: Path) -> ShopUnderTest:
     """A shop's files, compiled to be tested.
 
     Raises:
@@ -70,15 +70,15 @@ def stage_of(folder: Path) -> Stage:
         problems += check_tests(flow, whole, catalog.shop, catalog.stage_names, catalog.flows)
     if problems:
         raise Problems(problems)
-    return Stage(catalog=catalog)
+    return ShopUnderTest(catalog=catalog)
 
 
-def run(stage: Stage, flow: Flow, test: FlowTest) -> Tried:
+def run(shop: ShopUnderTest, flow: Flow, test: FlowTest) -> Tried:
     """Live through one test and judge it."""
     began = perf_counter()
     lived, verdict, problem = None, None, None
     try:
-        lived = live(stage, flow, test)
+        lived = live(shop, flow, test)
         verdict = judge(test, lived)
     except CannotLiveError as error:
         problem = str(error)
@@ -106,10 +106,10 @@ def run_all(paths: Sequence[Path], containing: str, shop_dir: str | Path = "") -
         folder, name = shop_of(path)
         wanted.setdefault(folder, set()).add(name)
     for folder, names in wanted.items():
-        stage = stage_of(folder)
-        for flow in stage.catalog.flows.values():
+        shop = shop_under_test(folder)
+        for flow in shop.catalog.flows.values():
             if None not in names and flow.name not in names:
                 continue
             for test in flow.tests:
                 if containing.lower() in f"{flow.name} {test.name}".lower():
-                    yield run(stage, flow, test)
+                    yield run(shop, flow, test)

@@ -6,7 +6,7 @@ memory between them, for one customer; a property test holds it to the workers a
 happened with what was expected, `report` tells it.
 """
 
-from afterglow.testing.living import Lived, Stage, live
+from afterglow.testing.living import Lived, ShopUnderTest, live
 from afterglow.testing.verdict import Difference, Verdict, judge
 
-__all__ = ["Difference", "Lived", "Stage", "Verdict", "judge", "live"]
+__all__ = ["Difference", "Lived", "ShopUnderTest", "Verdict", "judge", "live"]

@@ -9,7 +9,7 @@ from afterglow.language.catalog import read_documents
 from afterglow.language.check import check_files
 from afterglow.language.flow import read_flow
 from afterglow.problems import Problems
-from afterglow.testing import Lived, Stage, Verdict, judge, live
+from afterglow.testing import Lived, ShopUnderTest, Verdict, judge, live
 from afterglow.testing.living import CannotLiveError
 from afterglow.testing.report import comparison, reasons, sentence
 from tests import small_shop
@@ -27,9 +27,9 @@ def lived(
     """A test of a small flow, lived and judged."""
     text = small_shop.flow("kept", steps, tests=[{"name": "a test", **test}], **flow)
     documents = small_shop.documents(text, *others, **(shop or {}))
-    stage = Stage(catalog=read_documents({(one.kind, one.name): one.body for one in documents}))
-    tested = stage.catalog.flows["kept"]
-    came = live(stage, tested, tested.tests[0])
+    tried = ShopUnderTest(catalog=read_documents({(one.kind, one.name): one.body for one in documents}))
+    tested = tried.catalog.flows["kept"]
+    came = live(tried, tested, tested.tests[0])
     return came, judge(tested.tests[0], came)
 
 
@@ -130,6 +130,11 @@ def test_a_mail_that_cannot_be_made_fails_the_test_whatever_it_expects():
 def test_a_field_of_another_kind_than_the_shop_declares_is_told():
     with pytest.raises(CannotLiveError, match=r"order.total should be of the kind number"):
         is_kept({"timeline": [{**PAID, "order": {"id": "o1", "total": "much"}}], "expect": []})
+
+
+def test_an_attribute_of_another_kind_is_told():
+    with pytest.raises(CannotLiveError, match="Attribute vip is not a yes-no"):
+        is_kept({"customer": {"vip": "very"}, "timeline": [PAID], "expect": []})
 
 
 def test_a_failure_shows_both_sides_by_time_and_why():

@@ -16,7 +16,7 @@ from afterglow.durations import Duration
 from afterglow.language.catalog import read_documents
 from afterglow.language.testing import FlowTest, Happens, Says
 from afterglow.local_time import from_wall
-from afterglow.testing import Stage, live
+from afterglow.testing import ShopUnderTest, live
 from db.tables import decisions, events, runs, touchpoints
 from tests import small_shop
 from tests.driver import Driver, driving
@@ -85,9 +85,9 @@ ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Pacific/Auckland")
 
 
 @cache
-def stage() -> Stage:
+def under_test() -> ShopUnderTest:
     documents = small_shop.documents(*FLOWS, **SHOP)
-    return Stage(catalog=read_documents({(one.kind, one.name): one.body for one in documents}))
+    return ShopUnderTest(catalog=read_documents({(one.kind, one.name): one.body for one in documents}))
 
 
 @st.composite
@@ -192,7 +192,7 @@ def test_what_is_lived_in_memory_is_what_the_workers_do(worlds, lines, zone, hou
     number = driver.customer(who["id"])
     worlds.start = (driver.clock.now() + timedelta(days=2)).replace(tzinfo=None)
 
-    lived = live(stage(), stage().catalog.flows["check-in"], test, number)
+    lived = live(under_test(), under_test().catalog.flows["check-in"], test, number)
 
     note("\n".join(map(str, lived.lines)))
     assert [(n.at, n.flow, n.verb, n.step, dict(n.detail)) for n in lived.notes] == decided(driver, number)

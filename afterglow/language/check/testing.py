@@ -10,6 +10,8 @@ from afterglow.language.testing import UNNAMED, CustomerModel, Expected, FlowTes
 from afterglow.problems import Problem, did_you_mean
 
 _KNOWN = frozenset(CustomerModel.model_fields)
+#: What a customer brings along when a test begins; later, events say it.
+_BEFORE = frozenset({"orders", "spent", "stage", "consent"})
 #: A run ends with this where nothing is left of its order.
 _UNWOUND = "unwound"
 
@@ -49,13 +51,13 @@ def _splits(flow: Flow, test: FlowTest) -> Iterator[Problem]:
 
 
 def _customer(flow: Flow, test: FlowTest, shop: Shop) -> Iterator[Problem]:
-    yield from _facts(flow, (*test.path, "customer"), test.customer, shop)
+    yield from _facts(flow, (*test.path, "customer"), test.customer, shop, _KNOWN)
     for line in test.timeline:
-        yield from _facts(flow, (*line.path, "customer"), line.customer, shop)
+        yield from _facts(flow, (*line.path, "customer"), line.customer, shop, _KNOWN - _BEFORE)
 
 
-def _facts(flow: Flow, path: Path, facts: Mapping[str, object], shop: Shop) -> Iterator[Problem]:
-    known = _KNOWN | shop.model.attributes.keys()
+def _facts(flow: Flow, path: Path, facts: Mapping[str, object], shop: Shop, known: frozenset[str]) -> Iterator[Problem]:
+    known = known | shop.model.attributes.keys()
     for name in facts:
         if name not in known:
             message = f"'{name}' is nothing we know of customers; declare it in shop.yaml under attributes."
