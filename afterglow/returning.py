@@ -4,9 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from afterglow.loyalty.earning import number
+
+if TYPE_CHECKING:
+    from afterglow.language.flow import Flow
 
 #: What undoes an order in every shop, whatever its programmes listen to.
 REFUNDED: Final = "order.refunded"
@@ -58,3 +61,14 @@ def total_of(payload: Mapping[str, Any]) -> Decimal | None:
     """What an order was for, as its event says it."""
     order = payload.get("order")
     return number(order.get("total")) if isinstance(order, Mapping) else None
+
+
+def has_its_say(flow: "Flow", trigger: str, undoing: Iterable[str]) -> bool:
+    """Whether a run goes on although nothing is left of its order: it is not about the order, or it is about this.
+
+    Args:
+      trigger: the event that the run began by.
+      undoing: the events that undid the order.
+    """
+    about_order = flow.once_per is None or flow.once_per.text == "order.id"
+    return not about_order or trigger in undoing or not flow.listens_to.isdisjoint(undoing)

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from afterglow import touchpoint
 from afterglow.decide import Facts, Outcome, Run, decide
 from afterglow.language.flow import Flow
 from db import bulk, enrollments, events, people, touchpoints
@@ -127,8 +128,7 @@ def _touchpoint(
 ) -> NewTouchpoint:
     queued = outcome.queued
     assert queued is not None
-    mail = release.catalog.mails.get(queued.template)
-    kind = "team" if queued.team else mail.kind if mail else "marketing"
+    kind, topic = touchpoint.kind_and_topic(queued, flow, release.catalog.mails)
     return NewTouchpoint(
         customer_id=customer,
         enrollment_id=run,
@@ -137,7 +137,7 @@ def _touchpoint(
         channel=queued.template.partition("/")[0],
         template=queued.template,
         kind=kind,
-        topic=(mail.topic if mail and mail.topic else flow.topic) if kind == "marketing" else None,
+        topic=topic,
         lane=0 if kind == "service" else lane,
         due_at=at,
     )

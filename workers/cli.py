@@ -31,6 +31,7 @@ from workers.commands import (
     referrals,
     seeing,
     sources,
+    testing,
     unwinding,
 )
 from workers.commands.failing import sentence
@@ -77,7 +78,8 @@ def _common(
 
 
 FAMILIES = (
-    files, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers, merging,
+    files, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers,
+    merging,
     ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:

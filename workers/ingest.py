@@ -21,10 +21,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow import past
-from afterglow.decide import run_key
 from afterglow.language.flow import Flow
+from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
+from afterglow.starting import is_woken, started_by
 from db import bulk, events, fetching, merging, people, requests
 from db.app import App
 from db.catalog import Release
@@ -42,7 +43,6 @@ from workers.arrivals import (
     of_those_not_forgotten,
     that_the_past_does_not_know,
 )
-from workers.learn import learn
 from workers.loyalty import Heard
 from workers.unwinding import Unwound
 
@@ -225,15 +225,8 @@ class Ingest:
             if arrival.is_history:
                 fate.reason = "; ".join(filter(None, [fate.reason, "it was fetched late, so it started nothing"]))
                 continue
-            for flow in (
-                *catalog.started_by_event.get(mapped.event, ()),
-                *(catalog.started_by_stage.get(mapped.stage, ()) if mapped.stage else ()),
-            ):
-                if flow.when is not None and not flow.when.is_true(names):
-                    continue
-                key = run_key(flow.once_per, names, arrival.event_id)
-                if key is not None:
-                    starting.append((flow, arrival, key))
+            started = started_by(catalog, mapped.event, mapped.stage, arrival.event_id, names)
+            starting += [(flow, arrival, key) for flow, key in started]
         ids = bulk.next_ids(connection, enrollments, len(starting))
         return [
             NewRun(
@@ -267,11 +260,9 @@ class Ingest:
         sending: dict[int, datetime] = {}
         for run in open_runs:
             for arrival in by_customer[run.customer_id]:
-                if (
-                    arrival.mapped.event in flows[run.flow_id].listens_to
-                    and arrival.event_id != run.event_id
-                    and arrival.mapped.occurred_at >= run.entered_at
-                ):
+                said, at = arrival.mapped, arrival.mapped.occurred_at
+                mine = {"trigger": run.event_id, "entered_at": run.entered_at}
+                if is_woken(flows[run.flow_id], said.event, arrival.event_id, at, **mine):
                     (sending if run.state == "sending" else waiting).setdefault(run.id, arrival.at)
         return waiting, sending
 

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow.language.catalog import Catalog
 from afterglow.language.shop import Shop
+from afterglow.learn import learn_about
 from afterglow.mapping.joining import joined
 from afterglow.matching import Identity, Named, One, Register, found_one
 from db import bulk, events, identity
@@ -20,7 +21,6 @@ from db.people import Person
 from db.tables import InboxState
 from db.tables import events as events_table
 from workers.arrivals import Accounts, Arrival, Fate, Matching, named
-from workers.learn import learn_about
 
 
 def parted(

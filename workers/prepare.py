@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from afterglow import letters, rails
+from afterglow import letters, rails, touchpoint
 from afterglow.decide import Facts, Run, stopping
 from afterglow.expressions import RenderError
-from afterglow.language.flow import Flow, Notify
+from afterglow.language.flow import Flow
 from afterglow.language.shop import Shop
 from afterglow.letters import Addressed, Letterhead
 from afterglow.mail_templates import Mail
@@ -132,12 +132,13 @@ class Preparation:
         """Earlier due moments first; at one moment service mail, then flows in the shop's order of priority."""
         return sorted(
             self.rows,
-            key=lambda row: (
-                self.app.clock.moment(row.due_at, self.now),
-                row.kind == "marketing",
-                self.shop.rank(row.flow),
-                row.queued_at,
-                row.id,
+            key=lambda row: touchpoint.precedence(
+                self.shop,
+                due_at=self.app.clock.moment(row.due_at, self.now),
+                kind=row.kind,
+                flow=row.flow,
+                queued_at=row.queued_at,
+                number=row.id,
             ),
         )
 
@@ -183,32 +184,23 @@ class Preparation:
                 return self._letter(row, flow, facts, person, at, batch, basis)
 
     def _question(self, row: Any, flow: Flow, facts: Facts, person: Person) -> rails.Question:
-        marketing = row.kind == "marketing"
-        current = self.release.catalog.flows.get(flow.name)
         digest = self.digests.get(person.id)
-        return rails.Question(
+        return touchpoint.question(
             kind=row.kind,
             topic=row.topic,
             queued_at=row.queued_at,
-            has_address=person.email is not None,
-            forgotten=person.forgotten_at is not None,
+            flow=flow,
+            current=self.release.catalog.flows.get(flow.name),
+            facts=facts,
+            person=person,
+            shop=self.shop,
             suppressed=self.suppressed.get(digest) if digest else None,
             consents=[
                 rails.Consent(topic=topic, granted=granted, basis=basis)
                 for topic, granted, basis in self.consents.get(person.id, ())
-            ]
-            if marketing
-            else (),
-            existing=rails.Existing(topics=self.shop.topics_of_existing_customers, has_bought=person.orders > 0),
-            only_if=flow.only_if is None or flow.only_if.is_true(facts.names()),
-            only_if_text=flow.only_if.text if flow.only_if else "",
-            halted=marketing and bool(self.halted & {"*", flow.name}),
-            paused=current is not None and current.status == "paused",
-            quiet_hours=[quiet for quiet in (self.shop.quiet_hours, flow.quiet_hours) if quiet] if marketing else (),
-            caps=(*self.shop.caps, *flow.caps) if marketing else (),
-            keep_for=self.shop.keep_for,
+            ],
+            is_halted=bool(self.halted & {"*", flow.name}),
             sent=self.sent.get(person.id, ()),
-            zone=facts.zone,
         )
 
     def _letter(
@@ -219,7 +211,7 @@ class Preparation:
         if mail is None or template_id is None:
             batch.end(row, TouchpointState.FAILED, at, f"there is no template {row.template} in force")
             return None
-        address, extra = self._addressee(row, flow, facts, person)
+        address, extra = touchpoint.addressee(row.kind, row.step, flow, facts, person, self.shop)
         if address is None:
             batch.end(row, TouchpointState.FAILED, at, "shop.yaml names no address for this team")
             return None
@@ -232,12 +224,7 @@ class Preparation:
             )
             return None
         codes, generation = self.codes.get(row.customer_id, {}), self.generations.get(row.customer_id, 0)
-        referrals = self.release.catalog.referrals
-        variants = {
-            name: variant
-            for name in letters.tried(mail)
-            if name in referrals and (variant := referrals[name].variant_of(row.customer_id)) is not None
-        }
+        variants = touchpoint.variants(mail, self.release.catalog, row.customer_id)
         stored = letters.context(mail, facts.names(), codes, extra, variants, generation)
         to = Addressed(touchpoint_id=row.id, customer_id=row.customer_id, kind=row.kind, topic=row.topic)
         try:
@@ -269,19 +256,6 @@ class Preparation:
             basis=basis,
         )
         return handed, self._outgoing(handed, mail, rendered, address, person, to)
-
-    def _addressee(self, row: Any, flow: Flow, facts: Facts, person: Person) -> tuple[str | None, dict[str, Any]]:
-        """Whom a touchpoint goes to, and what a team's letter needs besides."""
-        if row.kind != "team":
-            return person.email, {}
-        step = flow.steps[row.step]
-        assert isinstance(step, Notify)
-        team = self.shop.model.teams.get(step.team)
-        try:
-            about = step.about.render(facts.names(), {}, escape=False) if step.about else flow.about
-        except RenderError as error:
-            about = f"{flow.about} ({error})"
-        return (team.address if team else None), {"team": step.team, "about": about}
 
     def _outgoing(
         self, handed: Handed, mail: Mail, rendered: Any, address: str, person: Person, to: Addressed

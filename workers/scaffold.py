@@ -28,7 +28,8 @@ What we write to customers, and when, run by Afterglow. `flows/shop.yaml` is the
 - `flows/sources/NAME/`: webhooks as they come, each with what it must become; `afterglow source test` holds them to it.
 - `templates/email/NAME.mjml` and `.txt`: the mails; `_layout.mjml` is what all of them share.
 
-Before you push: `afterglow check`. To run it here: `afterglow run`. To see sixty days of it: `afterglow demo`.
+Before you push: `afterglow check` and `afterglow test`, which runs the `tests` in flow files; so does `pytest`.
+To run it here: `afterglow run`. To see sixty days of it: `afterglow demo`.
 Secrets stand in `.env`, which stays out of git; `.env.example` says what there is.
 """
 
@@ -62,6 +63,7 @@ jobs:
       - run: |
           command -v afterglow || { echo "requirements.txt names no Afterglow yet; say in it where yours is"; exit 1; }
       - run: afterglow check --format github
+      - run: afterglow test --format github
       - run: afterglow source test
 """
 

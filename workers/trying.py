@@ -18,6 +18,7 @@ from afterglow.decide import run_key
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow
 from afterglow.language.source import Source
+from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.trial import Trial
 from afterglow.matching import Identity, Register
@@ -26,7 +27,6 @@ from db.catalog import CatalogCache
 from db.people import Person
 from db.tables import enrollments, runs
 from workers.arrivals import Accounts, Arrival, Matching, named
-from workers.learn import learn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ what it means. What such runs have queued is not sent, but for service mail: a r
 paid, whatever became of it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,6 @@ from sqlalchemy.engine import Connection
 from afterglow import past, returning
 from afterglow.errors import AfterglowError
 from afterglow.language.catalog import Catalog
-from afterglow.language.flow import Flow
 from afterglow.ledger.changes import Clawback
 from afterglow.returning import Undoing, total_of, undone_at
 from db import enrollments, identity, intake, leaderboards, people, touchpoints
@@ -142,15 +141,9 @@ def by_hand(
 # Which orders
 
 
-def _undoing(catalog: Catalog) -> frozenset[str]:
-    """The events that undo an order here: those of every shop, and what its programmes listen to."""
-    refunds = {one.refunds.event for one in catalog.loyalty.values() if one.refunds}
-    return returning.ALWAYS.union(refunds, *(one.undone_by for one in catalog.referrals.values()))
-
-
 def _orders(connection: Connection, catalog: Catalog, arrivals: Sequence[Arrival]) -> dict[str, list[Told]]:
     """By subject, what was ever told to undo the orders of a batch: of an order that comes after its refund, too."""
-    undoing = _undoing(catalog)
+    undoing = catalog.undoing
     brings = catalog.started_by_event.keys() | {rule.event for one in catalog.loyalty.values() for rule in one.earn}
     customers: dict[str, int] = {}
     for one in arrivals:
@@ -202,7 +195,7 @@ def _end_runs(
         for run in open_runs
         if (subject := past.order_subject(run.source, run.payload)) in wholes
         and run.entered_at <= wholes[subject]
-        and not _has_its_say(flows[run.flow_id], run, undoing[subject].keys())
+        and not returning.has_its_say(flows[run.flow_id], run.name, undoing[subject].keys())
     ]
     enrollments.move(
         connection, [(run.id, "stopped", run.step, None, None, run.lane, UNWOUND, now) for run, _ in ending]
@@ -216,12 +209,6 @@ def _end_runs(
     ]
     enrollments.note(connection, notes)
     return len(ending), len(closing)
-
-
-def _has_its_say(flow: Flow, run: Any, undoing: Iterable[str]) -> bool:
-    """Whether a run goes on although nothing is left of its order: it is not about the order, or it is about this."""
-    about_order = flow.once_per is None or flow.once_per.text == "order.id"
-    return not about_order or run.name in undoing or not flow.listens_to.isdisjoint(undoing)
 
 
 def _skipped(row: Any, now: datetime) -> Settled:

@@ -106,6 +106,12 @@ class Catalog:
         )
 
     @cached_property
+    def undoing(self) -> frozenset[str]:
+        """The events that undo an order here: those of every shop, and what its programmes listen to."""
+        refunds = {one.refunds.event for one in self.loyalty.values() if one.refunds}
+        return returning.ALWAYS.union(refunds, *(one.undone_by for one in self.referrals.values()))
+
+    @cached_property
     def stage_names(self) -> frozenset[str]:
         """The names of the stages."""
         return frozenset(stage.stage for stage in self.stages)

@@ -17,6 +17,7 @@ from afterglow.durations import Duration
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
 from afterglow.language.shop import Cap, CapModel, QuietModel
+from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Quiet
 from afterglow.problems import Problem, Problems
 
@@ -161,6 +162,7 @@ class FlowModel(_Model):
         "Further limits on marketing to one customer, for this flow.", default_factory=list
     )
     steps: list[StepModel] = _described("What happens, in order.", min_length=1)
+    tests: list[FlowTestModel] = _described("What must come of what; `afterglow test` runs them.", default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -271,6 +273,7 @@ class Flow:
     document: strict_yaml.Document = field(repr=False, compare=False)
     #: Events that can end a wait or the run; others need not be looked at.
     listens_to: frozenset[str] = frozenset()
+    tests: tuple[FlowTest, ...] = field(default=(), repr=False)
 
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this flow's file."""
@@ -352,6 +355,7 @@ class _Compiler(Compiler):
                 [rule.event for rule in rules]
                 + [step.event for step in self.steps.values() if isinstance(step, WaitFor)]
             ),
+            tests=compile_tests(self, model.tests),
         )
 
     def sequence(self, models: Sequence[Any], path: Path, *, after: str | None) -> str | None:

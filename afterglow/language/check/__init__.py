@@ -58,6 +58,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         shop=shop,
         stages=stage_names,
         mails=mail_names,
+        flows=[_name(file) for file in flow_files],
     )
     if shop is not None:
         problems.update(check_shop(shop, [_name(file) for file in flow_files], around.world))

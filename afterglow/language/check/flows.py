@@ -8,6 +8,7 @@ from afterglow.expressions.parse import Reader
 from afterglow.language.check.reach import Arrived, arrivals, first_unreachable
 from afterglow.language.check.reading import read_blocks, read_expression
 from afterglow.language.check.supply import Names, Shape, World, kind_of_shape
+from afterglow.language.check.testing import check_tests
 from afterglow.language.compiling import Path
 from afterglow.language.flow import Flow, If, Notify, Send, WaitFor, walk
 from afterglow.language.shop import Shop
@@ -25,6 +26,7 @@ class Surroundings:
     shop: Shop | None
     stages: Collection[str] | None
     mails: Collection[str]
+    flows: Collection[str] | None = None
 
 
 def check_flow(flow: Flow, around: Surroundings, *, whole: bool = True) -> Iterator[Problem]:
@@ -32,6 +34,7 @@ def check_flow(flow: Flow, around: Surroundings, *, whole: bool = True) -> Itera
     yield from _triggers(flow, around)
     yield from _expressions(flow, around)
     yield from _steps(flow, around)
+    yield from check_tests(flow, around.world, around.shop, around.stages, around.flows)
     for step in first_unreachable(flow) if whole else ():
         yield flow.problem(step.path, f"Nobody reaches step '{step.id}': every way before it ends with a stop.")
 

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from afterglow.learn import learn
 from afterglow.mapping import CustomerFacts, Mapped
 from db import people
 from tests import small_shop
 from tests.driver import START
-from workers.learn import learn
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 from afterglow.language.shop import Kind, Shop
 from afterglow.mapping import CustomerFacts, Mapped
+from afterglow.person import Person
 from afterglow.whereabouts import language_of, zone_of
-from db.people import Person
 
 
 def learn(person: Person, mapped: Mapped, shop: Shop) -> str | None:

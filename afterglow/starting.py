@@ -1,0 +1,42 @@
+"""What an event sets going: the flows that it starts, the runs that must look at it."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from afterglow.decide import run_key
+from afterglow.language.catalog import Catalog
+from afterglow.language.flow import Flow
+
+
+def started_by(
+    catalog: Catalog, event: str, stage: str | None, event_id: int, names: Mapping[str, Any]
+) -> Iterator[tuple[Flow, str]]:
+    """The live flows that an event starts, by its name or by the stage it brings, each with the key of the run.
+
+    Whether that key ran before, only memory knows.
+
+    Args:
+      names: the payload, `customer` as of this event, `shop`.
+    """
+    for flow in (
+        *catalog.started_by_event.get(event, ()),
+        *(catalog.started_by_stage.get(stage, ()) if stage else ()),
+    ):
+        if flow.when is not None and not flow.when.is_true(names):
+            continue
+        key = run_key(flow.once_per, names, event_id)
+        if key is not None:
+            yield flow, key
+
+
+def is_woken(
+    flow: Flow, event: str, event_id: int, occurred_at: datetime, *, trigger: int, entered_at: datetime
+) -> bool:
+    """Whether an open run must look at an event. Only `decide` says what it means to it.
+
+    Args:
+      trigger: the event that the run began by; it wakes no run that it started.
+      entered_at: the trigger's own instant.
+    """
+    return event in flow.listens_to and event_id != trigger and occurred_at >= entered_at

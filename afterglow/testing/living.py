@@ -1,0 +1,542 @@
+"""One customer, living through flows on a clock that jumps: the memory between the functions of production.
+
+Each line of the timeline is taken in as `ingest` does; then, as long as something is due, runs take their steps as in
+`advance`, and what they queued goes or does not as in `deliver`, whose outbox this is. The clock then jumps to
+the next moment at which something is due.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from afterglow import dividing, letters, past, rails, returning, telling, touchpoint
+from afterglow.decide import Event, Facts, Outcome, Run, decide, stopping
+from afterglow.errors import AfterglowError
+from afterglow.expressions import RenderError
+from afterglow.language.catalog import Catalog
+from afterglow.language.flow import Flow, Split
+from afterglow.language.testing import FlowTest, Happens, Says
+from afterglow.learn import learn, learn_about
+from afterglow.letters import Addressed, Letterhead
+from afterglow.local_time import from_wall
+from afterglow.mail_templates import Rendered
+from afterglow.mapping import CustomerFacts, Mapped, Unmappable, conforming
+from afterglow.person import Person, new
+from afterglow.refusals import refusal
+from afterglow.returning import Undoing, total_of, undone_at
+from afterglow.starting import is_woken, started_by
+from afterglow.telling import Line, Message
+from afterglow.whereabouts import country_code
+
+#: Who tells of what happens in a test.
+SOURCE: Final = "test"
+#: More steps than any flow takes; a test that takes them stands still at one moment, which would be a mistake of ours.
+_STEPS_MAX: Final = 100_000
+#: So many customers are tried until one falls into the branches that a test names.
+_CUSTOMERS_MAX: Final = 100_000
+_FACTS: Final = ("email", "phone", "first_name", "last_name", "locale", "timezone", "country", "region")
+
+
+class CannotLiveError(AfterglowError):
+    """A test cannot be lived as it is written; the sentence says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShopUnderTest:
+    """A shop whose flows are tested: what is worked out once for all of its tests."""
+
+    catalog: Catalog
+    secret: bytes = b"links in tests lead nowhere"
+
+    @cached_property
+    def head(self) -> Letterhead:
+        """What all letters share."""
+        shop = self.catalog.shop
+        return Letterhead(shop=shop, public_url=shop.model.url, private_url=shop.model.url, secret=self.secret)
+
+    @cached_property
+    def stages(self) -> Mapping[str, str]:
+        """The stage that each event brings, as sources say; where several do, the one whose word counts."""
+        found: dict[str, set[str]] = {}
+        for source in self.catalog.sources.values():
+            for rule in source.events:
+                named = isinstance(rule.event, str) and isinstance(rule.stage, str)
+                if named and self.catalog.shop.owner(str(rule.event)) in (None, source.name):
+                    found.setdefault(str(rule.event), set()).add(str(rule.stage))
+        return {event: next(iter(stages)) for event, stages in found.items() if len(stages) == 1}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """One thing that a run did, and when: a decision as it is stored, with what the message was."""
+
+    at: datetime
+    flow: str
+    run: int
+    verb: str
+    step: str | None
+    detail: Mapping[str, Any]
+    message: Message | None = None
+
+
+@dataclass(kw_only=True)
+class Lived:
+    """What came of a test: what runs did, the lines of `why`, and the letters that went."""
+
+    zone: ZoneInfo
+    notes: list[Note] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    letters: list[Rendered] = field(default_factory=list)
+
+
+@dataclass(kw_only=True, slots=True)
+class _OpenRun:
+    """A run between two steps; what `enrollments` and `answers` keep."""
+
+    id: int
+    flow: Flow
+    trigger: Event
+    entered_at: datetime
+    state: str = "waiting"
+    step: str | None
+    due_at: datetime | None
+    until: datetime | None = None
+    answers: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Touchpoint:
+    """A touchpoint that is queued."""
+
+    number: int
+    run: _OpenRun
+    step: str
+    template: str
+    kind: str
+    topic: str | None
+    queued_at: datetime
+    due_at: datetime
+
+    @property
+    def message(self) -> Message:
+        return Message(template=self.template, kind=self.kind)
+
+
+def live(shop: ShopUnderTest, flow: Flow, test: FlowTest, number: int | None = None) -> Lived:
+    """Live through a test, to the end of everything that it set going.
+
+    The flow runs whatever its status, and so do those beside it; no other does.
+
+    Args:
+      number: the customer's, on which splits hang; unless given, that of one who falls as the test says.
+
+    Raises:
+      CannotLiveError: the test names a split, branch or flow that is not there, or an event carries another kind.
+    """
+    cast = {flow.name: flow} | {name: _beside(shop.catalog, name) for name in test.beside}
+    catalog = replace(shop.catalog, flows={name: replace(one, status="live") for name, one in cast.items()})
+    number = number or _falling(flow, test.splits)
+    return _Lifetime(shop, catalog, test, number).play()
+
+
+def _beside(catalog: Catalog, name: str) -> Flow:
+    if name not in catalog.flows:
+        raise CannotLiveError(f"There is no flow '{name}' to run beside this one.")
+    return catalog.flows[name]
+
+
+def _falling(flow: Flow, splits: Mapping[str, str]) -> int:
+    """The smallest number of a customer who falls into these branches."""
+    wanted = []
+    for id_, branch in splits.items():
+        split = flow.steps.get(id_)
+        names = [one.name for one in split.branches] if isinstance(split, Split) else []
+        if branch not in names or not isinstance(split, Split):
+            raise CannotLiveError(f"The flow has no split '{id_}' with a branch '{branch}'.")
+        wanted.append((id_, [one.weight for one in split.branches], names.index(branch)))
+    for number in range(1, _CUSTOMERS_MAX):
+        if all(dividing.way(dividing.share(flow.name, id_, number), weights) == way for id_, weights, way in wanted):
+            return number
+    raise CannotLiveError("No customer falls into all of these branches; name fewer splits.")
+
+
+def _refuse(remark: str | None) -> None:
+    """Say what `ingest` would leave out with a remark: in a test it is a slip."""
+    if remark is not None:
+        raise CannotLiveError(f"{remark[0].upper()}{remark[1:]}.")
+
+
+class _Lifetime:
+    """One test: the customer, their runs, what is queued."""
+
+    def __init__(self, shop: ShopUnderTest, catalog: Catalog, test: FlowTest, number: int) -> None:
+        self.under_test, self.catalog, self.test = shop, catalog, test
+        self.shop = catalog.shop
+        first = test.timeline[0]
+        zone = test.customer.get("timezone") or self.shop.model.timezone
+        self.lived = Lived(zone=ZoneInfo(zone))
+        assert first.at is not None
+        self.now = from_wall(first.at, self.lived.zone)
+        self.person = self._somebody(number)
+        self.lived.zone = self.person.zone(self.shop)
+        self.now = from_wall(first.at, self.lived.zone)
+        self.person.since = self.now
+        self.words: dict[str, str] = {}
+        self._hear(test.consents)
+        self.events: list[Event] = []
+        self.runs: list[_OpenRun] = []
+        self.ran: dict[tuple[str, str], Event] = {}
+        self.queue: list[_Touchpoint] = []
+        self.queued = 0
+        self.sent: list[datetime] = []
+
+    def play(self) -> Lived:
+        before = self.now
+        for line in self.test.timeline:
+            moment = from_wall(line.at, self.lived.zone) if line.at else before
+            if line.after is not None:
+                moment = line.after.after(before, self.lived.zone)
+            if moment < before:
+                raise CannotLiveError("A line of the timeline happens before the one above it; put them in order.")
+            self._until(moment)
+            self._take_in(line)
+            self._drain()
+            before = moment
+        self._until(None)
+        return self.lived
+
+    # The clock
+
+    def _until(self, moment: datetime | None) -> None:
+        """Do everything at the moment at which it falls due, up to this one; None: to the end."""
+        while (due := self._next_due()) is not None and (moment is None or due <= moment):
+            self.now = max(self.now, due)
+            self._drain()
+        self.now = moment or self.now
+
+    def _next_due(self) -> datetime | None:
+        waiting = [run.due_at for run in self.runs if run.state == "waiting" and run.due_at is not None]
+        return min([*waiting, *(letter.due_at for letter in self.queue)], default=None)
+
+    def _drain(self) -> None:
+        """Let runs take steps, and messages go, until nothing is due now."""
+        for _ in range(_STEPS_MAX):
+            due = self._next_due()
+            if due is None or due > self.now:
+                return
+            self._advance()
+            self._deliver()
+        raise CannotLiveError("The test stands still: something is due again and again at one moment.")
+
+    # Taking in
+
+    def _somebody(self, number: int) -> Person:
+        person = new(number, self.now)
+        told = self._mapped("customer.created", None, self.test.customer, {})
+        _refuse(learn_about(person, told, self.shop))
+        person.orders, person.spent = self.test.orders, self.shop.to_minor(Decimal(self.test.spent))
+        if self.test.orders:
+            person.last_order_at = self.now
+        if self.test.stage is not None:
+            person.stage, person.stage_at = self.test.stage, self.now
+        return person
+
+    def _mapped(self, event: str, stage: str | None, who: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapped:
+        country = country_code(who.get("country"))
+        facts = {name: who.get(name) for name in _FACTS} | {"country": country}
+        facts["region"] = facts["region"] if country else None
+        try:
+            carried = conforming(payload, self._kinds.get(event, {}))
+        except Unmappable as error:
+            raise CannotLiveError(f"{event}: {error}") from None
+        return Mapped(
+            event=event,
+            occurred_at=self.now,
+            stated_at=self.now,
+            stage=stage,
+            customer=CustomerFacts(**facts, attributes={k: v for k, v in who.items() if k not in _FACTS}),
+            payload=carried,
+            consent=None,
+            account=None,
+        )
+
+    @property
+    def _kinds(self) -> Mapping[str, Mapping[str, str]]:
+        return self.under_test.catalog.events
+
+    def _take_in(self, line: Happens) -> None:
+        """What `ingest` does with an event of this customer."""
+        stage = line.stage or self.under_test.stages.get(line.event)
+        mapped = self._mapped(line.event, stage, line.customer, line.payload)
+        event = Event(id=len(self.events) + 1, name=line.event, occurred_at=self.now, payload=mapped.payload)
+        self.events.append(event)
+        _refuse(learn(self.person, mapped, self.shop))
+        self._hear(line.consents)
+        self._tell_event(event, stage, line.consents)
+        names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
+        woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
+        begun = set()
+        for flow, key in started_by(self.catalog, event.name, stage, event.id, names):
+            if (flow.name, key) not in self.ran:
+                self.ran[flow.name, key] = event
+                begun.add(flow.name)
+                self._start(flow, key, event, stage)
+        self._tell_refusals(event, stage, names, begun)
+        for run in woken:
+            if run.state == "waiting":
+                run.due_at = min(run.due_at or self.now, self.now)
+            for letter in self.queue:
+                if letter.run is run:
+                    letter.due_at = self.now
+        self._unwind(event)
+
+    def _wakes(self, run: _OpenRun, event: Event) -> bool:
+        return is_woken(
+            run.flow, event.name, event.id, event.occurred_at, trigger=run.trigger.id, entered_at=run.entered_at
+        )
+
+    def _start(self, flow: Flow, key: str, event: Event, stage: str | None) -> None:
+        run = _OpenRun(
+            id=len(self.runs) + 1,
+            flow=flow,
+            trigger=event,
+            entered_at=event.occurred_at,
+            step=flow.first,
+            due_at=self.now,
+        )
+        self.runs.append(run)
+        by = f"stage {flow.stage}" if flow.stage is not None and flow.stage == stage else event.name
+        once = f", once per {flow.once_per.text}: {key}" if flow.once_per else ""
+        self._tell("start", f"Started by {by} (event {event.id}{once}).", flow=flow.name)
+
+    def _hear(self, said: tuple[Says, ...]) -> None:
+        """Keep the customer's own words, newer over older, as `db.events.hear_consents` does."""
+        for one in said:
+            self.words[one.topic] = one.state
+
+    def _unwind(self, event: Event) -> None:
+        """End the runs about orders of which nothing is left, as `workers.unwinding` does."""
+        undoing = [one for one in self.events if one.name in self.catalog.undoing]
+        if not undoing:
+            return
+        orders: dict[str, list[Event]] = {}
+        for one in undoing:
+            subject = past.order_subject(SOURCE, one.payload)
+            if subject is not None:
+                orders.setdefault(subject, []).append(one)
+        mine = past.order_subject(SOURCE, event.payload)
+        if mine is None or mine not in orders:
+            return
+        told = [one for one in self.events if one.name == self.shop.model.order_event]
+        totals = {past.order_subject(SOURCE, one.payload): total_of(one.payload) for one in told}
+        given = [Undoing(name=one.name, at=one.occurred_at, payload=one.payload) for one in orders[mine]]
+        since = undone_at(totals.get(mine), given)
+        names = {one.name for one in orders[mine]}
+        if since is None:
+            return
+        for run in self.runs:
+            about = past.order_subject(SOURCE, run.trigger.payload) == mine
+            is_open = run.state in ("waiting", "sending")
+            if not (about and is_open and run.entered_at <= since):
+                continue
+            if returning.has_its_say(run.flow, run.trigger.name, names):
+                continue
+            run.state, run.due_at = "stopped", None
+            self.queue = [one for one in self.queue if one.run is not run or one.kind == "service"]
+            self._note(run, self.now, "unwound", None, {"event": max(one.id for one in orders[mine])})
+
+    # Steps
+
+    def _advance(self) -> None:
+        """What `advance` does with the runs that are due."""
+        due = [run for run in self.runs if run.state == "waiting" and run.due_at is not None and run.due_at <= self.now]
+        for run in sorted(due, key=lambda run: (run.due_at, run.id)):
+            outcome = decide(run.flow, self._run(run, run.step, run.until), self._facts(run), self.now)
+            self._move(run, outcome)
+
+    def _move(self, run: _OpenRun, outcome: Outcome) -> None:
+        run.state, run.step, run.due_at, run.until = outcome.state, outcome.step, outcome.due_at, outcome.until
+        run.answers.update(outcome.answers)
+        queued = outcome.queued
+        message = None
+        if queued is not None:
+            kind, topic = touchpoint.kind_and_topic(queued, run.flow, self.catalog.mails)
+            self.queued += 1
+            letter = _Touchpoint(
+                number=self.queued,
+                run=run,
+                step=queued.step,
+                template=queued.template,
+                kind=kind,
+                topic=topic,
+                queued_at=self.now,
+                due_at=self.now,
+            )
+            self.queue.append(letter)
+            message = letter.message
+        for one in outcome.decisions:
+            self._note(run, self.now, one.verb, one.step, one.detail, message, outcome.reason)
+
+    def _run(self, run: _OpenRun, step: str | None, until: datetime | None) -> Run:
+        return Run(
+            customer_id=self.person.id,
+            event_id=run.trigger.id,
+            entered_at=run.entered_at,
+            step=step,
+            until=until,
+        )
+
+    def _facts(self, run: _OpenRun) -> Facts:
+        """What `workers.facts` reads."""
+        payloads = {event.id: event.payload for event in self.events}
+        return Facts(
+            customer=self.person.facts(self.shop),
+            shop=self.shop.facts,
+            zone=self.person.zone(self.shop),
+            trigger=run.trigger.payload,
+            answers={step: payloads[id_] for step, id_ in run.answers.items()},
+            answered_by=frozenset(run.answers.values()),
+            events=[
+                event
+                for event in self.events
+                if event.occurred_at >= run.entered_at and event.name in run.flow.listens_to
+            ],
+        )
+
+    # Messages
+
+    def _deliver(self) -> None:
+        """What `deliver` does with what is queued and due, where mails stay in the outbox."""
+        due = [letter for letter in self.queue if letter.due_at <= self.now]
+        for letter in sorted(due, key=self._precedence):
+            self._prepare(letter)
+
+    def _precedence(self, letter: _Touchpoint) -> tuple[Any, ...]:
+        return touchpoint.precedence(
+            self.shop,
+            due_at=letter.due_at,
+            kind=letter.kind,
+            flow=letter.run.flow.name,
+            queued_at=letter.queued_at,
+            number=letter.number,
+        )
+
+    def _prepare(self, letter: _Touchpoint) -> None:
+        run, facts = letter.run, self._facts(letter.run)
+        if (stop := stopping(run.flow, self._run(run, letter.step, None), facts)) is not None:
+            self.queue.remove(letter)
+            run.state, run.due_at = "stopped", None
+            self._note(run, self.now, "stopped", letter.step, stop.decisions[0].detail, None, stop.reason)
+            return
+        match rails.judge(self._question(letter, facts), self.now):
+            case rails.Skip(reason=reason):
+                self._end(letter, "skipped", {"because": reason})
+            case rails.Hold(reason=reason):
+                self.queue.remove(letter)
+                self._note_of(letter, "held", {"because": reason})
+            case rails.Defer(until=until, reason=reason):
+                letter.due_at = until
+                self._note_of(letter, "deferred", {"because": reason, "until": until.isoformat()})
+            case rails.Go(basis=basis):
+                self._send(letter, facts, basis)
+
+    def _question(self, letter: _Touchpoint, facts: Facts) -> rails.Question:
+        flow = letter.run.flow
+        return touchpoint.question(
+            kind=letter.kind,
+            topic=letter.topic,
+            queued_at=letter.queued_at,
+            flow=flow,
+            current=flow,
+            facts=facts,
+            person=self.person,
+            shop=self.shop,
+            suppressed=None,
+            consents=[rails.Consent(topic=topic, granted=state == "granted") for topic, state in self.words.items()],
+            is_halted=False,
+            sent=self.sent,
+        )
+
+    def _send(self, letter: _Touchpoint, facts: Facts, basis: str | None) -> None:
+        mail = self.catalog.mails.get(letter.template)
+        if mail is None:
+            self._end(letter, "failed", {"because": f"there is no template {letter.template} in force"})
+            return
+        address, extra = touchpoint.addressee(letter.kind, letter.step, letter.run.flow, facts, self.person, self.shop)
+        if address is None:
+            self._end(letter, "failed", {"because": "shop.yaml names no address for this team"})
+            return
+        secret, customer = self.under_test.secret, self.person.id
+        codes = {name: letters.referral_code(secret, name, customer) for name in letters.programmes(mail)}
+        variants = touchpoint.variants(mail, self.catalog, customer)
+        stored = letters.context(mail, facts.names(), codes, extra, variants)
+        to = Addressed(touchpoint_id=letter.number, customer_id=customer, kind=letter.kind, topic=letter.topic)
+        try:
+            self.lived.letters.append(letters.render(mail, stored, self.under_test.head, to))
+        except RenderError as error:
+            self._end(letter, "failed", {"because": f"{letter.template}: {error}"})
+            return
+        if letter.kind == "marketing":
+            self.sent.append(self.now)
+        detail = {"template": letter.template} | ({"basis": basis} if basis else {})
+        self._end(letter, "sent", detail)
+
+    def _end(self, letter: _Touchpoint, verb: str, detail: Mapping[str, Any]) -> None:
+        """Settle a touchpoint; its run goes on."""
+        self.queue.remove(letter)
+        self._note_of(letter, verb, detail)
+        if letter.run.state == "sending":
+            letter.run.state, letter.run.due_at = "waiting", self.now
+
+    # What is told
+
+    def _note_of(self, letter: _Touchpoint, verb: str, detail: Mapping[str, Any]) -> None:
+        self._note(letter.run, self.now, verb, letter.step, detail, letter.message)
+
+    def _note(
+        self,
+        run: _OpenRun,
+        at: datetime,
+        verb: str,
+        step: str | None,
+        detail: Mapping[str, Any],
+        message: Message | None = None,
+        reason: str | None = None,
+    ) -> None:
+        name = run.flow.name
+        self.lived.notes.append(
+            Note(at=at, flow=name, run=run.id, verb=verb, step=step, detail=dict(detail), message=message)
+        )
+        sentence = telling.decision(verb, step, detail, self.lived.zone, message=message, reason=reason)
+        self._tell("decision", sentence, flow=name, step=step)
+
+    def _tell(self, kind: telling.Kind, sentence: str, **where: Any) -> None:
+        when = telling.when(self.now, self.lived.zone)
+        self.lived.lines.append(Line(at=self.now, when=when, kind=kind, sentence=sentence, **where))
+
+    def _tell_event(self, event: Event, stage: str | None, said: tuple[Says, ...]) -> None:
+        zone = self.lived.zone
+        self._tell("event", telling.event(event.name, SOURCE, event.payload, self.now, self.now, zone))
+        if stage is not None:
+            self._tell("stage", telling.stage(stage, self.now, False, zone))
+        for one in said:
+            self._tell("consent", telling.consent(one.topic, one.state == "granted", "email", "consent", {}))
+
+    def _tell_refusals(self, event: Event, stage: str | None, names: Mapping[str, Any], begun: set[str]) -> None:
+        for flow in self.catalog.flows.values():
+            if flow.name not in begun and (flow.event == event.name or (stage is not None and flow.stage == stage)):
+                found = refusal(flow, names, event.id, self._ran_by(flow, event), forgotten=False)
+                self._tell("refusal", found.sentence, flow=flow.name)
+
+    def _ran_by(self, flow: Flow, event: Event) -> Callable[[str], str | None]:
+        def earlier(key: str) -> str | None:
+            trigger = self.ran.get((flow.name, key))
+            if trigger is None or trigger.id >= event.id:
+                return None
+            return f"{trigger.name} on {telling.when(trigger.occurred_at, self.lived.zone)} (event {trigger.id})"
+
+        return earlier
