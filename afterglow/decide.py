@@ -152,9 +152,7 @@ class _Walk:
             case WaitFor():
                 return self.wait_for(step)
             case If():
-                is_true = step.test.is_true(self.names())
-                self.note("chose", step, {"if": step.test.text, "was": is_true})
-                self.go(step.then if is_true else step.otherwise)
+                self.choose(step)
             case Split():
                 self.split(step)
             case Send():
@@ -165,6 +163,17 @@ class _Walk:
                 self.note("ended", step, {"because": step.reason})
                 return self.outcome("finished", reason=step.reason)
         return None
+
+    def choose(self, step: If) -> None:
+        first = step.ways[0]
+        way = next((way for way in step.ways if way.test.is_true(self.names())), None)
+        detail: dict[str, Any] = {"if": (way or first).test.text, "was": way is not None}
+        if way is not None and way is not first:
+            detail["elif"] = step.ways.index(way)
+        elif way is None and len(step.ways) > 1:
+            detail["nor"] = [further.test.text for further in step.ways[1:]]
+        self.note("chose", step, detail)
+        self.go(way.first if way else step.otherwise)
 
     def wait(self, step: Wait) -> Outcome | None:
         if self.until is None:

@@ -13,7 +13,7 @@ _BRANCHES: Mapping[str, str] = {
     "then": "true",
     "else": "not true",
 }
-_ORDER = ("steps", "split", *_BRANCHES)
+_ORDER = ("steps", "split", "arrived", "timed_out", "then", "elif", "else")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +53,10 @@ def _branch(flow: Flow, where: tuple[str | int, ...]) -> str | None:
         case (*before, "split", int(n), "steps"):
             raw = _raw(flow, (*before, "split", n))
             return f"branch {raw['name']}, weight {raw['weight']}"
+        case (*before, "elif", int(n), "then"):
+            return f"else, if {_raw(flow, (*before, 'elif', n))['if']}"
+        case (*before, "else") if _raw(flow, tuple(before)).get("elif"):
+            return "none of them true"
         case (*_, str(last)) if last in _BRANCHES:
             return _BRANCHES[last]
         case _:
@@ -72,7 +76,7 @@ def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
             limit = f", for up to {raw['for_up_to']}" if raw.get("for_up_to") else ""
             return "wait for", f"Wait for {step.event}{same}{limit}"
         case If():
-            return "if", f"Look whether {step.test.text}"
+            return "if", f"Look whether {step.ways[0].test.text}"
         case Split():
             return "split", "Divide customers between branches"
         case Notify():

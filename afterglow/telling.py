@@ -92,6 +92,11 @@ def decision(
             return f"{detail.get('name')} came (event {detail.get('event')}), which this step was waiting for."
         case "timed out":
             return f"{detail.get('waited_for')} did not come in time, so the flow goes on without it."
+        case "chose" if "elif" in detail:
+            return f"`{detail.get('if')}` was the first that was true: it takes that branch of `elif`."
+        case "chose" if "nor" in detail:
+            none = ", ".join(f"`{text}`" for text in (detail.get("if"), *detail["nor"]))
+            return f"None was true of {none}: it takes `else`."
         case "chose":
             was = "true: it takes `then`" if detail.get("was") else "not true: it takes `else`"
             return f"`{detail.get('if')}` was {was}."

@@ -70,13 +70,23 @@ class WaitForModel(_Model):
     timed_out: list["StepModel"] = _described("Steps to take when it did not.", default_factory=list)
 
 
+class ElifModel(_Model):
+    """A further condition, for whom none before it was true."""
+
+    if_: str = Field(alias="if", description="The condition, such as `customer.orders >= 4`.")
+    then: list["StepModel"] = _described("Steps where it is the first that is true.", default_factory=list)
+
+
 class IfModel(_Model):
-    """Choose by a condition."""
+    """Choose by conditions: the first that is true says the way."""
 
     id: str = _described("Name of this step.")
     if_: str = Field(alias="if", description="The condition, such as `answer.score <= 2`.")
     then: list["StepModel"] = _described("Steps where it is true.", default_factory=list)
-    else_: list["StepModel"] = Field(alias="else", description="Steps where it is not.", default_factory=list)
+    elif_: list[ElifModel] = Field(
+        alias="elif", description="Further conditions, asked in order where none before is true.", default_factory=list
+    )
+    else_: list["StepModel"] = Field(alias="else", description="Steps where none is true.", default_factory=list)
 
 
 class BranchModel(_Model):
@@ -198,11 +208,19 @@ class WaitFor(_Step):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class If(_Step):
-    """Go one way or the other."""
+class Way:
+    """Where it goes on where a condition is true; `path` is the condition's own place."""
 
     test: Expression
-    then: str | None
+    first: str | None
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class If(_Step):
+    """Go the way of the first condition that is true, or the other way."""
+
+    ways: tuple[Way, ...]
     otherwise: str | None
 
 
@@ -285,7 +303,7 @@ def next_steps(step: Step) -> tuple[str | None, ...]:
         case WaitFor():
             return (step.arrived, step.timed_out)
         case If():
-            return (step.then, step.otherwise)
+            return (*(way.first for way in step.ways), step.otherwise)
         case Split():
             return tuple(branch.first for branch in step.branches)
         case Stop():
@@ -383,10 +401,7 @@ class _Compiler(Compiler):
             case WaitForModel():
                 return self.wait_for(model, path, after)
             case IfModel():
-                test = self.expression(model.if_, (*path, "if"))
-                then = self.sequence(model.then, (*path, "then"), after=after)
-                otherwise = self.sequence(model.else_, (*path, "else"), after=after)
-                return If(id=model.id, path=path, test=test, then=then, otherwise=otherwise) if test else None
+                return self.if_(model, path, after)
             case SplitModel():
                 branches = tuple(
                     Branch(
@@ -412,6 +427,18 @@ class _Compiler(Compiler):
                 reason = model.stop if isinstance(model.stop, str) else "the flow says so"
                 return Stop(id=model.id or "stop", path=path, reason=reason)
         raise AssertionError(model)
+
+    def if_(self, model: IfModel, path: Path, after: str | None) -> Step | None:
+        ways = []
+        for part, where in ((model, path), *((each, (*path, "elif", n)) for n, each in enumerate(model.elif_))):
+            test = self.expression(part.if_, (*where, "if"))
+            first = self.sequence(part.then, (*where, "then"), after=after)
+            if test is not None:
+                ways.append(Way(test=test, first=first, path=(*where, "if")))
+        otherwise = self.sequence(model.else_, (*path, "else"), after=after)
+        if len(ways) < 1 + len(model.elif_):
+            return None
+        return If(id=model.id, path=path, ways=tuple(ways), otherwise=otherwise)
 
     def wait_for(self, model: WaitForModel, path: Path, after: str | None) -> Step | None:
         arrived = self.sequence(model.arrived, (*path, "arrived"), after=after)

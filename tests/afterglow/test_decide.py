@@ -17,6 +17,7 @@ from afterglow.decide import Event, Facts, Outcome, Queued, Run, decide, run_key
 from afterglow.dividing import share
 from afterglow.expressions import parse
 from afterglow.language.flow import Flow, read_flow
+from afterglow.outline import outline
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)  # a Monday, twelve o'clock in Paris
@@ -214,6 +215,43 @@ def test_both_ways_of_a_branch_meet_again():
         assert (outcome.queued.step, outcome.step) == (first, "c")
 
 
+def test_the_first_condition_that_is_true_says_the_way_and_the_others_are_not_asked():
+    steps = [
+        {
+            "id": "tier",
+            "if": "customer.orders >= 10",
+            "then": [{"send": "email/a"}],
+            "elif": [
+                {"if": "customer.orders >= 4", "then": [{"send": "email/b"}]},
+                {"if": "customer.orders >= 2", "then": [{"send": "email/c"}]},
+            ],
+            "else": [{"send": "email/d"}],
+        }
+    ]
+    flow = flow_of(steps)
+    found = {}
+    for orders in (12, 5, 2, 1):
+        outcome = decide(flow, run_at(flow), facts_of(orders=orders), NOON)
+        assert outcome.queued is not None
+        found[orders] = (outcome.queued.step, dict(outcome.decisions[0].detail))
+
+    assert found == {
+        12: ("a", {"if": "customer.orders >= 10", "was": True}),
+        5: ("b", {"if": "customer.orders >= 4", "was": True, "elif": 1}),
+        2: ("c", {"if": "customer.orders >= 2", "was": True, "elif": 2}),
+        1: (
+            "d",
+            {"if": "customer.orders >= 10", "was": False, "nor": ["customer.orders >= 4", "customer.orders >= 2"]},
+        ),
+    }
+    assert [line.branch for line in outline(flow)][1:] == [
+        "true",
+        "else, if customer.orders >= 4",
+        "else, if customer.orders >= 2",
+        "none of them true",
+    ]
+
+
 def test_a_split_is_sticky_and_near_its_weights():
     flow = flow_of(
         [
@@ -287,7 +325,8 @@ def any_step(draw: st.DrawFn, depth: int) -> dict[str, Any]:
             ways = {"arrived": draw(inner), "timed_out": draw(inner)}
             return {"wait_for": draw(st.sampled_from(EVENTS)), "for_up_to": draw(lengths), **same, **ways}
         case "if":
-            return {"if": f"customer.orders >= {draw(st.integers(0, 3))}", "then": draw(inner), "else": draw(inner)}
+            tests = [{"if": f"customer.orders >= {draw(st.integers(0, 3))}", "then": draw(inner)} for _ in range(3)]
+            return {**tests[0], "elif": tests[1 : draw(st.integers(1, 3))], "else": draw(inner)}
         case "split":
             names = [{"weight": draw(st.integers(1, 5)), "name": name, "steps": draw(inner)} for name in "ab"]
             return {"split": names}
@@ -301,6 +340,8 @@ def numbered(steps: list[dict[str, Any]], numbers: Any) -> list[dict[str, Any]]:
         step["id"] = f"s{next(numbers)}"
         for key in ("arrived", "timed_out", "then", "else"):
             numbered(step.get(key, []), numbers)
+        for way in step.get("elif", []):
+            numbered(way["then"], numbers)
         for branch in step.get("split", []):
             numbered(branch["steps"], numbers)
     return steps

@@ -178,7 +178,8 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
         match step:
             case If():
                 names = condition_names(flow, world, reached[step.id])
-                yield from _expression(flow, (*step.path, "if"), step.test, names)
+                for way in step.ways:
+                    yield from _expression(flow, way.path, way.test, names)
             case WaitFor(same=Expression() as same):
                 names = condition_names(flow, world, reached[step.id])
                 yield from _same(flow, (*step.path, "same"), same, step.event, names, world)
