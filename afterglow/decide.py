@@ -5,16 +5,32 @@ settled first, or the end. It never looks at a clock or a database, so that prod
 same code.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from afterglow import dividing
+from afterglow.durations import LONGEST_YEARS, Duration
 from afterglow.expressions import MISSING, Expression
-from afterglow.language.flow import Flow, If, Notify, Send, Split, Step, Stop, StopRule, Wait, WaitFor
-from afterglow.local_time import at_local
+from afterglow.expressions.filters import iso
+from afterglow.language.flow import (
+    Flow,
+    If,
+    Notify,
+    Send,
+    Split,
+    Step,
+    Stop,
+    StopRule,
+    Until,
+    UntilDate,
+    Wait,
+    WaitFor,
+)
+from afterglow.local_time import at_local, from_wall, next_opening
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +165,10 @@ class _Walk:
         match step:
             case Wait():
                 return self.wait(step)
+            case Until():
+                return self.hold(step, self.until or next_opening(self.now, step.opening, self.facts.zone))
+            case UntilDate():
+                return self.until_date(step)
             case WaitFor():
                 return self.wait_for(step)
             case If():
@@ -176,17 +196,37 @@ class _Walk:
         self.go(way.first if way else step.otherwise)
 
     def wait(self, step: Wait) -> Outcome | None:
-        if self.until is None:
-            if step.at is not None:
-                self.until = at_local(self.now, step.duration, step.at, self.facts.zone)
-            else:
-                self.until = step.duration.after(self.now, self.facts.zone)
-            if self.until > self.now:
-                self.note("waits", step, {"until": self.until.isoformat()})
-        if self.now >= self.until:
+        until = self.until
+        if until is None and step.at is not None:
+            until = at_local(self.now, step.duration, step.at, self.facts.zone)
+        return self.hold(step, until or step.duration.after(self.now, self.facts.zone))
+
+    def hold(self, step: Wait | Until | UntilDate, until: datetime) -> Outcome | None:
+        """Stand still until an instant; go on where it has come."""
+        if self.now >= until:
             self.go(step.next)
             return None
-        return self.outcome("waiting", due_at=self.until)
+        if self.until != until:
+            self.note("waits", step, {"until": until.isoformat()})
+        self.until = until
+        return self.outcome("waiting", due_at=until)
+
+    def until_date(self, step: UntilDate) -> Outcome | None:
+        """A wait that has begun ends as it was told, unless the date has meanwhile moved to a later day."""
+        if self.until is not None and self.now < self.until:
+            return self.hold(step, self.until)
+        date = instant_of(step.date.value(self.names()), step.offset, step.at, self.facts.zone)
+        ahead = date is not None and self.now <= date <= FARTHEST.after(self.now, self.facts.zone)
+        if date is not None and ahead:
+            return self.hold(step, date)
+        if self.until is not None:
+            return self.hold(step, self.until)
+        why = "missing" if date is None else "past" if date < self.now else "too far away"
+        self.note("passed over", step, {"date": step.date.text, "was": why, "stops": step.stops})
+        if step.stops:
+            return self.outcome("finished", reason=f"{step.date.text} is {why}")
+        self.go(step.next)
+        return None
 
     def wait_for(self, step: WaitFor) -> Outcome | None:
         begins = self.until is None
@@ -245,6 +285,34 @@ class _Walk:
             decisions=tuple(self.decisions),
             **fields,
         )
+
+
+#: A date farther away is one that a system writes for "never"; no wait is endless.
+FARTHEST = Duration(months=12 * LONGEST_YEARS)
+
+
+def instant_of(value: object, offset: Duration, at: time | None, zone: ZoneInfo) -> datetime | None:
+    """The instant (UTC) that a date means where the customer lives, moved by an offset; None where it is no date.
+
+    A day alone begins at its local midnight; a moment keeps its instant. With `at` it is that time of the local day.
+    """
+    is_day = isinstance(value, date) and not isinstance(value, datetime)
+    if isinstance(value, str) and _DAY_ALONE.fullmatch(value.strip()):
+        is_day, value = True, value.strip()
+    moment = iso(value)
+    if not isinstance(moment, datetime):
+        return None
+    try:
+        if is_day:
+            moment = from_wall(datetime.combine(moment.date(), time()), zone)
+        if at is not None:
+            return at_local(moment, offset, at, zone)
+        return offset.after(moment, zone)
+    except (ValueError, OverflowError):  # before the first year of the calendar, or after its last
+        return None
+
+
+_DAY_ALONE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def _is_same(rule: StopRule | WaitFor, names: Mapping[str, Any], event: Event) -> bool:

@@ -4,7 +4,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from afterglow.language.flow import Flow, If, Notify, Send, Split, Step, Stop, Wait, WaitFor
+from afterglow.language.flow import (
+    WEEKDAYS,
+    Flow,
+    If,
+    Notify,
+    Send,
+    Split,
+    Step,
+    Stop,
+    Until,
+    UntilDate,
+    Wait,
+    WaitFor,
+)
+from afterglow.local_time import Opening
 
 #: The keys under which branches stand in a file, in the order in which they are read, as people say them.
 _BRANCHES: Mapping[str, str] = {
@@ -71,6 +85,13 @@ def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
         case Wait():
             until = f", until {step.at:%H:%M} where the customer lives" if step.at else ""
             return "wait", f"Wait {raw['wait']}{until}"
+        case Until():
+            return "until", f"Wait until {_opening(step.opening)} where the customer lives"
+        case UntilDate():
+            offset = f", {raw['offset'].removeprefix('-')} {_side(raw['offset'])}" if raw.get("offset") else ""
+            at = f", at {step.at:%H:%M} where the customer lives" if step.at else ""
+            past = "end here" if step.stops else "go on"
+            return "until", f"Wait until {step.date.text}{offset}{at}; {past} where that is missing or past"
         case WaitFor():
             same = f" of the same {step.same.text}" if step.same else ""
             limit = f", for up to {raw['for_up_to']}" if raw.get("for_up_to") else ""
@@ -83,6 +104,22 @@ def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
             return "notify", f"Notify {step.team}"
         case Stop():
             return "stop", f"End here: {step.reason}"
+
+
+def _opening(opening: Opening) -> str:
+    """The times of the week in words: `Tuesday or Friday, 10:00`."""
+    days = "" if len(opening.weekdays) == 7 else " or ".join(WEEKDAYS[n].capitalize() for n in sorted(opening.weekdays))
+    if opening.end is None:
+        hours = f"{opening.start:%H:%M}"
+    elif opening.start == opening.end:
+        hours = ""
+    else:
+        hours = f"between {opening.start:%H:%M} and {opening.end:%H:%M}"
+    return ", ".join(part for part in (days, hours) if part)
+
+
+def _side(offset: str) -> str:
+    return "before" if offset.startswith("-") else "after"
 
 
 def _raw(flow: Flow, path: tuple[str | int, ...]) -> Any:

@@ -86,6 +86,9 @@ def decision(
     match verb:
         case "waits":
             return f"Waits until {_moment(detail, zone)}."
+        case "passed over":
+            then = "the flow ends here" if detail.get("stops") else "it goes on at once"
+            return f"{detail.get('date')} is {detail.get('was')}, so there is nothing to wait until: {then}."
         case "waits for":
             return f"Waits for {detail.get('event')}, until {_moment(detail, zone)} at the latest."
         case "arrived":

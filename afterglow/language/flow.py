@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from afterglow import strict_yaml
-from afterglow.durations import Duration
+from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
 from afterglow.language.shop import Cap, CapModel, QuietModel
-from afterglow.local_time import Quiet
-from afterglow.problems import Problem, Problems
+from afterglow.local_time import Opening, Quiet
+from afterglow.problems import Problem, Problems, did_you_mean
 
 
 class _Model(BaseModel):
@@ -57,6 +57,34 @@ class WaitModel(_Model):
     id: str = _described("Name of this step; customers' positions hang on it.")
     wait: str = _described("How long: `36 hours` exactly, or `3 days` on the customer's calendar.")
     at: str | None = _described('Local time of day at which the wait ends, such as "10:00".', default=None)
+
+
+class OpeningModel(_Model):
+    """A time of the week where the customer lives."""
+
+    weekday: str | list[str] | None = _described(
+        "The day, such as tuesday, or a list of days; any day unless given.", default=None
+    )
+    at: str | None = _described('The moment of the day, such as "10:00".', default=None)
+    between: str | None = _described(
+        'A part of the day, such as "10:00-18:00", or over midnight, "22:00-06:00".', default=None
+    )
+
+
+class UntilModel(_Model):
+    """Wait until a time of the week, or until a date that is known."""
+
+    id: str = _described("Name of this step; customers' positions hang on it.")
+    until: OpeningModel | str = _described(
+        'A time of the week, such as `{weekday: tuesday, at: "10:00"}`, or a date, such as `customer.renewal_date`.'
+    )
+    offset: str | None = _described("So long after the date, or before it: `-30 days`.", default=None)
+    at: str | None = _described(
+        'Local time on that day, such as "10:00"; the day begins it unless given.', default=None
+    )
+    if_past: Literal["go on", "stop"] | None = _described(
+        "What happens where the date is missing, unreadable or past.", default=None
+    )
 
 
 class WaitForModel(_Model):
@@ -119,9 +147,12 @@ class StopModel(_Model):
     id: str | None = _described("Name of this step; `stop` unless given.", default=None)
 
 
+WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
 VERBS: Mapping[str, type[_Model]] = {
     "send": SendModel,
     "wait": WaitModel,
+    "until": UntilModel,
     "wait_for": WaitForModel,
     "if": IfModel,
     "split": SplitModel,
@@ -140,6 +171,7 @@ def _verb(value: Any) -> str:
 StepModel = Annotated[
     Annotated[SendModel, Tag("send")]
     | Annotated[WaitModel, Tag("wait")]
+    | Annotated[UntilModel, Tag("until")]
     | Annotated[WaitForModel, Tag("wait_for")]
     | Annotated[IfModel, Tag("if")]
     | Annotated[SplitModel, Tag("split")]
@@ -193,6 +225,28 @@ class Wait(_Step):
 
     duration: Duration
     at: time | None
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Until(_Step):
+    """Stand still until a time of the week."""
+
+    opening: Opening
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UntilDate(_Step):
+    """Stand still until a date that a fact tells, moved by `offset`, to a local time of day where `at` is given.
+
+    Where the date is missing or past the run goes on, or ends where `stops` is set.
+    """
+
+    date: Expression
+    offset: Duration
+    at: time | None
+    stops: bool
     next: str | None
 
 
@@ -256,7 +310,7 @@ class Stop(_Step):
     reason: str
 
 
-Step = Send | Wait | WaitFor | If | Split | Notify | Stop
+Step = Send | Wait | Until | UntilDate | WaitFor | If | Split | Notify | Stop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -298,7 +352,7 @@ class Flow:
 def next_steps(step: Step) -> tuple[str | None, ...]:
     """The ids that may follow a step; None is the end of the flow."""
     match step:
-        case Send() | Wait() | Notify():
+        case Send() | Wait() | Until() | UntilDate() | Notify():
             return (step.next,)
         case WaitFor():
             return (step.arrived, step.timed_out)
@@ -398,6 +452,10 @@ class _Compiler(Compiler):
                 if at is not None and duration.seconds:
                     self.say((*path, "at"), "'at' goes with a wait in days; hours are counted exactly.")
                 return Wait(id=model.id, path=path, duration=duration, at=at, next=after)
+            case UntilModel(until=OpeningModel()):
+                return self.until(model, path, after)
+            case UntilModel():
+                return self.until_date(model, path, after)
             case WaitForModel():
                 return self.wait_for(model, path, after)
             case IfModel():
@@ -430,7 +488,9 @@ class _Compiler(Compiler):
 
     def if_(self, model: IfModel, path: Path, after: str | None) -> Step | None:
         ways = []
-        for part, where in ((model, path), *((each, (*path, "elif", n)) for n, each in enumerate(model.elif_))):
+        parts: list[tuple[IfModel | ElifModel, Path]] = [(model, path)]
+        parts += [(each, (*path, "elif", n)) for n, each in enumerate(model.elif_)]
+        for part, where in parts:
             test = self.expression(part.if_, (*where, "if"))
             first = self.sequence(part.then, (*where, "then"), after=after)
             if test is not None:
@@ -439,6 +499,66 @@ class _Compiler(Compiler):
         if len(ways) < 1 + len(model.elif_):
             return None
         return If(id=model.id, path=path, ways=tuple(ways), otherwise=otherwise)
+
+    def until(self, model: UntilModel, path: Path, after: str | None) -> Step | None:
+        for key in ("offset", "at", "if_past"):
+            if getattr(model, key) is not None:
+                self.say((*path, key), f"'{key}' goes with a date; a time of the week stands inside `until`.")
+        assert isinstance(model.until, OpeningModel)
+        opening = self.opening(model.until, (*path, "until"))
+        return Until(id=model.id, path=path, opening=opening, next=after) if opening else None
+
+    def opening(self, model: OpeningModel, path: Path) -> Opening | None:
+        """The times of the week at which a wait may end; None where they cannot be read."""
+        before = len(self.problems)
+        given = [model.weekday] if isinstance(model.weekday, str) else model.weekday or []
+        for name in given:
+            if name not in WEEKDAYS:
+                meant = did_you_mean(name, WEEKDAYS)
+                self.say((*path, "weekday"), f"'{name}' is no day of the week; write it as monday.{meant}")
+        days = frozenset(WEEKDAYS.index(name) for name in given or WEEKDAYS if name in WEEKDAYS)
+        start, end = time(0), time(0)
+        if model.at is not None and model.between is not None:
+            self.say(path, "'at' is one moment of the day and 'between' a part of it; give one of the two.")
+        elif model.at is None and model.between is None and not given:
+            self.say(path, "Say until when: a weekday, 'at' a time of day, or 'between' two.")
+        elif model.at is not None:
+            at = self.time_of_day(model.at, (*path, "at"))
+            return (
+                Opening(weekdays=days, start=at, end=None) if at is not None and len(self.problems) == before else None
+            )
+        elif model.between is not None:
+            parts = model.between.split("-")
+            if len(parts) != 2:
+                self.say(
+                    (*path, "between"), f"'{model.between}' is not a part of the day; write it as \"22:00-06:00\"."
+                )
+                return None
+            first, last = (self.time_of_day(part.strip(), (*path, "between")) for part in parts)
+            if first is None or last is None:
+                return None
+            if first == last:
+                self.say((*path, "between"), "Two equal times could mean always or never; leave 'between' out.")
+            start, end = first, last
+        return Opening(weekdays=days, start=start, end=end) if len(self.problems) == before else None
+
+    def until_date(self, model: UntilModel, path: Path, after: str | None) -> Step | None:
+        assert isinstance(model.until, str)
+        date = self.expression(model.until, (*path, "until"))
+        given = model.offset
+        offset = self.collected((*path, "offset"), lambda: parse_offset(given)) if given is not None else Duration()
+        at = self.time_of_day(model.at, (*path, "at"))
+        if model.if_past is None:
+            self.say(
+                path, f"Say with `if_past` what '{model.id}' does where the date is missing or past: go on, or stop."
+            )
+        if at is not None and offset is not None and offset.seconds:
+            self.say((*path, "at"), "'at' goes with an offset in days; hours are counted exactly.")
+        if date is None or offset is None:
+            return None
+        return UntilDate(
+            id=model.id, path=path, date=date, offset=offset, at=at, stops=model.if_past == "stop", next=after
+        )
 
     def wait_for(self, model: WaitForModel, path: Path, after: str | None) -> Step | None:
         arrived = self.sequence(model.arrived, (*path, "arrived"), after=after)

@@ -46,7 +46,7 @@ def facts_of(*events: Event, answers: dict[str, Any] | None = None, answered_by:
         customer={"orders": 1, **customer},
         shop={"name": "Ember & Oak"},
         zone=PARIS,
-        trigger={"order": {"id": "o1"}},
+        trigger={"order": {"id": "o1", "day": "2026-03-20"}},
         answers=answers or {},
         answered_by=frozenset(answered_by),
         events=sorted(events, key=lambda event: (event.occurred_at, event.id)),
@@ -101,6 +101,70 @@ def test_a_wait_for_a_time_that_has_passed_today_does_not_hold():
     flow = flow_of([{"id": "pause", "wait": "0 days", "at": "09:00"}, {"send": "email/tips"}])
 
     assert decide(flow, run_at(flow), facts_of(), NOON).state == "sending"
+
+
+def test_a_wait_until_a_time_of_the_week_ends_where_the_customer_lives_and_at_once_inside_it():
+    def ends(**until: Any) -> datetime | None:
+        return decide(
+            flow_of([{"id": "pause", "until": until}]), run_at(flow_of([{"stop": True}]), "pause"), facts_of(), NOON
+        ).due_at
+
+    assert ends(weekday="tuesday", at="10:00") == datetime(2026, 3, 3, 9, tzinfo=UTC)
+    assert ends(at="10:00") == datetime(2026, 3, 3, 9, tzinfo=UTC)
+    assert ends(weekday=["sunday", "friday"]) == datetime(2026, 3, 5, 23, tzinfo=UTC)
+    assert ends(between="22:00-06:00") == datetime(2026, 3, 2, 21, tzinfo=UTC)
+    assert ends(at="12:00") is ends(weekday="monday") is ends(between="10:00-18:00") is None, "it is that time now"
+
+
+FACT = {"id": "pause", "until": "customer.renewal_date", "if_past": "go on"}
+
+
+@pytest.mark.parametrize(
+    ("date", "further", "ends"),
+    [
+        ("2026-04-10", {}, datetime(2026, 4, 9, 22, tzinfo=UTC)),
+        ("2026-04-10", {"at": "10:00"}, datetime(2026, 4, 10, 8, tzinfo=UTC)),
+        ("2026-04-10", {"offset": "-30 days", "at": "10:00"}, datetime(2026, 3, 11, 9, tzinfo=UTC)),
+        ("2026-04-30", {"offset": "-1 month"}, datetime(2026, 3, 29, 22, tzinfo=UTC)),
+        ("2026-04-10T12:00:00+02:00", {"offset": "36 hours"}, datetime(2026, 4, 11, 22, tzinfo=UTC)),
+        (datetime(2026, 4, 10, 10, tzinfo=UTC), {}, datetime(2026, 4, 10, 10, tzinfo=UTC)),
+        ("2026-04-01", {"offset": "-30 days"}, None),
+        ("2026-03-02", {}, None),
+        ("9999-12-31", {}, None),
+        ("0001-01-01", {"offset": "-3 years"}, None),
+        ("soon", {}, None),
+        (None, {}, None),
+    ],
+)
+def test_a_wait_until_a_date_ends_at_it_and_passes_over_what_is_missing_or_past(date, further, ends):
+    flow = flow_of([{**FACT, **further}, {"send": "email/a"}])
+
+    outcome = decide(flow, run_at(flow), facts_of(renewal_date=date), NOON)
+
+    assert outcome.due_at == ends
+    if ends is None:
+        assert verbs(outcome) == [("passed over", "pause"), ("queued", "a")]
+
+
+def test_where_a_date_is_past_the_flow_may_say_that_it_ends():
+    flow = flow_of([{**FACT, "if_past": "stop"}, {"send": "email/a"}])
+
+    outcome = decide(flow, run_at(flow), facts_of(renewal_date="2026-03-01"), NOON)
+
+    assert (outcome.state, outcome.reason, outcome.queued) == ("finished", "customer.renewal_date is past", None)
+
+
+def test_a_date_that_moves_to_a_later_day_while_the_run_waits_is_waited_for():
+    flow = flow_of([FACT, {"send": "email/a"}])
+    until = datetime(2026, 4, 9, 22, tzinfo=UTC)
+    run = run_at(flow, "pause", until)
+
+    moved = decide(flow, run, facts_of(renewal_date="2026-05-10"), until)
+    same = decide(flow, run, facts_of(renewal_date="2026-04-10"), until + timedelta(hours=1))
+    gone = decide(flow, run, facts_of(), until)
+
+    assert (moved.state, moved.due_at) == ("waiting", datetime(2026, 5, 9, 22, tzinfo=UTC))
+    assert same.state == gone.state == "sending"
 
 
 def test_a_run_woken_early_keeps_its_deadline():
@@ -309,7 +373,7 @@ def any_steps(draw: st.DrawFn, depth: int = 2) -> list[dict[str, Any]]:
 
 @st.composite
 def any_step(draw: st.DrawFn, depth: int) -> dict[str, Any]:
-    kinds = ["send", "wait", "at", "notify"] + (["wait_for", "if", "split", "stop"] if depth else [])
+    kinds = ["send", "wait", "at", "until", "date", "notify"] + (["wait_for", "if", "split", "stop"] if depth else [])
     inner = any_steps(depth - 1) if depth else st.just([])
     match draw(st.sampled_from(kinds)):
         case "send":
@@ -318,6 +382,12 @@ def any_step(draw: st.DrawFn, depth: int) -> dict[str, Any]:
             return {"wait": draw(lengths)}
         case "at":
             return {"wait": f"{draw(st.integers(0, 9))} days", "at": draw(hours_of_day)}
+        case "until":
+            whens = [{"at": draw(hours_of_day)}, {"weekday": draw(st.sampled_from(["monday", "sunday"]))}]
+            return {"until": draw(st.sampled_from([*whens, whens[0] | whens[1], {"between": "22:00-06:00"}]))}
+        case "date":
+            offset = {"offset": draw(st.sampled_from(["-3 days", "36 hours"]))} if draw(st.booleans()) else {}
+            return {"until": "order.day", "if_past": draw(st.sampled_from(["go on", "stop"])), **offset}
         case "notify":
             return {"notify": "care"}
         case "wait_for":

@@ -9,7 +9,7 @@ from afterglow.language.check.reach import Arrived, arrivals, first_unreachable
 from afterglow.language.check.reading import read_blocks, read_expression
 from afterglow.language.check.supply import Names, Shape, World, kind_of_shape
 from afterglow.language.compiling import Path
-from afterglow.language.flow import Flow, If, Notify, Send, WaitFor, walk
+from afterglow.language.flow import Flow, If, Notify, Send, UntilDate, WaitFor, walk
 from afterglow.language.shop import Shop
 from afterglow.problems import Problem, did_you_mean
 
@@ -180,6 +180,8 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
                 names = condition_names(flow, world, reached[step.id])
                 for way in step.ways:
                     yield from _expression(flow, way.path, way.test, names)
+            case UntilDate():
+                yield from _date(flow, step, condition_names(flow, world, reached[step.id]))
             case WaitFor(same=Expression() as same):
                 names = condition_names(flow, world, reached[step.id])
                 yield from _same(flow, (*step.path, "same"), same, step.event, names, world)
@@ -193,6 +195,15 @@ def _expression(flow: Flow, path: Path, expression: Expression, names: Names) ->
     _, complaints = read_expression(expression, names)
     for complaint in complaints:
         yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+
+
+def _date(flow: Flow, step: UntilDate, names: Names) -> Iterator[Problem]:
+    """A date stands as text in payloads and attributes, so that only what is surely none is told."""
+    path = (*step.path, "until")
+    yield from _expression(flow, path, step.date, names)
+    kind = kind_of_shape(read_expression(step.date, names)[0])
+    if kind in ("number", "yes-no", "list", "group"):
+        yield flow.problem(path, f"'{step.date.text}' is a {kind}, not a date to wait until.")
 
 
 def _same(flow: Flow, path: Path, same: Expression, event: str, run: Names, world: World) -> Iterator[Problem]:
