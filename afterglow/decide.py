@@ -17,6 +17,7 @@ from afterglow.durations import LONGEST_YEARS, Duration
 from afterglow.expressions import MISSING, Expression
 from afterglow.expressions.filters import iso
 from afterglow.language.flow import (
+    Awaited,
     Flow,
     If,
     Notify,
@@ -153,7 +154,9 @@ class _Walk:
 
     def names(self) -> dict[str, Any]:
         if self._names is None:
-            self._names = self.facts.names() | {step: event.payload for step, event in self.new_answers.items()}
+            self._names = self.facts.names() | {
+                step: answer_of(event.name, event.payload) for step, event in self.new_answers.items()
+            }
         return self._names
 
     def take(self) -> Outcome | None:
@@ -231,32 +234,31 @@ class _Walk:
     def wait_for(self, step: WaitFor) -> Outcome | None:
         begins = self.until is None
         until = self.until or step.for_up_to.after(self.now, self.facts.zone)
-        if event := self.answer(step, until):
+        if found := self.answer(step, until):
+            event, awaited = found
             self.new_answers[step.id] = event
             self._names = None
             self.note("arrived", step, {"event": event.id, "name": event.name})
-            self.go(step.arrived)
+            self.go(awaited.first)
             return None
         if self.now >= until:
-            self.note("timed out", step, {"waited_for": step.event})
+            self.note("timed out", step, {"waited_for": step.named})
             self.go(step.timed_out)
             return None
         self.until = until
         if begins:
-            self.note("waits for", step, {"event": step.event, "until": until.isoformat()})
+            self.note("waits for", step, {"event": step.named, "until": until.isoformat()})
         return self.outcome("waiting", due_at=until)
 
-    def answer(self, step: WaitFor, until: datetime) -> Event | None:
-        """The oldest event that answers this wait and has answered no other of this run."""
+    def answer(self, step: WaitFor, until: datetime) -> tuple[Event, Awaited] | None:
+        """The oldest event that answers this wait and has answered no other of this run, and what it was awaited as."""
         used = self.facts.answered_by | {event.id for event in self.new_answers.values()} | {self.run.event_id}
         for event in self.facts.events:
-            if (
-                event.name == step.event
-                and event.id not in used
-                and event.occurred_at <= until
-                and _is_same(step, self.names(), event)
-            ):
-                return event
+            if event.id in used or event.occurred_at > until:
+                continue
+            for awaited in step.awaited:
+                if event.name == awaited.event and _is_same(awaited, self.names(), event):
+                    return event, awaited
         return None
 
     def split(self, step: Split) -> None:
@@ -315,12 +317,17 @@ def instant_of(value: object, offset: Duration, at: time | None, zone: ZoneInfo)
 _DAY_ALONE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def _is_same(rule: StopRule | WaitFor, names: Mapping[str, Any], event: Event) -> bool:
+def _is_same(rule: StopRule | Awaited, names: Mapping[str, Any], event: Event) -> bool:
     """Whether the event speaks of the same thing as the trigger; a value missing on either side is not the same."""
     if rule.same is None:
         return True
     ours = rule.same.value(names)
     return ours is not MISSING and ours is not None and ours == rule.same.value(event.payload)
+
+
+def answer_of(name: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an awaited event is known as under its step's id: what it carries, and its name as `event`."""
+    return {"event": name, **payload}
 
 
 def run_key(once_per: Expression | None, names: Mapping[str, Any], event_id: int) -> str | None:

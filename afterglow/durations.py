@@ -32,7 +32,7 @@ LONGEST_YEARS: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Duration:
-    """A length of time: calendar parts (`months`, then `days`) and an exact part (`seconds`). Negative: back in time."""
+    """A length of time: calendar parts (`months`, then `days`) and an exact one (`seconds`). Negative: back in time."""
 
     days: int = 0
     months: int = 0

@@ -27,7 +27,7 @@ _BRANCHES: Mapping[str, str] = {
     "then": "true",
     "else": "not true",
 }
-_ORDER = ("steps", "split", "arrived", "timed_out", "then", "elif", "else")
+_ORDER = ("steps", "split", "wait_for", "arrived", "timed_out", "then", "elif", "else")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +67,10 @@ def _branch(flow: Flow, where: tuple[str | int, ...]) -> str | None:
         case (*before, "split", int(n), "steps"):
             raw = _raw(flow, (*before, "split", n))
             return f"branch {raw['name']}, weight {raw['weight']}"
+        case (*before, "wait_for", int(n), "arrived"):
+            return f"{_raw(flow, (*before, 'wait_for', n))['event']} came"
+        case (*before, "timed_out") if isinstance(_raw(flow, (*before, "wait_for")), list):
+            return "none of them came"
         case (*before, "elif", int(n), "then"):
             return f"else, if {_raw(flow, (*before, 'elif', n))['if']}"
         case (*before, "else") if _raw(flow, tuple(before)).get("elif"):
@@ -93,9 +97,8 @@ def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
             past = "end here" if step.stops else "go on"
             return "until", f"Wait until {step.date.text}{offset}{at}; {past} where that is missing or past"
         case WaitFor():
-            same = f" of the same {step.same.text}" if step.same else ""
-            limit = f", for up to {raw['for_up_to']}" if raw.get("for_up_to") else ""
-            return "wait for", f"Wait for {step.event}{same}{limit}"
+            events = [each.event + (f" of the same {each.same.text}" if each.same else "") for each in step.awaited]
+            return "wait for", f"Wait for {' or '.join(events)}, for up to {raw['for_up_to']}"
         case If():
             return "if", f"Look whether {step.ways[0].test.text}"
         case Split():

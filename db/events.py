@@ -257,3 +257,10 @@ def payloads(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, 
     """Payloads of events by id."""
     rows = connection.execute(sa.select(events.c.id, events.c.payload).where(bulk.among(events.c.id, list(set(ids)))))
     return {row.id: row.payload for row in rows}
+
+
+def named(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, dict[str, Any]]]:
+    """Names and payloads of events by id."""
+    e = events.c
+    rows = connection.execute(sa.select(e.id, e.name, e.payload).where(bulk.among(e.id, list(set(ids)))))
+    return {row.id: (row.name, row.payload) for row in rows}

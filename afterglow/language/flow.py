@@ -87,15 +87,25 @@ class UntilModel(_Model):
     )
 
 
+class ArrivedModel(_Model):
+    """One of the events that a step waits for."""
+
+    event: str = _described("The event; those since the trigger count.")
+    same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+    arrived: list["StepModel"] = _described("Steps to take when it is this one that came.", default_factory=list)
+
+
 class WaitForModel(_Model):
-    """Wait for an event, but not for ever."""
+    """Wait for an event, or the first of several, but not for ever."""
 
     id: str = _described("Name of this step; the event is known under it in later steps.")
-    wait_for: str = _described("The event to wait for; events since the trigger count.")
+    wait_for: str | Annotated[list[ArrivedModel], Field(min_length=2)] = _described(
+        "The event to wait for, or a list of several; events since the trigger count."
+    )
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
     for_up_to: str | None = _described("How long to wait at most, counted from reaching this step.", default=None)
     arrived: list["StepModel"] = _described("Steps to take when the event came.", default_factory=list)
-    timed_out: list["StepModel"] = _described("Steps to take when it did not.", default_factory=list)
+    timed_out: list["StepModel"] = _described("Steps to take when none came.", default_factory=list)
 
 
 class ElifModel(_Model):
@@ -251,14 +261,32 @@ class UntilDate(_Step):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WaitFor(_Step):
-    """Stand still until an event, at most `for_up_to`."""
+class Awaited:
+    """An event that ends a wait, and where it goes on then; `path` is where `event` and `same` stand."""
 
     event: str
     same: Expression | None
+    first: str | None
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitFor(_Step):
+    """Stand still until one of some events, at most `for_up_to`."""
+
+    awaited: tuple[Awaited, ...]
     for_up_to: Duration
-    arrived: str | None
     timed_out: str | None
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The names of the events."""
+        return tuple(awaited.event for awaited in self.awaited)
+
+    @property
+    def named(self) -> str:
+        """The events in words: `order.delivered or order.cancelled`."""
+        return " or ".join(self.events)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -355,7 +383,7 @@ def next_steps(step: Step) -> tuple[str | None, ...]:
         case Send() | Wait() | Until() | UntilDate() | Notify():
             return (step.next,)
         case WaitFor():
-            return (step.arrived, step.timed_out)
+            return (*(awaited.first for awaited in step.awaited), step.timed_out)
         case If():
             return (*(way.first for way in step.ways), step.otherwise)
         case Split():
@@ -422,7 +450,7 @@ class _Compiler(Compiler):
             document=self.document,
             listens_to=frozenset(
                 [rule.event for rule in rules]
-                + [step.event for step in self.steps.values() if isinstance(step, WaitFor)]
+                + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
         )
 
@@ -561,24 +589,33 @@ class _Compiler(Compiler):
         )
 
     def wait_for(self, model: WaitForModel, path: Path, after: str | None) -> Step | None:
-        arrived = self.sequence(model.arrived, (*path, "arrived"), after=after)
+        if isinstance(model.wait_for, str):
+            only = ArrivedModel(event=model.wait_for, same=model.same, arrived=model.arrived)
+            awaited = [self.awaited(only, path, after)]
+        else:
+            for key in ("same", "arrived"):
+                if getattr(model, key):
+                    self.say((*path, key), f"Each of several events has its own '{key}'; write it beside the event.")
+            awaited = [self.awaited(each, (*path, "wait_for", n), after) for n, each in enumerate(model.wait_for)]
+            names = [each.event for each in awaited]
+            for n, each in enumerate(awaited):
+                if each.event in names[:n]:
+                    self.say(
+                        (*each.path, "event"), f"'{model.id}' waits for {each.event} twice; the first would be taken."
+                    )
         timed_out = self.sequence(model.timed_out, (*path, "timed_out"), after=after)
-        same = self.expression(model.same, (*path, "same"))
         if model.for_up_to is None:
             self.say(path, f"'{model.id}' would wait for ever; say how long with `for_up_to`, such as `10 days`.")
             return None
         duration = self.duration(model.for_up_to, (*path, "for_up_to"))
         if duration is None:
             return None
-        return WaitFor(
-            id=model.id,
-            path=path,
-            event=model.wait_for,
-            same=same,
-            for_up_to=duration,
-            arrived=arrived,
-            timed_out=timed_out,
-        )
+        return WaitFor(id=model.id, path=path, awaited=tuple(awaited), for_up_to=duration, timed_out=timed_out)
+
+    def awaited(self, model: ArrivedModel, path: Path, after: str | None) -> Awaited:
+        first = self.sequence(model.arrived, (*path, "arrived"), after=after)
+        same = self.expression(model.same, (*path, "same"))
+        return Awaited(event=model.event, same=same, first=first, path=path)
 
     def time_of_day(self, text: str | None, path: Path) -> time | None:
         if text is None:

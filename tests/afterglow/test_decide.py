@@ -214,6 +214,41 @@ def test_the_answer_is_known_under_the_steps_id_at_once_and_after_a_rest():
     assert happy.state == "finished"
 
 
+SEVERAL = {
+    "id": "arrival",
+    "wait_for": [
+        {"event": "order.delivered", "same": "order.id", "arrived": [{"send": "email/a"}]},
+        {"event": "order.cancelled", "arrived": [{"send": "email/b"}]},
+    ],
+    "for_up_to": "2 days",
+    "timed_out": [{"send": "email/c"}],
+}
+
+
+def test_of_several_events_the_oldest_that_fits_says_the_way_and_which_it_was_is_known():
+    told = {"id": "told", "if": "arrival.event == 'order.cancelled'", "then": [{"send": "email/d"}]}
+    flow = flow_of([SEVERAL, told])
+    delivered = event("order.delivered", NOON + timedelta(hours=2), id=3, order={"id": "o1"})
+    cancelled = event("order.cancelled", NOON + timedelta(hours=1), id=4)
+    other = event("order.delivered", NOON, order={"id": "o2"})
+
+    def way(*events: Event, after: timedelta = timedelta(days=5)) -> str:
+        queued = decide(flow, run_at(flow), facts_of(*events), NOON + after).queued
+        assert queued is not None
+        return queued.step
+
+    assert way(delivered, other) == "a"
+    assert way(delivered, cancelled) == "b"
+    until = NOON + timedelta(days=2)
+    assert verbs(decide(flow, run_at(flow, until=until), facts_of(other), until))[0] == ("timed out", "arrival")
+    later = decide(flow, run_at(flow, "told"), facts_of(answers={"arrival": {"event": "order.cancelled"}}), NOON)
+    assert later.queued == Queued(step="d", template="email/d")
+    assert (
+        decide(flow, run_at(flow), facts_of(), NOON).decisions[0].detail["event"]
+        == "order.delivered or order.cancelled"
+    )
+
+
 def test_the_trigger_itself_answers_nothing_and_stops_nothing():
     flow = flow_of([{"id": "again", "wait_for": "order.paid", "for_up_to": "2 days"}], stops={"event": "order.paid"})
     itself = event("order.paid", id=TRIGGER, order={"id": "o1"})
@@ -393,6 +428,9 @@ def any_step(draw: st.DrawFn, depth: int) -> dict[str, Any]:
         case "wait_for":
             same = {"same": "order.id"} if draw(st.booleans()) else {}
             ways = {"arrived": draw(inner), "timed_out": draw(inner)}
+            if draw(st.booleans()):
+                several = [{"event": name, "arrived": draw(inner), **same} for name in draw(st.permutations(EVENTS))]
+                return {"wait_for": several, "for_up_to": draw(lengths), "timed_out": draw(inner)}
             return {"wait_for": draw(st.sampled_from(EVENTS)), "for_up_to": draw(lengths), **same, **ways}
         case "if":
             tests = [{"if": f"customer.orders >= {draw(st.integers(0, 3))}", "then": draw(inner)} for _ in range(3)]
@@ -412,6 +450,8 @@ def numbered(steps: list[dict[str, Any]], numbers: Any) -> list[dict[str, Any]]:
             numbered(step.get(key, []), numbers)
         for way in step.get("elif", []):
             numbered(way["then"], numbers)
+        for awaited in step["wait_for"] if isinstance(step.get("wait_for"), list) else ():
+            numbered(awaited["arrived"], numbers)
         for branch in step.get("split", []):
             numbered(branch["steps"], numbers)
     return steps
