@@ -336,3 +336,25 @@ def run_key(once_per: Expression | None, names: Mapping[str, Any], event_id: int
         return f"event {event_id}"
     value = once_per.value(names)
     return None if value is MISSING or value is None else str(value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastRun:
+    """The newest run of a key: how many there were, since when by its trigger, and whether it is over."""
+
+    n: int
+    entered_at: datetime
+    is_over: bool
+
+
+def next_n(flow: Flow, last: LastRun | None, entered_at: datetime, zone: ZoneInfo) -> int | None:
+    """The number that one more run of a key would have; None where it may not run again, now or ever.
+
+    `entered_at` is the new trigger's own instant, so that what comes late is judged by when it happened. The number
+    is the promise: the database lets each be taken once.
+    """
+    if last is None:
+        return 1
+    if flow.reenter is None or not last.is_over:
+        return None
+    return last.n + 1 if flow.reenter.after.after(last.entered_at, zone) <= entered_at else None

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow import past
-from afterglow.decide import run_key
+from afterglow.decide import next_n, run_key
 from afterglow.language.flow import Flow
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
@@ -234,6 +234,8 @@ class Ingest:
                 key = run_key(flow.once_per, names, arrival.event_id)
                 if key is not None:
                     starting.append((flow, arrival, key))
+        again = [(flow.name, arrival.customer_id) for flow, arrival, _ in starting if flow.reenter is not None]
+        last = events.last_runs(connection, *zip(*again, strict=True)) if again else {}
         ids = bulk.next_ids(connection, enrollments, len(starting))
         return [
             NewRun(
@@ -245,6 +247,13 @@ class Ingest:
                 event_id=arrival.event_id,
                 entered_at=arrival.mapped.occurred_at,
                 due_at=arrival.at,
+                n=next_n(
+                    flow,
+                    last.get((flow.name, arrival.customer_id, key)),
+                    arrival.mapped.occurred_at,
+                    persons[arrival.customer_id].zone(catalog.shop),
+                )
+                or 1,  # which is taken
             )
             for id_, (flow, arrival, key) in zip(ids, starting, strict=True)
         ]

@@ -203,6 +203,11 @@ class FlowModel(_Model):
         "One run for each value of this, such as `order.id` or `customer.id`; unless given, each trigger is a run.",
         default=None,
     )
+    reenter: str | None = _described(
+        "When the same value of `once_per` may run again, once its run is over: `never` (unless given), `always`, or "
+        "`after 30 days`, counted from what started it last.",
+        default=None,
+    )
     stops: StopsModel | list[StopsModel] = _described("Events that end the run.", default_factory=list)
     only_if: str | None = _described(
         "Checked again before every mail; where it is not true, the mail is skipped.", default=None
@@ -342,6 +347,14 @@ Step = Send | Wait | Until | UntilDate | WaitFor | If | Split | Notify | Stop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Reenter:
+    """How long after what started a key's last run it may run again, once that run is over; `text` says it in words."""
+
+    after: Duration
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
     """An event that ends a run."""
 
@@ -361,6 +374,8 @@ class Flow:
     event: str | None
     when: Expression | None
     once_per: Expression | None
+    #: When a key may run again; None: never.
+    reenter: Reenter | None
     stops: tuple[StopRule, ...]
     only_if: Expression | None
     topic: str | None
@@ -438,6 +453,7 @@ class _Compiler(Compiler):
             event=model.starts.event,
             when=self.expression(model.starts.when, ("starts", "when")),
             once_per=self.expression(model.once_per, ("once_per",)),
+            reenter=self.reenter(model),
             stops=rules,
             only_if=self.expression(model.only_if, ("only_if",)),
             topic=model.topic,
@@ -453,6 +469,22 @@ class _Compiler(Compiler):
                 + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
         )
+
+    def reenter(self, model: FlowModel) -> Reenter | None:
+        given = model.reenter or "never"
+        if model.reenter is not None and model.once_per is None:
+            self.say(
+                ("reenter",), "'reenter' says when the same `once_per` may run again; give both, such as customer.id."
+            )
+        if given == "never":
+            return None
+        if given == "always":
+            return Reenter(after=Duration(), text="at any time")
+        if not given.startswith("after "):
+            self.say(("reenter",), f"'{given}' is not a time to run again: write never, always, or `after 30 days`.")
+            return None
+        after = self.duration(given.removeprefix("after "), ("reenter",))
+        return Reenter(after=after, text=f"{given.removeprefix('after ')} after that began") if after else None
 
     def sequence(self, models: Sequence[Any], path: Path, *, after: str | None) -> str | None:
         """Compile a list of steps, last first, so that each knows its successor. The id of its first step."""
