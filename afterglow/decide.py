@@ -19,6 +19,7 @@ from afterglow.expressions.filters import iso
 from afterglow.language.flow import (
     Awaited,
     Flow,
+    Goal,
     If,
     Notify,
     Send,
@@ -31,6 +32,7 @@ from afterglow.language.flow import (
     Wait,
     WaitFor,
 )
+from afterglow.language.shop import Holdout
 from afterglow.local_time import at_local, from_wall, next_opening
 
 
@@ -47,6 +49,10 @@ class Run:
     entered_at: datetime
     step: str | None
     until: datetime | None
+    #: Whether it was never looked at before, so that it is now drawn whether it is held out.
+    begins: bool = False
+    #: Whether it was held out when it began.
+    held_out: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +79,8 @@ class Facts:
     answers: Mapping[str, Mapping[str, Any]]
     answered_by: frozenset[int]
     events: Sequence[Event]
+    #: The holdout of the whole shop.
+    holdout: Holdout | None = None
 
     def names(self) -> dict[str, Any]:
         """The names that expressions and templates see."""
@@ -96,6 +104,9 @@ class Decision:
     step: str | None
     detail: Mapping[str, Any] = field(default_factory=dict)
 
+
+#: What a run that is held out has as its reason, from its beginning on: its marketing is not sent.
+HELD_OUT = "held out"
 
 State = Literal["waiting", "sending", "finished", "stopped"]
 
@@ -150,7 +161,21 @@ class _Walk:
         self.step_id, self.until = run.step, run.until
         self.new_answers: dict[str, Event] = {}
         self.decisions: list[Decision] = []
+        self.held_out = self.draw() if run.begins else run.held_out
         self._names: dict[str, Any] | None = None
+
+    def draw(self) -> bool:
+        """Whether a run that begins is held out, of all marketing or of its flow's. Noted before all else."""
+        drawn = [("shop", "shop", self.facts.holdout), ("flow", f"flow {self.flow.name}", self.flow.holdout)]
+        held_by = None
+        for by, part, holdout in drawn:
+            if holdout and held_by is None and dividing.share("holdout", part, self.run.customer_id) < holdout.share:
+                held_by = by, holdout.text
+        if held_by is not None:
+            self.note(HELD_OUT, None, {"by": held_by[0], "share": held_by[1]})
+        elif any(holdout for _, _, holdout in drawn):
+            self.note("taken in", None, {by: holdout.text for by, _, holdout in drawn if holdout})
+        return held_by is not None
 
     def names(self) -> dict[str, Any]:
         if self._names is None:
@@ -278,8 +303,9 @@ class _Walk:
     def note(self, verb: str, step: Step | None, detail: Mapping[str, Any] | None = None) -> None:
         self.decisions.append(Decision(verb=verb, step=step.id if step else None, detail=detail or {}))
 
-    def outcome(self, state: State, **fields: Any) -> Outcome:
+    def outcome(self, state: State, *, reason: str | None = None, **fields: Any) -> Outcome:
         return Outcome(
+            reason=reason or (HELD_OUT if self.held_out else None),
             state=state,
             step=self.step_id,
             until=self.until if state == "waiting" else None,
@@ -317,7 +343,7 @@ def instant_of(value: object, offset: Duration, at: time | None, zone: ZoneInfo)
 _DAY_ALONE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def _is_same(rule: StopRule | Awaited, names: Mapping[str, Any], event: Event) -> bool:
+def _is_same(rule: StopRule | Awaited | Goal, names: Mapping[str, Any], event: Event) -> bool:
     """Whether the event speaks of the same thing as the trigger; a value missing on either side is not the same."""
     if rule.same is None:
         return True
@@ -336,6 +362,24 @@ def run_key(once_per: Expression | None, names: Mapping[str, Any], event_id: int
         return f"event {event_id}"
     value = once_per.value(names)
     return None if value is MISSING or value is None else str(value)
+
+
+def converts(
+    flow: Flow, trigger: Mapping[str, Any], entered_at: datetime, event_id: int, event: Event, zone: ZoneInfo
+) -> bool:
+    """Whether an event is the goal of a run that an event of this id and payload began at `entered_at`.
+
+    It counts where it happened at or after the trigger and not later than `within` after it, whenever we hear of it,
+    and whether the run is over or not.
+    """
+    goal = flow.goal
+    return (
+        goal is not None
+        and event.name == goal.event
+        and event.id != event_id
+        and entered_at <= event.occurred_at <= goal.within.after(entered_at, zone)
+        and _is_same(goal, trigger, event)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

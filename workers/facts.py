@@ -40,6 +40,7 @@ def load_facts(
             trigger=known[event][1],
             answers={step: answer_of(*known[id_]) for step, id_ in mine.items()},
             answered_by=frozenset(mine.values()),
+            holdout=shop.holdout,
             events=[
                 heard_event
                 for heard_event in heard.get(customer, ())

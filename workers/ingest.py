@@ -7,8 +7,8 @@
    two customers to be one leaves the wish that they be merged.
 4. Lock the customers, record the events, and what they say: profile, consent, stage, orders.
 5. Follow referrals: who was brought by whom, and whether that counts.
-6. Start the flows that the event or the stage starts, and wake the runs that wait for it. Let the loyalty programmes
-   hear it.
+6. Start the flows that the event or the stage starts, wake the runs that wait for it, and note whose goal it is. Let
+   the loyalty programmes hear it.
 7. Unwind the orders that were returned: points, rewards, boards and runs.
 """
 
@@ -25,14 +25,15 @@ from afterglow.decide import next_n, run_key
 from afterglow.language.flow import Flow
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
-from db import bulk, events, fetching, merging, people, requests
+from db import bulk, enrollments, events, fetching, merging, people, requests
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
 from db.people import Person
-from db.tables import InboxState, enrollments, inbox
+from db.tables import InboxState, inbox
+from db.tables import enrollments as enrollments_table
 from db.tables import events as events_table
-from workers import joining, loyalty, referring, unwinding
+from workers import goals, joining, loyalty, referring, unwinding
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -114,11 +115,13 @@ class Ingest:
         self._referred |= referring.follow(connection, release, arrivals, persons, self.app.settings.secrets, now)
         starting = events.claim_keys(connection, starting)
         waiting, sending = self._woken(connection, arrivals)
+        converted = goals.conversions(connection, release, arrivals, persons, starting)
         with bulk.at_once(connection):
             people.save(connection, persons, fresh)
             _write_words(connection, arrivals, joins)
             events.insert_enrollments(connection, starting)
             events.wake(connection, waiting, sending)
+            enrollments.note(connection, converted)
             bulk.update(
                 connection,
                 inbox,
@@ -236,7 +239,7 @@ class Ingest:
                     starting.append((flow, arrival, key))
         again = [(flow.name, arrival.customer_id) for flow, arrival, _ in starting if flow.reenter is not None]
         last = events.last_runs(connection, *zip(*again, strict=True)) if again else {}
-        ids = bulk.next_ids(connection, enrollments, len(starting))
+        ids = bulk.next_ids(connection, enrollments_table, len(starting))
         return [
             NewRun(
                 id=id_,

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from afterglow import letters, rails
-from afterglow.decide import Facts, Run, stopping
+from afterglow.decide import HELD_OUT, Facts, Run, stopping
 from afterglow.expressions import RenderError
 from afterglow.language.flow import Flow, Notify
 from afterglow.language.shop import Shop
@@ -209,6 +209,7 @@ class Preparation:
             keep_for=self.shop.keep_for,
             sent=self.sent.get(person.id, ()),
             zone=facts.zone,
+            held_out=row.run_reason == HELD_OUT,
         )
 
     def _letter(

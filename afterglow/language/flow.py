@@ -16,7 +16,7 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
-from afterglow.language.shop import Cap, CapModel, QuietModel
+from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.local_time import Opening, Quiet
 from afterglow.problems import Problem, Problems, did_you_mean
 
@@ -41,6 +41,14 @@ class StopsModel(_Model):
     """An event that ends the run."""
 
     event: str = _described("The event that ends the run.")
+    same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+
+
+class GoalModel(_Model):
+    """What the flow is for: an event that counts as a conversion. The run goes on."""
+
+    event: str = _described("The event that counts.")
+    within: str = _described("How long after the trigger it counts, such as `60 days`.")
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
@@ -209,6 +217,10 @@ class FlowModel(_Model):
         default=None,
     )
     stops: StopsModel | list[StopsModel] = _described("Events that end the run.", default_factory=list)
+    goal: GoalModel | None = _described("An event that is counted as the flow's success.", default=None)
+    holdout: str | None = _described(
+        "Share of customers who get no marketing of this flow, to measure it, such as `5%`.", default=None
+    )
     only_if: str | None = _described(
         "Checked again before every mail; where it is not true, the mail is skipped.", default=None
     )
@@ -362,6 +374,15 @@ class StopRule:
     same: Expression | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goal:
+    """An event that counts as a conversion, so long after the trigger."""
+
+    event: str
+    within: Duration
+    same: Expression | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Flow:
     """A compiled flow. `first` is the id of its first step; every step names the ids that may follow it."""
@@ -377,6 +398,8 @@ class Flow:
     #: When a key may run again; None: never.
     reenter: Reenter | None
     stops: tuple[StopRule, ...]
+    goal: Goal | None
+    holdout: Holdout | None
     only_if: Expression | None
     topic: str | None
     quiet_hours: Quiet | None
@@ -455,6 +478,8 @@ class _Compiler(Compiler):
             once_per=self.expression(model.once_per, ("once_per",)),
             reenter=self.reenter(model),
             stops=rules,
+            goal=self.goal(model.goal) if model.goal else None,
+            holdout=self.collected(("holdout",), lambda: parse_holdout(model.holdout)),
             only_if=self.expression(model.only_if, ("only_if",)),
             topic=model.topic,
             quiet_hours=self.collected(("quiet_hours",), model.quiet_hours.compiled) if model.quiet_hours else None,
@@ -469,6 +494,11 @@ class _Compiler(Compiler):
                 + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
         )
+
+    def goal(self, model: GoalModel) -> Goal | None:
+        within = self.duration(model.within, ("goal", "within"))
+        same = self.expression(model.same, ("goal", "same"))
+        return Goal(event=model.event, within=within, same=same) if within else None
 
     def reenter(self, model: FlowModel) -> Reenter | None:
         given = model.reenter or "never"

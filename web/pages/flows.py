@@ -57,6 +57,9 @@ def flow(look: Look) -> Response:
         lines=outline(flow),
         mail_steps={step.id for step in flow.steps.values() if isinstance(step, Send | Notify)},
         standing=standing,
+        measures=occupancy.measures(look.connection)
+        if flow.goal or flow.holdout or look.release.catalog.shop.holdout
+        else None,
         strays=strays,
         version=occupancy.version(look.connection, look.release.flow_id(name), name),
         halted=touchpoints.halted(look.connection),

@@ -47,6 +47,8 @@ def _triggers(flow: Flow, around: Surroundings) -> Iterator[Problem]:
         yield from _event(flow, ("starts", "event"), flow.event, around)
     for n, rule in enumerate(flow.stops):
         yield from _event(flow, (*stop_path(flow, n), "event"), rule.event, around)
+    if flow.goal is not None:
+        yield from _event(flow, ("goal", "event"), flow.goal.event, around)
     for step in flow.steps.values():
         if isinstance(step, WaitFor):
             for awaited in step.awaited:
@@ -182,6 +184,8 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
     for n, rule in enumerate(flow.stops):
         if rule.same is not None:
             yield from _same(flow, (*stop_path(flow, n), "same"), rule.same, rule.event, anywhere, world)
+    if flow.goal is not None and flow.goal.same is not None:
+        yield from _same(flow, ("goal", "same"), flow.goal.same, flow.goal.event, at_start, world)
     reached = arrivals(flow)
     for step in flow.steps.values():
         if step.id not in reached:
