@@ -57,9 +57,7 @@ def flow(look: Look) -> Response:
         lines=outline(flow),
         mail_steps={step.id for step in flow.steps.values() if isinstance(step, Send | Notify)},
         standing=standing,
-        measures=occupancy.measures(look.connection)
-        if flow.goal or flow.holdout or look.release.catalog.shop.holdout
-        else None,
+        measures=occupancy.measures(look.connection),
         strays=strays,
         version=occupancy.version(look.connection, look.release.flow_id(name), name),
         halted=touchpoints.halted(look.connection),
