@@ -5,23 +5,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afterglow.decide import Event, Facts, Outcome, Queued, Run, decide, run_key
+from afterglow.decide import HELD_OUT, Event, Facts, Outcome, Queued, Run, decide, run_key
 from afterglow.dividing import share
 from afterglow.expressions import parse
 from afterglow.language.flow import Flow, read_flow
+from afterglow.language.schema import json_schemas
 from afterglow.outline import outline
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)  # a Monday, twelve o'clock in Paris
 TRIGGER = 1
+SCHEMA = json_schemas()["flow"]
 
 
 def flow_of(steps: Sequence[Any], **further: Any) -> Flow:
@@ -393,6 +396,22 @@ def test_a_run_key_is_the_value_of_once_per_or_the_event():
     assert run_key(parse("checkout.id"), names, 9) is None, "without its key there is no promise to keep: no run"
 
 
+def test_a_run_that_is_held_out_remembers_it_and_draws_it_once():
+    flow = flow_of([{"send": "email/a"}, {"stop": "enough"}], holdout="50%")
+    out, kept = (
+        next(n for n in range(99) if (share("holdout", "flow tried", n) < 0.5) is held) for held in (True, False)
+    )
+
+    def begun(customer: int) -> Outcome:
+        return decide(flow, replace(run_at(flow, customer=customer), begins=True), facts_of(), NOON)
+
+    assert verbs(begun(out)) == [("held out", None), ("queued", "a")]
+    assert verbs(begun(kept)) == [("taken in", None), ("queued", "a")]
+    assert (begun(out).reason, begun(kept).reason) == ("held out", None)
+    on = decide(flow, replace(run_at(flow, "stop", customer=out), held_out=True), facts_of(), NOON)
+    assert (verbs(on), on.reason) == ([("ended", "stop")], "enough")
+
+
 # For any flow
 
 
@@ -460,7 +479,8 @@ def numbered(steps: list[dict[str, Any]], numbers: Any) -> list[dict[str, Any]]:
 @st.composite
 def flows(draw: st.DrawFn) -> Flow:
     stops = draw(st.sampled_from([[], [{"event": "c.stop"}], [{"event": "c.stop", "same": "order.id"}]]))
-    return flow_of(numbered(draw(any_steps()), count(1)), stops=stops)
+    further = draw(st.sampled_from([{}, {"holdout": "50%"}, {"goal": {"event": "c.stop", "within": "9 days"}}]))
+    return flow_of(numbered(draw(any_steps()), count(1)), stops=stops, **further)
 
 
 @st.composite
@@ -483,7 +503,7 @@ def lived(
     flow: Flow, news: Sequence[tuple[datetime, Event]], wakings: Sequence[datetime] = ()
 ) -> list[tuple[datetime, Outcome]]:
     """The whole life of a run: looked at when it is due, when an event comes and at `wakings`; mails go at once."""
-    run, now = run_at(flow), NOON
+    run, now = replace(run_at(flow), begins=True), NOON
     answers: dict[str, Any] = {}
     used: set[int] = set()
     payloads = {one.id: one.payload for _, one in news}
@@ -499,7 +519,7 @@ def lived(
         used |= {id_ for _, id_ in outcome.answers}
         if outcome.state in ("finished", "stopped"):
             return life
-        run = replace(run, step=outcome.step, until=outcome.until)
+        run = replace(run, step=outcome.step, until=outcome.until, begins=False, held_out=outcome.reason == HELD_OUT)
         if outcome.state == "waiting":
             assert outcome.due_at is not None
             assert outcome.due_at > now
@@ -510,6 +530,20 @@ def lived(
 
 def told(life: Sequence[tuple[datetime, Outcome]]) -> list[tuple[datetime, str, str | None]]:
     return [(at, one.verb, one.step) for at, outcome in life for one in outcome.decisions]
+
+
+@given(flows())
+@settings(max_examples=100)
+def test_every_flow_is_outlined_a_line_a_step_each_branch_told_where_it_begins(flow):
+    lines = outline(flow)
+
+    assert jsonschema_rs.is_valid(SCHEMA, flow.document.data), "editors accept what compiles"
+    assert sorted(line.id for line in lines) == sorted(flow.steps)
+    assert lines[0].depth == 0
+    for before, line in pairwise(lines):
+        assert line.depth <= before.depth + 1
+        assert line.branch is not None or line.depth <= before.depth
+        assert line.sentence[0].isupper()
 
 
 @given(flows(), heard())
