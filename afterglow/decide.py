@@ -5,16 +5,35 @@ settled first, or the end. It never looks at a clock or a database, so that prod
 same code.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from afterglow import dividing
+from afterglow.durations import LONGEST_YEARS, Duration
 from afterglow.expressions import MISSING, Expression
-from afterglow.language.flow import Flow, If, Notify, Send, Split, Step, Stop, StopRule, Wait, WaitFor
-from afterglow.local_time import at_local
+from afterglow.expressions.filters import iso
+from afterglow.language.flow import (
+    Awaited,
+    Flow,
+    Goal,
+    If,
+    Notify,
+    Send,
+    Split,
+    Step,
+    Stop,
+    StopRule,
+    Until,
+    UntilDate,
+    Wait,
+    WaitFor,
+)
+from afterglow.language.shop import Holdout
+from afterglow.local_time import at_local, from_wall, next_opening
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +49,10 @@ class Run:
     entered_at: datetime
     step: str | None
     until: datetime | None
+    #: Whether it was never looked at before, so that it is now drawn whether it is held out.
+    begins: bool = False
+    #: Whether it was held out when it began.
+    held_out: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +79,8 @@ class Facts:
     answers: Mapping[str, Mapping[str, Any]]
     answered_by: frozenset[int]
     events: Sequence[Event]
+    #: The holdout of the whole shop.
+    holdout: Holdout | None = None
 
     def names(self) -> dict[str, Any]:
         """The names that expressions and templates see."""
@@ -79,6 +104,9 @@ class Decision:
     step: str | None
     detail: Mapping[str, Any] = field(default_factory=dict)
 
+
+#: What a run that is held out has as its reason, from its beginning on: its marketing is not sent.
+HELD_OUT = "held out"
 
 State = Literal["waiting", "sending", "finished", "stopped"]
 
@@ -133,11 +161,27 @@ class _Walk:
         self.step_id, self.until = run.step, run.until
         self.new_answers: dict[str, Event] = {}
         self.decisions: list[Decision] = []
+        self.held_out = self.draw() if run.begins else run.held_out
         self._names: dict[str, Any] | None = None
+
+    def draw(self) -> bool:
+        """Whether a run that begins is held out, of all marketing or of its flow's. Noted before all else."""
+        drawn = [("shop", "shop", self.facts.holdout), ("flow", f"flow {self.flow.name}", self.flow.holdout)]
+        held_by = None
+        for by, part, holdout in drawn:
+            if holdout and held_by is None and dividing.share("holdout", part, self.run.customer_id) < holdout.share:
+                held_by = by, holdout.text
+        if held_by is not None:
+            self.note(HELD_OUT, None, {"by": held_by[0], "share": held_by[1]})
+        elif any(holdout for _, _, holdout in drawn):
+            self.note("taken in", None, {by: holdout.text for by, _, holdout in drawn if holdout})
+        return held_by is not None
 
     def names(self) -> dict[str, Any]:
         if self._names is None:
-            self._names = self.facts.names() | {step: event.payload for step, event in self.new_answers.items()}
+            self._names = self.facts.names() | {
+                step: answer_of(event.name, event.payload) for step, event in self.new_answers.items()
+            }
         return self._names
 
     def take(self) -> Outcome | None:
@@ -149,12 +193,14 @@ class _Walk:
         match step:
             case Wait():
                 return self.wait(step)
+            case Until():
+                return self.hold(step, self.until or next_opening(self.now, step.opening, self.facts.zone))
+            case UntilDate():
+                return self.until_date(step)
             case WaitFor():
                 return self.wait_for(step)
             case If():
-                is_true = step.test.is_true(self.names())
-                self.note("chose", step, {"if": step.test.text, "was": is_true})
-                self.go(step.then if is_true else step.otherwise)
+                self.choose(step)
             case Split():
                 self.split(step)
             case Send():
@@ -166,48 +212,78 @@ class _Walk:
                 return self.outcome("finished", reason=step.reason)
         return None
 
+    def choose(self, step: If) -> None:
+        first = step.ways[0]
+        way = next((way for way in step.ways if way.test.is_true(self.names())), None)
+        detail: dict[str, Any] = {"if": (way or first).test.text, "was": way is not None}
+        if way is not None and way is not first:
+            detail["elif"] = step.ways.index(way)
+        elif way is None and len(step.ways) > 1:
+            detail["nor"] = [further.test.text for further in step.ways[1:]]
+        self.note("chose", step, detail)
+        self.go(way.first if way else step.otherwise)
+
     def wait(self, step: Wait) -> Outcome | None:
-        if self.until is None:
-            if step.at is not None:
-                self.until = at_local(self.now, step.duration, step.at, self.facts.zone)
-            else:
-                self.until = step.duration.after(self.now, self.facts.zone)
-            if self.until > self.now:
-                self.note("waits", step, {"until": self.until.isoformat()})
-        if self.now >= self.until:
+        until = self.until
+        if until is None and step.at is not None:
+            until = at_local(self.now, step.duration, step.at, self.facts.zone)
+        return self.hold(step, until or step.duration.after(self.now, self.facts.zone))
+
+    def hold(self, step: Wait | Until | UntilDate, until: datetime) -> Outcome | None:
+        """Stand still until an instant; go on where it has come."""
+        if self.now >= until:
             self.go(step.next)
             return None
-        return self.outcome("waiting", due_at=self.until)
+        if self.until != until:
+            self.note("waits", step, {"until": until.isoformat()})
+        self.until = until
+        return self.outcome("waiting", due_at=until)
+
+    def until_date(self, step: UntilDate) -> Outcome | None:
+        """A wait that has begun ends as it was told, unless the date has meanwhile moved to a later day."""
+        if self.until is not None and self.now < self.until:
+            return self.hold(step, self.until)
+        date = instant_of(step.date.value(self.names()), step.offset, step.at, self.facts.zone)
+        ahead = date is not None and self.now <= date <= FARTHEST.after(self.now, self.facts.zone)
+        if date is not None and ahead:
+            return self.hold(step, date)
+        if self.until is not None:
+            return self.hold(step, self.until)
+        why = "missing" if date is None else "past" if date < self.now else "too far away"
+        self.note("passed over", step, {"date": step.date.text, "was": why, "stops": step.stops})
+        if step.stops:
+            return self.outcome("finished", reason=f"{step.date.text} is {why}")
+        self.go(step.next)
+        return None
 
     def wait_for(self, step: WaitFor) -> Outcome | None:
         begins = self.until is None
         until = self.until or step.for_up_to.after(self.now, self.facts.zone)
-        if event := self.answer(step, until):
+        if found := self.answer(step, until):
+            event, awaited = found
             self.new_answers[step.id] = event
             self._names = None
             self.note("arrived", step, {"event": event.id, "name": event.name})
-            self.go(step.arrived)
+            self.go(awaited.first)
             return None
         if self.now >= until:
-            self.note("timed out", step, {"waited_for": step.event})
+            self.note("timed out", step, {"waited_for": step.named})
             self.go(step.timed_out)
             return None
         self.until = until
         if begins:
-            self.note("waits for", step, {"event": step.event, "until": until.isoformat()})
+            self.note("waits for", step, {"event": step.named, "until": until.isoformat()})
         return self.outcome("waiting", due_at=until)
 
-    def answer(self, step: WaitFor, until: datetime) -> Event | None:
-        """The oldest event that answers this wait and has answered no other of this run."""
+    def answer(self, step: WaitFor, until: datetime) -> tuple[Event, Awaited] | None:
+        """The oldest event that answers this wait and has answered no other of this run, and what it was awaited as."""
         used = self.facts.answered_by | {event.id for event in self.new_answers.values()} | {self.run.event_id}
         for event in self.facts.events:
-            if (
-                event.name == step.event
-                and event.id not in used
-                and event.occurred_at <= until
-                and _is_same(step, self.names(), event)
-            ):
-                return event
+            if event.id in used or event.occurred_at > until:
+                continue
+            for awaited in step.awaited:
+                if event.name == awaited.event and _is_same(awaited, self.names(), event):
+                    return event, awaited
         return None
 
     def split(self, step: Split) -> None:
@@ -227,8 +303,9 @@ class _Walk:
     def note(self, verb: str, step: Step | None, detail: Mapping[str, Any] | None = None) -> None:
         self.decisions.append(Decision(verb=verb, step=step.id if step else None, detail=detail or {}))
 
-    def outcome(self, state: State, **fields: Any) -> Outcome:
+    def outcome(self, state: State, *, reason: str | None = None, **fields: Any) -> Outcome:
         return Outcome(
+            reason=reason or (HELD_OUT if self.held_out else None),
             state=state,
             step=self.step_id,
             until=self.until if state == "waiting" else None,
@@ -238,12 +315,45 @@ class _Walk:
         )
 
 
-def _is_same(rule: StopRule | WaitFor, names: Mapping[str, Any], event: Event) -> bool:
+#: A date farther away is one that a system writes for "never"; no wait is endless.
+FARTHEST = Duration(months=12 * LONGEST_YEARS)
+
+
+def instant_of(value: object, offset: Duration, at: time | None, zone: ZoneInfo) -> datetime | None:
+    """The instant (UTC) that a date means where the customer lives, moved by an offset; None where it is no date.
+
+    A day alone begins at its local midnight; a moment keeps its instant. With `at` it is that time of the local day.
+    """
+    is_day = isinstance(value, date) and not isinstance(value, datetime)
+    if isinstance(value, str) and _DAY_ALONE.fullmatch(value.strip()):
+        is_day, value = True, value.strip()
+    moment = iso(value)
+    if not isinstance(moment, datetime):
+        return None
+    try:
+        if is_day:
+            moment = from_wall(datetime.combine(moment.date(), time()), zone)
+        if at is not None:
+            return at_local(moment, offset, at, zone)
+        return offset.after(moment, zone)
+    except (ValueError, OverflowError):  # before the first year of the calendar, or after its last
+        return None
+
+
+_DAY_ALONE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def _is_same(rule: StopRule | Awaited | Goal, names: Mapping[str, Any], event: Event) -> bool:
     """Whether the event speaks of the same thing as the trigger; a value missing on either side is not the same."""
     if rule.same is None:
         return True
     ours = rule.same.value(names)
     return ours is not MISSING and ours is not None and ours == rule.same.value(event.payload)
+
+
+def answer_of(name: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an awaited event is known as under its step's id: what it carries, and its name as `event`."""
+    return {"event": name, **payload}
 
 
 def run_key(once_per: Expression | None, names: Mapping[str, Any], event_id: int) -> str | None:
@@ -252,3 +362,43 @@ def run_key(once_per: Expression | None, names: Mapping[str, Any], event_id: int
         return f"event {event_id}"
     value = once_per.value(names)
     return None if value is MISSING or value is None else str(value)
+
+
+def converts(
+    flow: Flow, trigger: Mapping[str, Any], entered_at: datetime, event_id: int, event: Event, zone: ZoneInfo
+) -> bool:
+    """Whether an event is the goal of a run that an event of this id and payload began at `entered_at`.
+
+    It counts where it happened at or after the trigger and not later than `within` after it, whenever we hear of it,
+    and whether the run is over or not.
+    """
+    goal = flow.goal
+    return (
+        goal is not None
+        and event.name == goal.event
+        and event.id != event_id
+        and entered_at <= event.occurred_at <= goal.within.after(entered_at, zone)
+        and _is_same(goal, trigger, event)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastRun:
+    """The newest run of a key: how many there were, since when by its trigger, and whether it is over."""
+
+    n: int
+    entered_at: datetime
+    is_over: bool
+
+
+def next_n(flow: Flow, last: LastRun | None, entered_at: datetime, zone: ZoneInfo) -> int | None:
+    """The number that one more run of a key would have; None where it may not run again, now or ever.
+
+    `entered_at` is the new trigger's own instant, so that what comes late is judged by when it happened. The number
+    is the promise: the database lets each be taken once.
+    """
+    if last is None:
+        return 1
+    if flow.reenter is None or not last.is_over:
+        return None
+    return last.n + 1 if flow.reenter.after.after(last.entered_at, zone) <= entered_at else None

@@ -32,7 +32,7 @@ LONGEST_YEARS: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Duration:
-    """A length of time: a calendar part (`months`, then `days`) and an exact part (`seconds`)."""
+    """A length of time: calendar parts (`months`, then `days`) and an exact one (`seconds`). Negative: back in time."""
 
     days: int = 0
     months: int = 0
@@ -62,6 +62,17 @@ class Duration:
     def is_calendar(self) -> bool:
         """Whether it counts whole days only, so that a wall time may be asked for at its end."""
         return self.seconds == 0
+
+
+def parse_offset(text: str) -> Duration:
+    """A duration that may lead back: `30 days`, or `-30 days`, whose parts are negative.
+
+    Raises ValueError with a sentence for the author of the flow.
+    """
+    duration = parse_duration(text.strip().removeprefix("-"))
+    if not text.strip().startswith("-"):
+        return duration
+    return Duration(days=-duration.days, months=-duration.months, seconds=-duration.seconds)
 
 
 def parse_duration(text: object) -> Duration:

@@ -113,6 +113,54 @@ class Quiet:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """Times of the customer's week at which a wait may end, in wall time; Monday is 0.
+
+    On each of `weekdays`: the one moment `start`, or, where `end` is given, from `start` until `end` (which is not part
+    of it). An end at or before the start is that of the next day: such an opening belongs to the day on which it
+    begins, and 00:00 to 00:00 is the whole day.
+    """
+
+    weekdays: frozenset[int]
+    start: time
+    end: time | None
+
+    def beginning_on(self, day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
+        """The instants between which the opening of a local day lasts, by the rules for gap and fold.
+
+        Equal ones are a moment where the opening is one; of others the whole lies in a gap, and there is none.
+        """
+        start = from_wall(datetime.combine(day, self.start), zone)
+        if self.end is None:
+            return start, start
+        end_day = day if self.start < self.end else day + _DAY
+        return start, from_wall(datetime.combine(end_day, self.end), zone)
+
+
+#: Clocks never jump over the same weekday so many weeks in a row.
+_WEEKS_AHEAD: Final = 6
+
+
+def next_opening(moment: datetime, opening: Opening, zone: ZoneInfo) -> datetime:
+    """The first instant (UTC) at or after `moment` that lies in an opening; `moment` itself where it does.
+
+    A moment of the day comes once for every local day that is asked for: where it does not exist, at the first instant
+    after the gap; where it exists twice, at the first of the two and not again.
+    """
+    today = local_day(moment, zone)
+    for days in range(-1, 7 * _WEEKS_AHEAD):
+        day = today + timedelta(days=days)
+        if day.weekday() not in opening.weekdays:
+            continue
+        start, end = opening.beginning_on(day, zone)
+        if start >= moment and (start < end or opening.end is None):
+            return start
+        if start <= moment < end:
+            return moment.astimezone(UTC)
+    raise AssertionError((moment, opening, zone.key))
+
+
 def quiet_until(moment: datetime, quiet: Quiet, zone: ZoneInfo) -> datetime | None:
     """The instant (UTC) the quiet period around `moment` ends, or None when it is not quiet then.
 

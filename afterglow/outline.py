@@ -4,7 +4,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from afterglow.language.flow import Flow, If, Notify, Send, Split, Step, Stop, Wait, WaitFor
+from afterglow.language.flow import (
+    WEEKDAYS,
+    Flow,
+    If,
+    Notify,
+    Send,
+    Split,
+    Step,
+    Stop,
+    Until,
+    UntilDate,
+    Wait,
+    WaitFor,
+)
+from afterglow.local_time import Opening
 
 #: The keys under which branches stand in a file, in the order in which they are read, as people say them.
 _BRANCHES: Mapping[str, str] = {
@@ -13,7 +27,7 @@ _BRANCHES: Mapping[str, str] = {
     "then": "true",
     "else": "not true",
 }
-_ORDER = ("steps", "split", *_BRANCHES)
+_ORDER = ("steps", "split", "wait_for", "arrived", "timed_out", "then", "elif", "else")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +67,14 @@ def _branch(flow: Flow, where: tuple[str | int, ...]) -> str | None:
         case (*before, "split", int(n), "steps"):
             written = raw(flow, (*before, "split", n))
             return f"branch {written['name']}, weight {written['weight']}"
+        case (*before, "wait_for", int(n), "arrived"):
+            return f"{raw(flow, (*before, 'wait_for', n))['event']} came"
+        case (*before, "timed_out") if isinstance(raw(flow, (*before, "wait_for")), list):
+            return "none of them came"
+        case (*before, "elif", int(n), "then"):
+            return f"else, if {raw(flow, (*before, 'elif', n))['if']}"
+        case (*before, "else") if raw(flow, tuple(before)).get("elif"):
+            return "none of them true"
         case (*_, str(last)) if last in _BRANCHES:
             return _BRANCHES[last]
         case _:
@@ -67,18 +89,40 @@ def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
         case Wait():
             until = f", until {step.at:%H:%M} where the customer lives" if step.at else ""
             return "wait", f"Wait {written['wait']}{until}"
+        case Until():
+            return "until", f"Wait until {_opening(step.opening)} where the customer lives"
+        case UntilDate():
+            offset = f", {_offset(written['offset'])}" if written.get("offset") else ""
+            at = f", at {step.at:%H:%M} where the customer lives" if step.at else ""
+            past = "end here" if step.stops else "go on"
+            return "until", f"Wait until {step.date.text}{offset}{at}; {past} where that is missing or past"
         case WaitFor():
-            same = f" of the same {step.same.text}" if step.same else ""
-            limit = f", for up to {written['for_up_to']}" if written.get("for_up_to") else ""
-            return "wait for", f"Wait for {step.event}{same}{limit}"
+            events = [each.event + (f" of the same {each.same.text}" if each.same else "") for each in step.awaited]
+            return "wait for", f"Wait for {' or '.join(events)}, for up to {written['for_up_to']}"
         case If():
-            return "if", f"Look whether {step.test.text}"
+            return "if", f"Look whether {step.ways[0].test.text}"
         case Split():
             return "split", "Divide customers between branches"
         case Notify():
             return "notify", f"Notify {step.team}"
         case Stop():
             return "stop", f"End here: {step.reason}"
+
+
+def _opening(opening: Opening) -> str:
+    """The times of the week in words: `Tuesday or Friday, 10:00`."""
+    days = "" if len(opening.weekdays) == 7 else " or ".join(WEEKDAYS[n].capitalize() for n in sorted(opening.weekdays))
+    if opening.end is None:
+        hours = f"{opening.start:%H:%M}"
+    elif opening.start == opening.end:
+        hours = ""
+    else:
+        hours = f"between {opening.start:%H:%M} and {opening.end:%H:%M}"
+    return ", ".join(part for part in (days, hours) if part)
+
+
+def _offset(offset: str) -> str:
+    return f"{offset.removeprefix('-')} {'before' if offset.startswith('-') else 'after'}"
 
 
 def raw(flow: Flow, path: Sequence[str | int]) -> Any:

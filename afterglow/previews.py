@@ -77,7 +77,7 @@ def roots(mail: Mail) -> frozenset[str]:
 def awaited(catalog: Catalog, template: str) -> dict[str, str]:
     """The events that come under another name in flows that send a template: event by step."""
     return {
-        step.id: step.event
+        step.id: step.events[0]
         for flow in _senders(catalog, template)
         for step in flow.steps.values()
         if isinstance(step, WaitFor)

@@ -93,6 +93,7 @@ class Question:
     keep_for: Duration
     sent: Sequence[datetime]
     zone: ZoneInfo
+    held_out: bool = False
 
 
 def judge(question: Question, now: datetime) -> Verdict:
@@ -119,6 +120,8 @@ def _marketing(question: Question, now: datetime) -> Verdict:
         return Skip(reason="the address is suppressed for marketing")
     if refusal := consent_refusal(question.consents, question.topic, question.existing):
         return Skip(reason=refusal)
+    if question.held_out:
+        return Skip(reason="the customer is held out")
     if question.halted:
         return Hold(reason="marketing is halted")
     if question.keep_for.after(question.queued_at, question.zone) < now:

@@ -95,7 +95,8 @@ def refusal(
     text = flow.once_per.text if flow.once_per else "event"
     if (earlier := ran_by(key)) is not None:
         return Refusal(
-            sentence=f"Did not start again: it runs once per {text}, and ran for {key} already, started by {earlier}.",
+            sentence=f"Did not start again: it runs once per {text}, and ran for {key} already, started by {earlier}."
+            + _again(flow),
             detail={"once_per": text, "key": key},
         )
     if is_past:
@@ -104,6 +105,10 @@ def refusal(
         sentence="Did not start, though by what is known now it would; a fact about the customer has changed since.",
         detail={"once_per": text, "key": key},
     )
+
+
+def _again(flow: Flow) -> str:
+    return f" It may run again {flow.reenter.text}, once that run is over." if flow.reenter else ""
 
 
 #: Facts that the fold knows as of the event; other facts of the customer are known only as they are now.

@@ -86,12 +86,32 @@ def decision(
     match verb:
         case "waits":
             return f"Waits until {_moment(detail, zone)}."
+        case "held out":
+            share, of = detail.get("share"), "any flow" if detail.get("by") == "shop" else "this flow"
+            return (
+                f"Is held out, as always for this customer: {share} of customers get no marketing of {of}, "
+                "so that what it does can be seen. Service mail goes."
+            )
+        case "taken in":
+            shares = " and ".join(f"{share} by the {by}" for by, share in detail.items())
+            return f"Is not among the customers who are held out ({shares})."
+        case "converted":
+            out = ", though it was held out" if detail.get("held_out") else ""
+            return f"Reached its goal{out}: {detail.get('name')} came (event {detail.get('event')})."
+        case "passed over":
+            then = "the flow ends here" if detail.get("stops") else "it goes on at once"
+            return f"{detail.get('date')} is {detail.get('was')}, so there is nothing to wait until: {then}."
         case "waits for":
             return f"Waits for {detail.get('event')}, until {_moment(detail, zone)} at the latest."
         case "arrived":
             return f"{detail.get('name')} came (event {detail.get('event')}), which this step was waiting for."
         case "timed out":
             return f"{detail.get('waited_for')} did not come in time, so the flow goes on without it."
+        case "chose" if "elif" in detail:
+            return f"`{detail.get('if')}` was the first that was true: it takes that branch of `elif`."
+        case "chose" if "nor" in detail:
+            none = ", ".join(f"`{text}`" for text in (detail.get("if"), *detail["nor"]))
+            return f"None was true of {none}: it takes `else`."
         case "chose":
             was = "true: it takes `then`" if detail.get("was") else "not true: it takes `else`"
             return f"`{detail.get('if')}` was {was}."

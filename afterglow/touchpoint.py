@@ -47,6 +47,7 @@ def question(
     suppressed: str | None,
     consents: Sequence[rails.Consent],
     is_halted: bool,
+    is_held_out: bool,
     sent: Sequence[datetime],
 ) -> rails.Question:
     """All that the rails look at.
@@ -75,6 +76,7 @@ def question(
         keep_for=shop.keep_for,
         sent=sent,
         zone=facts.zone,
+        held_out=is_held_out,
     )
 
 

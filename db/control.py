@@ -129,4 +129,4 @@ def replay_inbox(connection: Connection, ids: Sequence[int]) -> int:
 def retry_runs(connection: Connection, ids: Sequence[int], now: datetime) -> int:
     """Let parked runs go on where they stood. How many."""
     query = enrollments.update().where(bulk.among(enrollments.c.id, ids), enrollments.c.state == "parked")
-    return connection.execute(query.values(state="waiting", due_at=now, reason=None, tries=0)).rowcount
+    return connection.execute(query.values(state="waiting", due_at=now, tries=0)).rowcount

@@ -13,7 +13,7 @@ import dramatiq
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow.language.flow import Flow, Wait, WaitFor
+from afterglow.language.flow import Flow, Until, UntilDate, Wait, WaitFor
 from db import alarms, checks
 from db.broker import KINDS, BrokerUnavailableError, HintBroker, check_broker, key_of
 from db.catalog import CatalogCache, NothingAppliedError, Release
@@ -118,7 +118,7 @@ def _steps(connection: Connection, catalog: CatalogCache) -> list[Finding]:
         flow = flows.get(row.flow_id)
         if flow is None or (row.step not in (None, FIRST) and row.step not in flow.steps):
             lost.append(row)
-        elif row.begun and not isinstance(flow.steps.get(row.step), Wait | WaitFor):
+        elif row.begun and not isinstance(flow.steps.get(row.step), Wait | Until | UntilDate | WaitFor):
             astray.append(row)
     return [
         Finding(

@@ -1,15 +1,15 @@
 """Runs of flows: claiming those that are due, reading what they know, writing where they stand."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from db import bulk
 from db.due import Due
-from db.tables import answers, decisions, enrollments, events
+from db.tables import answers, decisions, documents, enrollments, events
 
 #: Claims of runs that are due.
 DUE = Due(enrollments, "waiting")
@@ -21,7 +21,7 @@ def due(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[A
     """The runs that are still due, read after their customers were locked, earliest first."""
     e = enrollments.c
     return connection.execute(
-        sa.select(e.id, e.customer_id, e.flow_id, e.event_id, e.entered_at, e.due_at, e.until, e.step, e.lane)
+        sa.select(e.id, e.customer_id, e.flow_id, e.event_id, e.entered_at, e.due_at, e.until, e.step, e.lane, e.reason)
         .where(bulk.among(e.id, ids), e.state == "waiting", e.due_at <= now)
         .order_by(e.due_at, e.id)
     ).all()
@@ -69,6 +69,42 @@ def move(connection: Connection, rows: Sequence[bulk.Row]) -> None:
 def note(connection: Connection, rows: Sequence[bulk.Row]) -> None:
     """Record decisions given as (customer_id, enrollment_id, at, verb, step, detail)."""
     bulk.insert(connection, decisions, ("customer_id", "enrollment_id", "at", "verb", "step", "detail"), rows)
+
+
+def noted(connection: Connection, verb: str, rows: Iterable[Any]) -> set[int]:
+    """The runs among these (with id and customer_id) that have a decision of this verb."""
+    of = {row.id: row.customer_id for row in rows}
+    if not of:
+        return set()
+    d = decisions.c
+    found = connection.execute(
+        sa.select(d.enrollment_id).where(bulk.among(d.customer_id, sorted(set(of.values()))), d.verb == verb)
+    )
+    return of.keys() & {row.enrollment_id for row in found}
+
+
+class Begun(NamedTuple):
+    """A run, over or not, with what it began by."""
+
+    id: int
+    customer_id: int
+    flow: str
+    event_id: int
+    entered_at: datetime
+    payload: Mapping[str, Any]
+
+
+def begun(connection: Connection, customer_ids: Iterable[int], flows: Iterable[str]) -> list[Begun]:
+    """The runs of these customers in these flows, over or not, oldest first."""
+    e, v, d = enrollments.c, events.c, documents.c
+    rows = connection.execute(
+        sa.select(e.id, e.customer_id, d.name.label("flow"), e.event_id, e.entered_at, v.payload)
+        .join(documents, d.id == e.flow_id)
+        .join(events, v.id == e.event_id)
+        .where(bulk.among(e.customer_id, sorted(set(customer_ids))), bulk.among(d.name, sorted(set(flows))))
+        .order_by(e.id)
+    )
+    return [Begun(*row) for row in rows]
 
 
 def go_on(connection: Connection, rows: Iterable[tuple[int, datetime]]) -> None:

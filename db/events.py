@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow.decide import Event
+from afterglow.decide import Event, LastRun
 from db import bulk
 from db.tables import (
     EnrollmentState,
@@ -23,6 +23,9 @@ from db.tables import (
     touchpoints,
 )
 
+#: Flow, customer, and the value of `once_per`.
+Key = tuple[str, int, str]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewRun:
@@ -36,6 +39,8 @@ class NewRun:
     event_id: int
     entered_at: datetime
     due_at: datetime
+    #: The how manieth run of its key it is.
+    n: int = 1
 
 
 def digests(connection: Connection, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, bytes]]:
@@ -137,19 +142,36 @@ def find_accounts(connection: Connection, wanted: Mapping[tuple[str, str], str])
 
 
 def claim_keys(connection: Connection, wanted: Sequence[NewRun]) -> list[NewRun]:
-    """The runs whose key has not run before; from now on it has."""
+    """The runs whose key has not run before, under their number; from now on it has."""
     fresh = {
         row[0]
         for row in bulk.insert(
             connection,
             runs,
             ("flow", "customer_id", "key", "n", "enrollment_id"),
-            [(run.flow, run.customer_id, run.key, 1, run.id) for run in wanted],
+            [(run.flow, run.customer_id, run.key, run.n, run.id) for run in wanted],
             on_conflict="DO NOTHING",
             returning="enrollment_id",
         )
     }
     return [run for run in wanted if run.id in fresh]
+
+
+def last_runs(connection: Connection, flows: Iterable[str], customer_ids: Iterable[int]) -> dict[Key, LastRun]:
+    """The newest run of each key of these flows and customers, by (flow, customer, key)."""
+    r, e = runs.c, enrollments.c
+    rows = connection.execute(
+        sa.select(r.flow, r.customer_id, r.key, r.n, e.entered_at, e.state)
+        .join(enrollments, e.id == r.enrollment_id)
+        .where(bulk.among(r.flow, sorted(set(flows))), bulk.among(r.customer_id, sorted(set(customer_ids))))
+        .order_by(r.n)
+    )
+    return {
+        (row.flow, row.customer_id, row.key): LastRun(
+            n=row.n, entered_at=row.entered_at, is_over=row.state in ("finished", "stopped")
+        )
+        for row in rows
+    }
 
 
 def insert_enrollments(connection: Connection, wanted: Sequence[NewRun], *, lane: int = 0) -> None:
@@ -257,3 +279,10 @@ def payloads(connection: Connection, ids: Iterable[int]) -> dict[int, dict[str, 
     """Payloads of events by id."""
     rows = connection.execute(sa.select(events.c.id, events.c.payload).where(bulk.among(events.c.id, list(set(ids)))))
     return {row.id: row.payload for row in rows}
+
+
+def named(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, dict[str, Any]]]:
+    """Names and payloads of events by id."""
+    e = events.c
+    rows = connection.execute(sa.select(e.id, e.name, e.payload).where(bulk.among(e.id, list(set(ids)))))
+    return {row.id: (row.name, row.payload) for row in rows}

@@ -7,7 +7,7 @@ page says of how many the figures speak.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 import sqlalchemy as sa
@@ -15,13 +15,16 @@ from sqlalchemy.engine import Connection
 
 from afterglow.pictures import Here
 from db.overview import SET_ASIDE, UNSETTLED, Figure, counted, state_is
-from db.tables import customers, documents, enrollments, profiles, touchpoints
+from db.tables import customers, decisions, documents, enrollments, profiles, touchpoints
 
 #: Rows that one figure looks at, at most.
 COUNTED_MAX: Final = 50_000
 PAGE: Final = 50
 #: States in which a run is not over; `sending` runs are found by their message.
 STANDING: Final = ("waiting", "paused", "parked")
+
+
+Measure = Literal["converted", "converted though held out", "held out", "taken in"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +136,40 @@ def stages(connection: Connection) -> Stages:
         people={stage: int(people) for stage, _, people in rows if people},
         of=COUNTED_MAX if looked == COUNTED_MAX else None,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measures:
+    """Runs by flow that reached its goal, and those that a holdout drew, among the newest decisions.
+
+    `of_decisions` says how many were looked at where not all.
+    """
+
+    counts: Mapping[tuple[str, Measure], int]
+    of_decisions: int | None
+
+    def of(self, flow: str, measure: Measure) -> int:
+        """How many runs of a flow."""
+        return self.counts.get((flow, measure), 0)
+
+
+def measures(connection: Connection) -> Measures:
+    """What goals and holdouts of all flows have come to, in one query."""
+    d, e = decisions.c, enrollments.c
+    newest = sa.select(d.id).order_by(d.id.desc()).limit(1).scalar_subquery()
+    oldest = sa.select(newest - COUNTED_MAX).scalar_subquery()
+    rows = connection.execute(
+        sa.select(documents.c.name, d.verb, d.detail)
+        .join(enrollments, e.id == d.enrollment_id)
+        .join(documents, documents.c.id == e.flow_id)
+        .where(d.id > oldest, d.verb.in_(["converted", "held out", "taken in"]))
+    )
+    counts: dict[tuple[str, Measure], int] = {}
+    for flow, verb, detail in rows:
+        measure: Measure = "converted though held out" if "held_out" in (detail or {}) else verb
+        counts[flow, measure] = counts.get((flow, measure), 0) + 1
+    top = connection.execute(sa.select(newest)).scalar() or 0
+    return Measures(counts=counts, of_decisions=COUNTED_MAX if top > COUNTED_MAX else None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -300,7 +300,7 @@ class _Teller:
         for run in self.h.runs:
             flow = self.h.versions[run.flow_id]
             step = flow.steps.get(run.step) if run.step else None
-            awaits = step.event if isinstance(step, WaitFor) and run.until is not None else None
+            awaits = step.named if isinstance(step, WaitFor) and run.until is not None else None
             sentence = telling.standing(
                 run.state, run.step, self.h.zone, due_at=run.until or run.due_at, awaits=awaits, reason=run.reason
             )

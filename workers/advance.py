@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from afterglow import touchpoint
-from afterglow.decide import Facts, Outcome, Run, decide
+from afterglow.decide import HELD_OUT, Facts, Outcome, Run, decide
 from afterglow.language.flow import Flow
 from db import bulk, enrollments, events, people, touchpoints
 from db.app import App
@@ -57,6 +57,8 @@ class Advance:
         release = self.app.catalog.current(connection)
         flows = self.app.catalog.flows(connection, [row.flow_id for row in rows])
         facts = _load_facts(connection, rows, flows, release)
+        # A run that was set aside has the error as its reason; what was drawn at its beginning is among its decisions.
+        held_out = enrollments.noted(connection, HELD_OUT, [row for row in rows if row.reason not in (None, HELD_OUT)])
         moves: list[bulk.Row] = []
         queued: list[NewTouchpoint] = []
         notes: list[bulk.Row] = []
@@ -65,7 +67,7 @@ class Advance:
             flow = flows[row.flow_id]
             at = self.app.clock.moment(row.due_at, now)
             if _is_paused(release, flow):
-                moves.append((row.id, "paused", row.step, row.due_at, row.until, row.lane, None, None))
+                moves.append((row.id, "paused", row.step, row.due_at, row.until, row.lane, row.reason, None))
                 continue
             run = Run(
                 customer_id=row.customer_id,
@@ -73,6 +75,8 @@ class Advance:
                 entered_at=row.entered_at,
                 step=flow.first if row.step == events.FIRST else row.step,
                 until=row.until,
+                begins=row.step == events.FIRST,
+                held_out=row.reason == HELD_OUT or row.id in held_out,
             )
             outcome = decide(flow, run, facts[row.id], at)
             lane = _lane(row.lane, run, outcome)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.engine import Connection
 
-from afterglow.decide import Facts
+from afterglow.decide import Facts, answer_of
 from afterglow.language.flow import Flow
 from afterglow.language.shop import Shop
 from db import enrollments, events
@@ -20,7 +20,7 @@ def load_facts(
 ) -> dict[int, Facts]:
     """Facts of runs given as (id, customer, trigger, entered_at, flow), in a few queries whatever their number."""
     answered = enrollments.answered(connection, [run for run, *_ in runs])
-    payloads = events.payloads(
+    known = events.named(
         connection,
         [event for _, _, event, _, _ in runs] + [event for steps in answered.values() for event in steps.values()],
     )
@@ -37,9 +37,10 @@ def load_facts(
             customer=person.facts(shop),
             shop=shop.facts,
             zone=person.zone(shop),
-            trigger=payloads[event],
-            answers={step: payloads[id_] for step, id_ in mine.items()},
+            trigger=known[event][1],
+            answers={step: answer_of(*known[id_]) for step, id_ in mine.items()},
             answered_by=frozenset(mine.values()),
+            holdout=shop.holdout,
             events=[
                 heard_event
                 for heard_event in heard.get(customer, ())

@@ -7,8 +7,8 @@
    two customers to be one leaves the wish that they be merged.
 4. Lock the customers, record the events, and what they say: profile, consent, stage, orders.
 5. Follow referrals: who was brought by whom, and whether that counts.
-6. Start the flows that the event or the stage starts, and wake the runs that wait for it. Let the loyalty programmes
-   hear it.
+6. Start the flows that the event or the stage starts, wake the runs that wait for it, and note whose goal it is. Let
+   the loyalty programmes hear it.
 7. Unwind the orders that were returned: points, rewards, boards and runs.
 """
 
@@ -21,19 +21,21 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow import past
+from afterglow.decide import next_n
 from afterglow.language.flow import Flow
 from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
 from afterglow.starting import is_woken, started_by
-from db import bulk, events, fetching, merging, people, requests
+from db import bulk, enrollments, events, fetching, merging, people, requests
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
 from db.people import Person
-from db.tables import InboxState, enrollments, inbox
+from db.tables import InboxState, inbox
+from db.tables import enrollments as enrollments_table
 from db.tables import events as events_table
-from workers import joining, loyalty, referring, unwinding
+from workers import goals, joining, loyalty, referring, unwinding
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -114,11 +116,13 @@ class Ingest:
         self._referred |= referring.follow(connection, release, arrivals, persons, self.app.settings.secrets, now)
         starting = events.claim_keys(connection, starting)
         waiting, sending = self._woken(connection, arrivals)
+        converted = goals.conversions(connection, release, arrivals, persons, starting)
         with bulk.at_once(connection):
             people.save(connection, persons, fresh)
             _write_words(connection, arrivals, joins)
             events.insert_enrollments(connection, starting)
             events.wake(connection, waiting, sending)
+            enrollments.note(connection, converted)
             bulk.update(
                 connection,
                 inbox,
@@ -227,7 +231,9 @@ class Ingest:
                 continue
             started = started_by(catalog, mapped.event, mapped.stage, arrival.event_id, names)
             starting += [(flow, arrival, key) for flow, key in started]
-        ids = bulk.next_ids(connection, enrollments, len(starting))
+        again = [(flow.name, arrival.customer_id) for flow, arrival, _ in starting if flow.reenter is not None]
+        last = events.last_runs(connection, *zip(*again, strict=True)) if again else {}
+        ids = bulk.next_ids(connection, enrollments_table, len(starting))
         return [
             NewRun(
                 id=id_,
@@ -238,6 +244,13 @@ class Ingest:
                 event_id=arrival.event_id,
                 entered_at=arrival.mapped.occurred_at,
                 due_at=arrival.at,
+                n=next_n(
+                    flow,
+                    last.get((flow.name, arrival.customer_id, key)),
+                    arrival.mapped.occurred_at,
+                    persons[arrival.customer_id].zone(catalog.shop),
+                )
+                or 1,  # which is taken
             )
             for id_, (flow, arrival, key) in zip(ids, starting, strict=True)
         ]

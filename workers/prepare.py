@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from afterglow import letters, rails, touchpoint
-from afterglow.decide import Facts, Run, stopping
+from afterglow.decide import HELD_OUT, Facts, Run, stopping
 from afterglow.expressions import RenderError
 from afterglow.language.flow import Flow
 from afterglow.language.shop import Shop
@@ -201,6 +201,7 @@ class Preparation:
             ],
             is_halted=bool(self.halted & {"*", flow.name}),
             sent=self.sent.get(person.id, ()),
+            is_held_out=row.run_reason == HELD_OUT,
         )
 
     def _letter(

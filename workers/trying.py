@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow import strict_yaml
 from afterglow.captured import told
-from afterglow.decide import run_key
+from afterglow.decide import next_n, run_key
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow
 from afterglow.language.source import Source
@@ -25,7 +25,7 @@ from afterglow.matching import Identity, Register
 from db import events, identity, people
 from db.catalog import CatalogCache
 from db.people import Person
-from db.tables import enrollments, runs
+from db.tables import enrollments
 from workers.arrivals import Accounts, Arrival, Matching, named
 
 
@@ -240,23 +240,25 @@ class _Teller:
             for flow in self._catalog.flows.values()
             if flow.event == mapped.event or (mapped.stage is not None and flow.stage == mapped.stage)
         ]
-        ran = self._ran(person, [(flow, self._key(flow, names)) for flow in flows])
+        ran = self._ran(person, [(flow, self._key(flow, names)) for flow in flows], mapped.occurred_at)
         return [self._flow(flow, names, ran) for flow in flows]
 
     def _key(self, flow: Flow, names: Mapping[str, Any]) -> str | None:
         return None if flow.once_per is None else run_key(flow.once_per, names, 0)
 
-    def _ran(self, person: Person, wanted: Sequence[tuple[Flow, str | None]]) -> set[tuple[str, str]]:
-        """The (flow, key) that ran before for this customer."""
+    def _ran(
+        self, person: Person, wanted: Sequence[tuple[Flow, str | None]], occurred_at: datetime
+    ) -> set[tuple[str, str]]:
+        """The (flow, key) that ran before for this customer, and may not run again now."""
         if self._connection is None or person.id <= 0 or not wanted:
             return set()
-        pairs = {(flow.name, key) for flow, key in wanted if key is not None}
-        query = sa.select(runs.c.flow, runs.c.key).where(
-            runs.c.customer_id == person.id,
-            runs.c.flow.in_([flow.name for flow, _ in wanted]),
-            runs.c.key.in_([key for _, key in pairs]),
-        )
-        return {(row.flow, row.key) for row in self._connection.execute(query)} & pairs
+        last = events.last_runs(self._connection, [flow.name for flow, _ in wanted], [person.id])
+        zone = person.zone(self._catalog.shop)
+        return {
+            (flow.name, key)
+            for flow, key in wanted
+            if key is not None and next_n(flow, last.get((flow.name, person.id, key)), occurred_at, zone) is None
+        }
 
     def _flow(self, flow: Flow, names: Mapping[str, Any], ran: set[tuple[str, str]]) -> FlowTold:
         starts, key = False, self._key(flow, names)
@@ -267,7 +269,8 @@ class _Teller:
         elif flow.once_per is not None and key is None:
             why = f"what it runs once per is not there: {flow.once_per.text}"
         elif flow.once_per is not None and (flow.name, key) in ran:
-            why = f"it ran already for this {flow.once_per.text} ({key})"
+            again = f", and may again {flow.reenter.text}" if flow.reenter else ""
+            why = f"it ran already for this {flow.once_per.text} ({key}){again}"
         else:
             starts, why = True, "" if flow.once_per is None else f"once per {flow.once_per.text} ({key})"
         return FlowTold(flow=flow.name, starts=starts, why=why)

@@ -76,9 +76,10 @@ class Catalog:
 
     @cached_property
     def listened(self) -> frozenset[str]:
-        """The events that start a flow, end a wait or a run, or mean something to a loyalty programme."""
+        """The events that start a flow, end a wait or a run, are a goal, or mean something to a loyalty programme."""
         flows = self.flows.values()
         started = {flow.event for flow in flows if flow.event is not None}
+        started |= {flow.goal.event for flow in flows if flow.goal is not None}
         return frozenset(started).union(
             *(flow.listens_to for flow in flows), *(programme.events for programme in self.loyalty.values())
         )

@@ -8,18 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from afterglow import strict_yaml
-from afterglow.durations import Duration
+from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
-from afterglow.language.shop import Cap, CapModel, QuietModel
+from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
-from afterglow.local_time import Quiet
-from afterglow.problems import Problem, Problems
+from afterglow.local_time import Opening, Quiet
+from afterglow.problems import Problem, Problems, did_you_mean
 
 
 class _Model(BaseModel):
@@ -45,6 +45,14 @@ class StopsModel(_Model):
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
+class GoalModel(_Model):
+    """What the flow is for: an event that counts as a conversion. The run goes on."""
+
+    event: str = _described("The event that counts.")
+    within: str = _described("How long after the trigger it counts, such as `60 days`.")
+    same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+
+
 class SendModel(_Model):
     """Send a mail, and go on when it is settled."""
 
@@ -60,24 +68,72 @@ class WaitModel(_Model):
     at: str | None = _described('Local time of day at which the wait ends, such as "10:00".', default=None)
 
 
+class OpeningModel(_Model):
+    """A time of the week where the customer lives."""
+
+    weekday: str | list[str] | None = _described(
+        "The day, such as tuesday, or a list of days; any day unless given.", default=None
+    )
+    at: str | None = _described('The moment of the day, such as "10:00".', default=None)
+    between: str | None = _described(
+        'A part of the day, such as "10:00-18:00", or over midnight, "22:00-06:00".', default=None
+    )
+
+
+class UntilModel(_Model):
+    """Wait until a time of the week, or until a date that is known."""
+
+    id: str = _described("Name of this step; customers' positions hang on it.")
+    until: OpeningModel | str = _described(
+        'A time of the week, such as `{weekday: tuesday, at: "10:00"}`, or a date, such as `customer.renewal_date`.'
+    )
+    offset: str | None = _described("So long after the date, or before it: `-30 days`.", default=None)
+    at: str | None = _described(
+        'Local time on that day, such as "10:00"; the day begins it unless given.', default=None
+    )
+    if_past: Literal["go on", "stop"] | None = _described(
+        "What happens where the date is missing, unreadable or past.", default=None
+    )
+
+
+class ArrivedModel(_Model):
+    """One of the events that a step waits for."""
+
+    event: str = _described("The event; those since the trigger count.")
+    same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+    arrived: list["StepModel"] = _described("Steps to take when it is this one that came.", default_factory=list)
+
+
 class WaitForModel(_Model):
-    """Wait for an event, but not for ever."""
+    """Wait for an event, or the first of several, but not for ever."""
 
     id: str = _described("Name of this step; the event is known under it in later steps.")
-    wait_for: str = _described("The event to wait for; events since the trigger count.")
+    wait_for: str | Annotated[list[ArrivedModel], Field(min_length=2)] = _described(
+        "The event to wait for, or a list of several; events since the trigger count."
+    )
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
     for_up_to: str | None = _described("How long to wait at most, counted from reaching this step.", default=None)
     arrived: list["StepModel"] = _described("Steps to take when the event came.", default_factory=list)
-    timed_out: list["StepModel"] = _described("Steps to take when it did not.", default_factory=list)
+    timed_out: list["StepModel"] = _described("Steps to take when none came.", default_factory=list)
+
+
+class ElifModel(_Model):
+    """A further condition, for whom none before it was true."""
+
+    if_: str = Field(alias="if", description="The condition, such as `customer.orders >= 4`.")
+    then: list["StepModel"] = _described("Steps where it is the first that is true.", default_factory=list)
 
 
 class IfModel(_Model):
-    """Choose by a condition."""
+    """Choose by conditions: the first that is true says the way."""
 
     id: str = _described("Name of this step.")
     if_: str = Field(alias="if", description="The condition, such as `answer.score <= 2`.")
     then: list["StepModel"] = _described("Steps where it is true.", default_factory=list)
-    else_: list["StepModel"] = Field(alias="else", description="Steps where it is not.", default_factory=list)
+    elif_: list[ElifModel] = Field(
+        alias="elif", description="Further conditions, asked in order where none before is true.", default_factory=list
+    )
+    else_: list["StepModel"] = Field(alias="else", description="Steps where none is true.", default_factory=list)
 
 
 class BranchModel(_Model):
@@ -110,9 +166,12 @@ class StopModel(_Model):
     id: str | None = _described("Name of this step; `stop` unless given.", default=None)
 
 
+WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
 VERBS: Mapping[str, type[_Model]] = {
     "send": SendModel,
     "wait": WaitModel,
+    "until": UntilModel,
     "wait_for": WaitForModel,
     "if": IfModel,
     "split": SplitModel,
@@ -131,6 +190,7 @@ def _verb(value: Any) -> str:
 StepModel = Annotated[
     Annotated[SendModel, Tag("send")]
     | Annotated[WaitModel, Tag("wait")]
+    | Annotated[UntilModel, Tag("until")]
     | Annotated[WaitForModel, Tag("wait_for")]
     | Annotated[IfModel, Tag("if")]
     | Annotated[SplitModel, Tag("split")]
@@ -152,7 +212,16 @@ class FlowModel(_Model):
         "One run for each value of this, such as `order.id` or `customer.id`; unless given, each trigger is a run.",
         default=None,
     )
+    reenter: str | None = _described(
+        "When the same value of `once_per` may run again, once its run is over: `never` (unless given), `always`, or "
+        "`after 30 days`, counted from what started it last.",
+        default=None,
+    )
     stops: StopsModel | list[StopsModel] = _described("Events that end the run.", default_factory=list)
+    goal: GoalModel | None = _described("An event that is counted as the flow's success.", default=None)
+    holdout: str | None = _described(
+        "Share of customers who get no marketing of this flow, to measure it, such as `5%`.", default=None
+    )
     only_if: str | None = _described(
         "Checked again before every mail; where it is not true, the mail is skipped.", default=None
     )
@@ -189,22 +258,70 @@ class Wait(_Step):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WaitFor(_Step):
-    """Stand still until an event, at most `for_up_to`."""
+class Until(_Step):
+    """Stand still until a time of the week."""
+
+    opening: Opening
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UntilDate(_Step):
+    """Stand still until a date that a fact tells, moved by `offset`, to a local time of day where `at` is given.
+
+    Where the date is missing or past the run goes on, or ends where `stops` is set.
+    """
+
+    date: Expression
+    offset: Duration
+    at: time | None
+    stops: bool
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Awaited:
+    """An event that ends a wait, and where it goes on then; `path` is where `event` and `same` stand."""
 
     event: str
     same: Expression | None
+    first: str | None
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitFor(_Step):
+    """Stand still until one of some events, at most `for_up_to`."""
+
+    awaited: tuple[Awaited, ...]
     for_up_to: Duration
-    arrived: str | None
     timed_out: str | None
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The names of the events."""
+        return tuple(awaited.event for awaited in self.awaited)
+
+    @property
+    def named(self) -> str:
+        """The events in words: `order.delivered or order.cancelled`."""
+        return " or ".join(self.events)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """Where it goes on where a condition is true; `path` is the condition's own place."""
+
+    test: Expression
+    first: str | None
+    path: Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class If(_Step):
-    """Go one way or the other."""
+    """Go the way of the first condition that is true, or the other way."""
 
-    test: Expression
-    then: str | None
+    ways: tuple[Way, ...]
     otherwise: str | None
 
 
@@ -240,7 +357,15 @@ class Stop(_Step):
     reason: str
 
 
-Step = Send | Wait | WaitFor | If | Split | Notify | Stop
+Step = Send | Wait | Until | UntilDate | WaitFor | If | Split | Notify | Stop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reenter:
+    """How long after what started a key's last run it may run again, once that run is over; `text` says it in words."""
+
+    after: Duration
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,6 +373,15 @@ class StopRule:
     """An event that ends a run."""
 
     event: str
+    same: Expression | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goal:
+    """An event that counts as a conversion, so long after the trigger."""
+
+    event: str
+    within: Duration
     same: Expression | None
 
 
@@ -263,7 +397,11 @@ class Flow:
     event: str | None
     when: Expression | None
     once_per: Expression | None
+    #: When a key may run again; None: never.
+    reenter: Reenter | None
     stops: tuple[StopRule, ...]
+    goal: Goal | None
+    holdout: Holdout | None
     only_if: Expression | None
     topic: str | None
     quiet_hours: Quiet | None
@@ -283,12 +421,12 @@ class Flow:
 def next_steps(step: Step) -> tuple[str | None, ...]:
     """The ids that may follow a step; None is the end of the flow."""
     match step:
-        case Send() | Wait() | Notify():
+        case Send() | Wait() | Until() | UntilDate() | Notify():
             return (step.next,)
         case WaitFor():
-            return (step.arrived, step.timed_out)
+            return (*(awaited.first for awaited in step.awaited), step.timed_out)
         case If():
-            return (step.then, step.otherwise)
+            return (*(way.first for way in step.ways), step.otherwise)
         case Split():
             return tuple(branch.first for branch in step.branches)
         case Stop():
@@ -341,7 +479,10 @@ class _Compiler(Compiler):
             event=model.starts.event,
             when=self.expression(model.starts.when, ("starts", "when")),
             once_per=self.expression(model.once_per, ("once_per",)),
+            reenter=self.reenter(model),
             stops=rules,
+            goal=self.goal(model.goal) if model.goal else None,
+            holdout=self.collected(("holdout",), lambda: parse_holdout(model.holdout)),
             only_if=self.expression(model.only_if, ("only_if",)),
             topic=model.topic,
             quiet_hours=self.collected(("quiet_hours",), model.quiet_hours.compiled) if model.quiet_hours else None,
@@ -353,10 +494,31 @@ class _Compiler(Compiler):
             document=self.document,
             listens_to=frozenset(
                 [rule.event for rule in rules]
-                + [step.event for step in self.steps.values() if isinstance(step, WaitFor)]
+                + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
             tests=compile_tests(self, model.tests),
         )
+
+    def goal(self, model: GoalModel) -> Goal | None:
+        within = self.duration(model.within, ("goal", "within"))
+        same = self.expression(model.same, ("goal", "same"))
+        return Goal(event=model.event, within=within, same=same) if within else None
+
+    def reenter(self, model: FlowModel) -> Reenter | None:
+        given = model.reenter or "never"
+        if model.reenter is not None and model.once_per is None:
+            self.say(
+                ("reenter",), "'reenter' says when the same `once_per` may run again; give both, such as customer.id."
+            )
+        if given == "never":
+            return None
+        if given == "always":
+            return Reenter(after=Duration(), text="at any time")
+        if not given.startswith("after "):
+            self.say(("reenter",), f"'{given}' is not a time to run again: write never, always, or `after 30 days`.")
+            return None
+        after = self.duration(given.removeprefix("after "), ("reenter",))
+        return Reenter(after=after, text=f"{given.removeprefix('after ')} after that began") if after else None
 
     def sequence(self, models: Sequence[Any], path: Path, *, after: str | None) -> str | None:
         """Compile a list of steps, last first, so that each knows its successor. The id of its first step."""
@@ -384,13 +546,14 @@ class _Compiler(Compiler):
                 if at is not None and duration.seconds:
                     self.say((*path, "at"), "'at' goes with a wait in days; hours are counted exactly.")
                 return Wait(id=model.id, path=path, duration=duration, at=at, next=after)
+            case UntilModel(until=OpeningModel()):
+                return self.until(model, path, after)
+            case UntilModel():
+                return self.until_date(model, path, after)
             case WaitForModel():
                 return self.wait_for(model, path, after)
             case IfModel():
-                test = self.expression(model.if_, (*path, "if"))
-                then = self.sequence(model.then, (*path, "then"), after=after)
-                otherwise = self.sequence(model.else_, (*path, "else"), after=after)
-                return If(id=model.id, path=path, test=test, then=then, otherwise=otherwise) if test else None
+                return self.if_(model, path, after)
             case SplitModel():
                 branches = tuple(
                     Branch(
@@ -417,25 +580,108 @@ class _Compiler(Compiler):
                 return Stop(id=model.id or "stop", path=path, reason=reason)
         raise AssertionError(model)
 
+    def if_(self, model: IfModel, path: Path, after: str | None) -> Step | None:
+        ways = []
+        parts: list[tuple[IfModel | ElifModel, Path]] = [(model, path)]
+        parts += [(each, (*path, "elif", n)) for n, each in enumerate(model.elif_)]
+        for part, where in parts:
+            test = self.expression(part.if_, (*where, "if"))
+            first = self.sequence(part.then, (*where, "then"), after=after)
+            if test is not None:
+                ways.append(Way(test=test, first=first, path=(*where, "if")))
+        otherwise = self.sequence(model.else_, (*path, "else"), after=after)
+        if len(ways) < 1 + len(model.elif_):
+            return None
+        return If(id=model.id, path=path, ways=tuple(ways), otherwise=otherwise)
+
+    def until(self, model: UntilModel, path: Path, after: str | None) -> Step | None:
+        for key in ("offset", "at", "if_past"):
+            if getattr(model, key) is not None:
+                self.say((*path, key), f"'{key}' goes with a date; a time of the week stands inside `until`.")
+        assert isinstance(model.until, OpeningModel)
+        opening = self.opening(model.until, (*path, "until"))
+        return Until(id=model.id, path=path, opening=opening, next=after) if opening else None
+
+    def opening(self, model: OpeningModel, path: Path) -> Opening | None:
+        """The times of the week at which a wait may end; None where they cannot be read."""
+        before = len(self.problems)
+        given = [model.weekday] if isinstance(model.weekday, str) else model.weekday or []
+        for name in given:
+            if name not in WEEKDAYS:
+                meant = did_you_mean(name, WEEKDAYS)
+                self.say((*path, "weekday"), f"'{name}' is no day of the week; write it as monday.{meant}")
+        days = frozenset(WEEKDAYS.index(name) for name in given or WEEKDAYS if name in WEEKDAYS)
+        start, end = time(0), time(0)
+        if model.at is not None and model.between is not None:
+            self.say(path, "'at' is one moment of the day and 'between' a part of it; give one of the two.")
+        elif model.at is None and model.between is None and not given:
+            self.say(path, "Say until when: a weekday, 'at' a time of day, or 'between' two.")
+        elif model.at is not None:
+            at = self.time_of_day(model.at, (*path, "at"))
+            return (
+                Opening(weekdays=days, start=at, end=None) if at is not None and len(self.problems) == before else None
+            )
+        elif model.between is not None:
+            parts = model.between.split("-")
+            if len(parts) != 2:
+                self.say(
+                    (*path, "between"), f"'{model.between}' is not a part of the day; write it as \"22:00-06:00\"."
+                )
+                return None
+            first, last = (self.time_of_day(part.strip(), (*path, "between")) for part in parts)
+            if first is None or last is None:
+                return None
+            if first == last:
+                self.say((*path, "between"), "Two equal times could mean always or never; leave 'between' out.")
+            start, end = first, last
+        return Opening(weekdays=days, start=start, end=end) if len(self.problems) == before else None
+
+    def until_date(self, model: UntilModel, path: Path, after: str | None) -> Step | None:
+        assert isinstance(model.until, str)
+        date = self.expression(model.until, (*path, "until"))
+        given = model.offset
+        offset = self.collected((*path, "offset"), lambda: parse_offset(given)) if given is not None else Duration()
+        at = self.time_of_day(model.at, (*path, "at"))
+        if model.if_past is None:
+            self.say(
+                path, f"Say with `if_past` what '{model.id}' does where the date is missing or past: go on, or stop."
+            )
+        if at is not None and offset is not None and offset.seconds:
+            self.say((*path, "at"), "'at' goes with an offset in days; hours are counted exactly.")
+        if date is None or offset is None:
+            return None
+        return UntilDate(
+            id=model.id, path=path, date=date, offset=offset, at=at, stops=model.if_past == "stop", next=after
+        )
+
     def wait_for(self, model: WaitForModel, path: Path, after: str | None) -> Step | None:
-        arrived = self.sequence(model.arrived, (*path, "arrived"), after=after)
+        if isinstance(model.wait_for, str):
+            only = ArrivedModel(event=model.wait_for, same=model.same, arrived=model.arrived)
+            awaited = [self.awaited(only, path, after)]
+        else:
+            for key in ("same", "arrived"):
+                if getattr(model, key):
+                    self.say((*path, key), f"Each of several events has its own '{key}'; write it beside the event.")
+            awaited = [self.awaited(each, (*path, "wait_for", n), after) for n, each in enumerate(model.wait_for)]
+            names = [each.event for each in awaited]
+            for n, each in enumerate(awaited):
+                if each.event in names[:n]:
+                    self.say(
+                        (*each.path, "event"), f"'{model.id}' waits for {each.event} twice; the first would be taken."
+                    )
         timed_out = self.sequence(model.timed_out, (*path, "timed_out"), after=after)
-        same = self.expression(model.same, (*path, "same"))
         if model.for_up_to is None:
             self.say(path, f"'{model.id}' would wait for ever; say how long with `for_up_to`, such as `10 days`.")
             return None
         duration = self.duration(model.for_up_to, (*path, "for_up_to"))
         if duration is None:
             return None
-        return WaitFor(
-            id=model.id,
-            path=path,
-            event=model.wait_for,
-            same=same,
-            for_up_to=duration,
-            arrived=arrived,
-            timed_out=timed_out,
-        )
+        return WaitFor(id=model.id, path=path, awaited=tuple(awaited), for_up_to=duration, timed_out=timed_out)
+
+    def awaited(self, model: ArrivedModel, path: Path, after: str | None) -> Awaited:
+        first = self.sequence(model.arrived, (*path, "arrived"), after=after)
+        same = self.expression(model.same, (*path, "same"))
+        return Awaited(event=model.event, same=same, first=first, path=path)
 
     def time_of_day(self, text: str | None, path: Path) -> time | None:
         if text is None:

@@ -1,11 +1,12 @@
 """`flows/shop.yaml` and `flows/stages.yaml`: what belongs to the brand, said once. Flows may only tighten it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -78,6 +79,33 @@ class Cap:
     at_most: int
     window: timedelta
     within: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holdout:
+    """A share of customers, between 0 and 1, who get no marketing, so that what it does can be seen; `text` says it."""
+
+    share: float
+    text: str
+
+
+def parse_holdout(text: str | None) -> Holdout | None:
+    """A holdout such as `5%` or `2.5%`, at most half of the customers; None where none is written.
+
+    Raises ValueError with a sentence for the author of the file.
+    """
+    if text is None:
+        return None
+    found = _PERCENT.fullmatch(text.strip())
+    share = Decimal(found[1]) / 100 if found else Decimal(0)
+    if not 0 < share <= Decimal("0.5"):
+        raise ValueError(
+            f"'{text}' is not a share of customers to hold out; write it as 5%, more than 0% and at most 50%."
+        )
+    return Holdout(share=float(share), text=text.strip())
+
+
+_PERCENT: Final = re.compile(r"(\d{1,2}(?:\.\d{1,2})?)\s?%", re.ASCII)
 
 
 class SenderModel(_Model):
@@ -190,6 +218,10 @@ class ShopModel(_Model):
     )
     quiet_hours: QuietModel | None = None
     caps: list[CapModel] = Field(default_factory=list)
+    holdout: str | None = Field(
+        default=None,
+        description="Share of customers who get no marketing of any flow, to measure all of it, such as `2%`.",
+    )
     keep_for: str = Field(default="3 days", description="How long a marketing mail may wait for its turn.")
     priority: list[str] = Field(default_factory=list, description="Flows, first wins; the others come after.")
     match_by_phone: bool = Field(
@@ -215,6 +247,7 @@ class Shop:
     quiet_hours: Quiet | None
     caps: tuple[Cap, ...]
     keep_for: Duration
+    holdout: Holdout | None
     #: The seasons of its leaderboards.
     calendar: Calendar = field(repr=False)
     #: What expressions and templates know as `shop`.
@@ -289,6 +322,7 @@ def read_shop(text: str, file: str) -> Shop:
     quiet = attempt(("quiet_hours",), model.quiet_hours.compiled) if model.quiet_hours else None
     caps = tuple(attempt(("caps", n), cap.compiled) for n, cap in enumerate(model.caps))
     keep_for = attempt(("keep_for",), lambda: parse_duration(model.keep_for))
+    holdout = attempt(("holdout",), lambda: parse_holdout(model.holdout))
     boards = model.leaderboards
     declared = tuple(attempt(("leaderboards", "declared", n), one.compiled) for n, one in enumerate(boards.declared))
     settle = attempt(("leaderboards", "settle"), lambda: _exact(boards.settle))
@@ -308,6 +342,7 @@ def read_shop(text: str, file: str) -> Shop:
         quiet_hours=quiet,
         caps=caps,
         keep_for=keep_for,
+        holdout=holdout,
         calendar=Calendar(zone=zone, kinds=tuple(boards.seasons), declared=declared, settle=settle),
         facts=facts,
         document=document,

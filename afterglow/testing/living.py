@@ -14,7 +14,19 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from afterglow import dividing, letters, past, rails, returning, telling, touchpoint
-from afterglow.decide import Event, Facts, Outcome, Run, decide, stopping
+from afterglow.decide import (
+    HELD_OUT,
+    Event,
+    Facts,
+    LastRun,
+    Outcome,
+    Run,
+    answer_of,
+    converts,
+    decide,
+    next_n,
+    stopping,
+)
 from afterglow.errors import AfterglowError
 from afterglow.expressions import RenderError
 from afterglow.language.catalog import Catalog
@@ -106,6 +118,11 @@ class _OpenRun:
     due_at: datetime | None
     until: datetime | None = None
     answers: dict[str, int] = field(default_factory=dict)
+    #: Which run of its key it is.
+    n: int = 1
+    begins: bool = True
+    held_out: bool = False
+    converted: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -139,7 +156,7 @@ def live(shop: ShopUnderTest, flow: Flow, test: FlowTest, number: int | None = N
     """
     cast = {flow.name: flow} | {name: _beside(shop.catalog, name) for name in test.beside}
     catalog = replace(shop.catalog, flows={name: replace(one, status="live") for name, one in cast.items()})
-    number = number or _falling(flow, test.splits)
+    number = number or _falling(flow, test.splits, _holdouts(catalog))
     return _Lifetime(shop, catalog, test, number).play()
 
 
@@ -149,8 +166,14 @@ def _beside(catalog: Catalog, name: str) -> Flow:
     return catalog.flows[name]
 
 
-def _falling(flow: Flow, splits: Mapping[str, str]) -> int:
-    """The smallest number of a customer who falls into these branches."""
+def _holdouts(catalog: Catalog) -> dict[str, float]:
+    """The parts of customers that are held out, by what they are drawn for."""
+    drawn = {f"flow {flow.name}": flow.holdout for flow in catalog.flows.values()} | {"shop": catalog.shop.holdout}
+    return {part: holdout.share for part, holdout in drawn.items() if holdout is not None}
+
+
+def _falling(flow: Flow, splits: Mapping[str, str], holdouts: Mapping[str, float]) -> int:
+    """The smallest number of a customer who falls into these branches and is held out of nothing."""
     wanted = []
     for id_, branch in splits.items():
         split = flow.steps.get(id_)
@@ -159,6 +182,8 @@ def _falling(flow: Flow, splits: Mapping[str, str]) -> int:
             raise CannotLiveError(f"The flow has no split '{id_}' with a branch '{branch}'.")
         wanted.append((id_, [one.weight for one in split.branches], names.index(branch)))
     for number in range(1, _CUSTOMERS_MAX):
+        if any(dividing.share("holdout", part, number) < share for part, share in holdouts.items()):
+            continue
         if all(dividing.way(dividing.share(flow.name, id_, number), weights) == way for id_, weights, way in wanted):
             return number
     raise CannotLiveError("No customer falls into all of these branches; name fewer splits.")
@@ -189,7 +214,8 @@ class _Lifetime:
         self._hear(test.consents)
         self.events: list[Event] = []
         self.runs: list[_OpenRun] = []
-        self.ran: dict[tuple[str, str], Event] = {}
+        #: The newest run of each flow and key.
+        self.ran: dict[tuple[str, str], _OpenRun] = {}
         self.queue: list[_Touchpoint] = []
         self.queued = 0
         self.sent: list[datetime] = []
@@ -281,11 +307,12 @@ class _Lifetime:
         woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
         begun = set()
         for flow, key in started_by(self.catalog, event.name, stage, event.id, names):
-            if (flow.name, key) not in self.ran:
-                self.ran[flow.name, key] = event
+            n = next_n(flow, self._last(flow, key), event.occurred_at, self.lived.zone)
+            if n is not None:
                 begun.add(flow.name)
-                self._start(flow, key, event, stage)
+                self.ran[flow.name, key] = self._start(flow, key, event, stage, n)
         self._tell_refusals(event, stage, names, begun)
+        self._convert(event)
         for run in woken:
             if run.state == "waiting":
                 run.due_at = min(run.due_at or self.now, self.now)
@@ -299,7 +326,24 @@ class _Lifetime:
             run.flow, event.name, event.id, event.occurred_at, trigger=run.trigger.id, entered_at=run.entered_at
         )
 
-    def _start(self, flow: Flow, key: str, event: Event, stage: str | None) -> None:
+    def _last(self, flow: Flow, key: str) -> LastRun | None:
+        run = self.ran.get((flow.name, key))
+        if run is None:
+            return None
+        return LastRun(n=run.n, entered_at=run.entered_at, is_over=run.state in ("finished", "stopped"))
+
+    def _convert(self, event: Event) -> None:
+        """Note the runs whose goal this event is, as `workers.goals` does."""
+        for run in self.runs:
+            if run.converted or not converts(
+                run.flow, run.trigger.payload, run.entered_at, run.trigger.id, event, self.lived.zone
+            ):
+                continue
+            run.converted = True
+            detail = {"event": event.id, "name": event.name} | ({"held_out": True} if run.held_out else {})
+            self._note(run, self.now, "converted", None, detail)
+
+    def _start(self, flow: Flow, key: str, event: Event, stage: str | None, n: int) -> _OpenRun:
         run = _OpenRun(
             id=len(self.runs) + 1,
             flow=flow,
@@ -307,11 +351,13 @@ class _Lifetime:
             entered_at=event.occurred_at,
             step=flow.first,
             due_at=self.now,
+            n=n,
         )
         self.runs.append(run)
         by = f"stage {flow.stage}" if flow.stage is not None and flow.stage == stage else event.name
         once = f", once per {flow.once_per.text}: {key}" if flow.once_per else ""
         self._tell("start", f"Started by {by} (event {event.id}{once}).", flow=flow.name)
+        return run
 
     def _hear(self, said: tuple[Says, ...]) -> None:
         """Keep the customer's own words, newer over older, as `db.events.hear_consents` does."""
@@ -361,6 +407,8 @@ class _Lifetime:
     def _move(self, run: _OpenRun, outcome: Outcome) -> None:
         run.state, run.step, run.due_at, run.until = outcome.state, outcome.step, outcome.due_at, outcome.until
         run.answers.update(outcome.answers)
+        run.begins = False
+        run.held_out |= any(one.verb == HELD_OUT for one in outcome.decisions)
         queued = outcome.queued
         message = None
         if queued is not None:
@@ -388,18 +436,21 @@ class _Lifetime:
             entered_at=run.entered_at,
             step=step,
             until=until,
+            begins=run.begins,
+            held_out=run.held_out,
         )
 
     def _facts(self, run: _OpenRun) -> Facts:
         """What `workers.facts` reads."""
-        payloads = {event.id: event.payload for event in self.events}
+        known = {event.id: answer_of(event.name, event.payload) for event in self.events}
         return Facts(
             customer=self.person.facts(self.shop),
             shop=self.shop.facts,
             zone=self.person.zone(self.shop),
             trigger=run.trigger.payload,
-            answers={step: payloads[id_] for step, id_ in run.answers.items()},
+            answers={step: known[id_] for step, id_ in run.answers.items()},
             answered_by=frozenset(run.answers.values()),
+            holdout=self.shop.holdout,
             events=[
                 event
                 for event in self.events
@@ -458,6 +509,7 @@ class _Lifetime:
             suppressed=None,
             consents=[rails.Consent(topic=topic, granted=state == "granted") for topic, state in self.words.items()],
             is_halted=False,
+            is_held_out=letter.run.held_out,
             sent=self.sent,
         )
 
@@ -534,9 +586,10 @@ class _Lifetime:
 
     def _ran_by(self, flow: Flow, event: Event) -> Callable[[str], str | None]:
         def earlier(key: str) -> str | None:
-            trigger = self.ran.get((flow.name, key))
-            if trigger is None or trigger.id >= event.id:
+            run = self.ran.get((flow.name, key))
+            if run is None or run.trigger.id >= event.id:
                 return None
+            trigger = run.trigger
             return f"{trigger.name} on {telling.when(trigger.occurred_at, self.lived.zone)} (event {trigger.id})"
 
         return earlier

@@ -5,22 +5,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afterglow.decide import Event, Facts, Outcome, Queued, Run, decide, run_key
+from afterglow.decide import HELD_OUT, Event, Facts, Outcome, Queued, Run, decide, run_key
 from afterglow.dividing import share
 from afterglow.expressions import parse
 from afterglow.language.flow import Flow, read_flow
+from afterglow.language.schema import json_schemas
+from afterglow.outline import outline
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)  # a Monday, twelve o'clock in Paris
 TRIGGER = 1
+SCHEMA = json_schemas()["flow"]
 
 
 def flow_of(steps: Sequence[Any], **further: Any) -> Flow:
@@ -45,7 +49,7 @@ def facts_of(*events: Event, answers: dict[str, Any] | None = None, answered_by:
         customer={"orders": 1, **customer},
         shop={"name": "Ember & Oak"},
         zone=PARIS,
-        trigger={"order": {"id": "o1"}},
+        trigger={"order": {"id": "o1", "day": "2026-03-20"}},
         answers=answers or {},
         answered_by=frozenset(answered_by),
         events=sorted(events, key=lambda event: (event.occurred_at, event.id)),
@@ -102,6 +106,70 @@ def test_a_wait_for_a_time_that_has_passed_today_does_not_hold():
     assert decide(flow, run_at(flow), facts_of(), NOON).state == "sending"
 
 
+def test_a_wait_until_a_time_of_the_week_ends_where_the_customer_lives_and_at_once_inside_it():
+    def ends(**until: Any) -> datetime | None:
+        return decide(
+            flow_of([{"id": "pause", "until": until}]), run_at(flow_of([{"stop": True}]), "pause"), facts_of(), NOON
+        ).due_at
+
+    assert ends(weekday="tuesday", at="10:00") == datetime(2026, 3, 3, 9, tzinfo=UTC)
+    assert ends(at="10:00") == datetime(2026, 3, 3, 9, tzinfo=UTC)
+    assert ends(weekday=["sunday", "friday"]) == datetime(2026, 3, 5, 23, tzinfo=UTC)
+    assert ends(between="22:00-06:00") == datetime(2026, 3, 2, 21, tzinfo=UTC)
+    assert ends(at="12:00") is ends(weekday="monday") is ends(between="10:00-18:00") is None, "it is that time now"
+
+
+FACT = {"id": "pause", "until": "customer.renewal_date", "if_past": "go on"}
+
+
+@pytest.mark.parametrize(
+    ("date", "further", "ends"),
+    [
+        ("2026-04-10", {}, datetime(2026, 4, 9, 22, tzinfo=UTC)),
+        ("2026-04-10", {"at": "10:00"}, datetime(2026, 4, 10, 8, tzinfo=UTC)),
+        ("2026-04-10", {"offset": "-30 days", "at": "10:00"}, datetime(2026, 3, 11, 9, tzinfo=UTC)),
+        ("2026-04-30", {"offset": "-1 month"}, datetime(2026, 3, 29, 22, tzinfo=UTC)),
+        ("2026-04-10T12:00:00+02:00", {"offset": "36 hours"}, datetime(2026, 4, 11, 22, tzinfo=UTC)),
+        (datetime(2026, 4, 10, 10, tzinfo=UTC), {}, datetime(2026, 4, 10, 10, tzinfo=UTC)),
+        ("2026-04-01", {"offset": "-30 days"}, None),
+        ("2026-03-02", {}, None),
+        ("9999-12-31", {}, None),
+        ("0001-01-01", {"offset": "-3 years"}, None),
+        ("soon", {}, None),
+        (None, {}, None),
+    ],
+)
+def test_a_wait_until_a_date_ends_at_it_and_passes_over_what_is_missing_or_past(date, further, ends):
+    flow = flow_of([{**FACT, **further}, {"send": "email/a"}])
+
+    outcome = decide(flow, run_at(flow), facts_of(renewal_date=date), NOON)
+
+    assert outcome.due_at == ends
+    if ends is None:
+        assert verbs(outcome) == [("passed over", "pause"), ("queued", "a")]
+
+
+def test_where_a_date_is_past_the_flow_may_say_that_it_ends():
+    flow = flow_of([{**FACT, "if_past": "stop"}, {"send": "email/a"}])
+
+    outcome = decide(flow, run_at(flow), facts_of(renewal_date="2026-03-01"), NOON)
+
+    assert (outcome.state, outcome.reason, outcome.queued) == ("finished", "customer.renewal_date is past", None)
+
+
+def test_a_date_that_moves_to_a_later_day_while_the_run_waits_is_waited_for():
+    flow = flow_of([FACT, {"send": "email/a"}])
+    until = datetime(2026, 4, 9, 22, tzinfo=UTC)
+    run = run_at(flow, "pause", until)
+
+    moved = decide(flow, run, facts_of(renewal_date="2026-05-10"), until)
+    same = decide(flow, run, facts_of(renewal_date="2026-04-10"), until + timedelta(hours=1))
+    gone = decide(flow, run, facts_of(), until)
+
+    assert (moved.state, moved.due_at) == ("waiting", datetime(2026, 5, 9, 22, tzinfo=UTC))
+    assert same.state == gone.state == "sending"
+
+
 def test_a_run_woken_early_keeps_its_deadline():
     flow = flow_of([{"id": "pause", "wait": "3 days"}, {"id": "answer", "wait_for": "a.b", "for_up_to": "2 days"}])
     until = NOON + timedelta(days=3)
@@ -147,6 +215,41 @@ def test_the_answer_is_known_under_the_steps_id_at_once_and_after_a_rest():
 
     assert at_once.queued == later.queued == Queued(step="notify-care", template="email/_notify", team="care")
     assert happy.state == "finished"
+
+
+SEVERAL = {
+    "id": "arrival",
+    "wait_for": [
+        {"event": "order.delivered", "same": "order.id", "arrived": [{"send": "email/a"}]},
+        {"event": "order.cancelled", "arrived": [{"send": "email/b"}]},
+    ],
+    "for_up_to": "2 days",
+    "timed_out": [{"send": "email/c"}],
+}
+
+
+def test_of_several_events_the_oldest_that_fits_says_the_way_and_which_it_was_is_known():
+    told = {"id": "told", "if": "arrival.event == 'order.cancelled'", "then": [{"send": "email/d"}]}
+    flow = flow_of([SEVERAL, told])
+    delivered = event("order.delivered", NOON + timedelta(hours=2), id=3, order={"id": "o1"})
+    cancelled = event("order.cancelled", NOON + timedelta(hours=1), id=4)
+    other = event("order.delivered", NOON, order={"id": "o2"})
+
+    def way(*events: Event, after: timedelta = timedelta(days=5)) -> str:
+        queued = decide(flow, run_at(flow), facts_of(*events), NOON + after).queued
+        assert queued is not None
+        return queued.step
+
+    assert way(delivered, other) == "a"
+    assert way(delivered, cancelled) == "b"
+    until = NOON + timedelta(days=2)
+    assert verbs(decide(flow, run_at(flow, until=until), facts_of(other), until))[0] == ("timed out", "arrival")
+    later = decide(flow, run_at(flow, "told"), facts_of(answers={"arrival": {"event": "order.cancelled"}}), NOON)
+    assert later.queued == Queued(step="d", template="email/d")
+    assert (
+        decide(flow, run_at(flow), facts_of(), NOON).decisions[0].detail["event"]
+        == "order.delivered or order.cancelled"
+    )
 
 
 def test_the_trigger_itself_answers_nothing_and_stops_nothing():
@@ -214,6 +317,43 @@ def test_both_ways_of_a_branch_meet_again():
         assert (outcome.queued.step, outcome.step) == (first, "c")
 
 
+def test_the_first_condition_that_is_true_says_the_way_and_the_others_are_not_asked():
+    steps = [
+        {
+            "id": "tier",
+            "if": "customer.orders >= 10",
+            "then": [{"send": "email/a"}],
+            "elif": [
+                {"if": "customer.orders >= 4", "then": [{"send": "email/b"}]},
+                {"if": "customer.orders >= 2", "then": [{"send": "email/c"}]},
+            ],
+            "else": [{"send": "email/d"}],
+        }
+    ]
+    flow = flow_of(steps)
+    found = {}
+    for orders in (12, 5, 2, 1):
+        outcome = decide(flow, run_at(flow), facts_of(orders=orders), NOON)
+        assert outcome.queued is not None
+        found[orders] = (outcome.queued.step, dict(outcome.decisions[0].detail))
+
+    assert found == {
+        12: ("a", {"if": "customer.orders >= 10", "was": True}),
+        5: ("b", {"if": "customer.orders >= 4", "was": True, "elif": 1}),
+        2: ("c", {"if": "customer.orders >= 2", "was": True, "elif": 2}),
+        1: (
+            "d",
+            {"if": "customer.orders >= 10", "was": False, "nor": ["customer.orders >= 4", "customer.orders >= 2"]},
+        ),
+    }
+    assert [line.branch for line in outline(flow)][1:] == [
+        "true",
+        "else, if customer.orders >= 4",
+        "else, if customer.orders >= 2",
+        "none of them true",
+    ]
+
+
 def test_a_split_is_sticky_and_near_its_weights():
     flow = flow_of(
         [
@@ -256,6 +396,22 @@ def test_a_run_key_is_the_value_of_once_per_or_the_event():
     assert run_key(parse("checkout.id"), names, 9) is None, "without its key there is no promise to keep: no run"
 
 
+def test_a_run_that_is_held_out_remembers_it_and_draws_it_once():
+    flow = flow_of([{"send": "email/a"}, {"stop": "enough"}], holdout="50%")
+    out, kept = (
+        next(n for n in range(99) if (share("holdout", "flow tried", n) < 0.5) is held) for held in (True, False)
+    )
+
+    def begun(customer: int) -> Outcome:
+        return decide(flow, replace(run_at(flow, customer=customer), begins=True), facts_of(), NOON)
+
+    assert verbs(begun(out)) == [("held out", None), ("queued", "a")]
+    assert verbs(begun(kept)) == [("taken in", None), ("queued", "a")]
+    assert (begun(out).reason, begun(kept).reason) == ("held out", None)
+    on = decide(flow, replace(run_at(flow, "stop", customer=out), held_out=True), facts_of(), NOON)
+    assert (verbs(on), on.reason) == ([("ended", "stop")], "enough")
+
+
 # For any flow
 
 
@@ -271,7 +427,7 @@ def any_steps(draw: st.DrawFn, depth: int = 2) -> list[dict[str, Any]]:
 
 @st.composite
 def any_step(draw: st.DrawFn, depth: int) -> dict[str, Any]:
-    kinds = ["send", "wait", "at", "notify"] + (["wait_for", "if", "split", "stop"] if depth else [])
+    kinds = ["send", "wait", "at", "until", "date", "notify"] + (["wait_for", "if", "split", "stop"] if depth else [])
     inner = any_steps(depth - 1) if depth else st.just([])
     match draw(st.sampled_from(kinds)):
         case "send":
@@ -280,14 +436,24 @@ def any_step(draw: st.DrawFn, depth: int) -> dict[str, Any]:
             return {"wait": draw(lengths)}
         case "at":
             return {"wait": f"{draw(st.integers(0, 9))} days", "at": draw(hours_of_day)}
+        case "until":
+            whens = [{"at": draw(hours_of_day)}, {"weekday": draw(st.sampled_from(["monday", "sunday"]))}]
+            return {"until": draw(st.sampled_from([*whens, whens[0] | whens[1], {"between": "22:00-06:00"}]))}
+        case "date":
+            offset = {"offset": draw(st.sampled_from(["-3 days", "36 hours"]))} if draw(st.booleans()) else {}
+            return {"until": "order.day", "if_past": draw(st.sampled_from(["go on", "stop"])), **offset}
         case "notify":
             return {"notify": "care"}
         case "wait_for":
             same = {"same": "order.id"} if draw(st.booleans()) else {}
             ways = {"arrived": draw(inner), "timed_out": draw(inner)}
+            if draw(st.booleans()):
+                several = [{"event": name, "arrived": draw(inner), **same} for name in draw(st.permutations(EVENTS))]
+                return {"wait_for": several, "for_up_to": draw(lengths), "timed_out": draw(inner)}
             return {"wait_for": draw(st.sampled_from(EVENTS)), "for_up_to": draw(lengths), **same, **ways}
         case "if":
-            return {"if": f"customer.orders >= {draw(st.integers(0, 3))}", "then": draw(inner), "else": draw(inner)}
+            tests = [{"if": f"customer.orders >= {draw(st.integers(0, 3))}", "then": draw(inner)} for _ in range(3)]
+            return {**tests[0], "elif": tests[1 : draw(st.integers(1, 3))], "else": draw(inner)}
         case "split":
             names = [{"weight": draw(st.integers(1, 5)), "name": name, "steps": draw(inner)} for name in "ab"]
             return {"split": names}
@@ -301,6 +467,10 @@ def numbered(steps: list[dict[str, Any]], numbers: Any) -> list[dict[str, Any]]:
         step["id"] = f"s{next(numbers)}"
         for key in ("arrived", "timed_out", "then", "else"):
             numbered(step.get(key, []), numbers)
+        for way in step.get("elif", []):
+            numbered(way["then"], numbers)
+        for awaited in step["wait_for"] if isinstance(step.get("wait_for"), list) else ():
+            numbered(awaited["arrived"], numbers)
         for branch in step.get("split", []):
             numbered(branch["steps"], numbers)
     return steps
@@ -309,7 +479,8 @@ def numbered(steps: list[dict[str, Any]], numbers: Any) -> list[dict[str, Any]]:
 @st.composite
 def flows(draw: st.DrawFn) -> Flow:
     stops = draw(st.sampled_from([[], [{"event": "c.stop"}], [{"event": "c.stop", "same": "order.id"}]]))
-    return flow_of(numbered(draw(any_steps()), count(1)), stops=stops)
+    further = draw(st.sampled_from([{}, {"holdout": "50%"}, {"goal": {"event": "c.stop", "within": "9 days"}}]))
+    return flow_of(numbered(draw(any_steps()), count(1)), stops=stops, **further)
 
 
 @st.composite
@@ -332,7 +503,7 @@ def lived(
     flow: Flow, news: Sequence[tuple[datetime, Event]], wakings: Sequence[datetime] = ()
 ) -> list[tuple[datetime, Outcome]]:
     """The whole life of a run: looked at when it is due, when an event comes and at `wakings`; mails go at once."""
-    run, now = run_at(flow), NOON
+    run, now = replace(run_at(flow), begins=True), NOON
     answers: dict[str, Any] = {}
     used: set[int] = set()
     payloads = {one.id: one.payload for _, one in news}
@@ -348,7 +519,7 @@ def lived(
         used |= {id_ for _, id_ in outcome.answers}
         if outcome.state in ("finished", "stopped"):
             return life
-        run = replace(run, step=outcome.step, until=outcome.until)
+        run = replace(run, step=outcome.step, until=outcome.until, begins=False, held_out=outcome.reason == HELD_OUT)
         if outcome.state == "waiting":
             assert outcome.due_at is not None
             assert outcome.due_at > now
@@ -359,6 +530,20 @@ def lived(
 
 def told(life: Sequence[tuple[datetime, Outcome]]) -> list[tuple[datetime, str, str | None]]:
     return [(at, one.verb, one.step) for at, outcome in life for one in outcome.decisions]
+
+
+@given(flows())
+@settings(max_examples=100)
+def test_every_flow_is_outlined_a_line_a_step_each_branch_told_where_it_begins(flow):
+    lines = outline(flow)
+
+    assert jsonschema_rs.is_valid(SCHEMA, flow.document.data), "editors accept what compiles"
+    assert sorted(line.id for line in lines) == sorted(flow.steps)
+    assert lines[0].depth == 0
+    for before, line in pairwise(lines):
+        assert line.depth <= before.depth + 1
+        assert line.branch is not None or line.depth <= before.depth
+        assert line.sentence[0].isupper()
 
 
 @given(flows(), heard())

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afterglow.durations import Duration
-from afterglow.local_time import Quiet, at_local, from_wall, known_zone, local_day, quiet_until
+from afterglow.local_time import (
+    Opening,
+    Quiet,
+    at_local,
+    from_wall,
+    known_zone,
+    local_day,
+    next_opening,
+    quiet_until,
+)
 
 ZONES = sorted(available_timezones() - {"localtime", "posixrules", "Factory"})
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2029, 1, 1, tzinfo=UTC)
@@ -202,3 +211,71 @@ def test_equal_times_are_no_quiet_hours():
 )
 def test_what_is_no_zone_is_none(name):
     assert known_zone(name) is None
+
+
+EVERY_DAY = frozenset(range(7))
+HALF_HOURS = tuple(time(n // 2, n % 2 * 30) for n in range(48))
+
+
+@pytest.mark.parametrize("name", ZONES)
+def test_a_time_of_the_day_comes_once_for_every_local_date_around_every_change(name):
+    zone = ZoneInfo(name)
+    for change in transitions(name):
+        days = [local_day(change, zone) + timedelta(days=n) for n in range(-2, 3)]
+        begins = from_wall(datetime.combine(days[0], time()), zone)
+        for at in _near(change, zone):
+            opening = Opening(weekdays=EVERY_DAY, start=at, end=None)
+            found, moment = [], begins
+            for _ in days:
+                found.append(next_opening(moment, opening, zone))
+                moment = found[-1] + timedelta(microseconds=1)
+
+            assert found == [from_wall(datetime.combine(day, at), zone) for day in days]
+            for day, one in zip(days, found, strict=True):
+                asked = datetime.combine(day, at)
+                assert wall(one, zone) == asked or one == change, "only what the clock jumps over comes at the jump"
+
+
+def _near(change: datetime, zone: ZoneInfo) -> set[time]:
+    """Times of the day near a change, each half hour of it, and one far from it."""
+    local = wall(change, zone).hour * 2
+    return {HALF_HOURS[(local + n) % 48] for n in (*range(-5, 6), 24)}
+
+
+@pytest.mark.parametrize("name", ZONES)
+def test_an_opening_over_midnight_holds_nobody_inside_and_ends_on_time_around_every_change(name):
+    zone = ZoneInfo(name)
+    opening = Opening(weekdays=EVERY_DAY, start=time(22), end=time(6))
+    for change in transitions(name):
+        for minutes in range(-24 * 60, 24 * 60, 180):
+            moment = change + timedelta(minutes=minutes)
+            then = next_opening(moment, opening, zone)
+
+            inside = not time(6) <= wall(moment, zone).time() < time(22)
+            assert (then == moment) == inside
+            assert inside or wall(then, zone).time() == time(22) or then == change
+            assert timedelta(0) <= then - moment <= timedelta(hours=17)
+
+
+def test_a_weekday_is_that_of_the_customer_and_of_the_day_on_which_the_opening_begins():
+    tuesday = Opening(weekdays=frozenset({1}), start=time(10), end=None)
+    night = Opening(weekdays=frozenset({5}), start=time(22), end=time(6))
+    whole = Opening(weekdays=frozenset({0, 2}), start=time(), end=time())
+    monday_noon = datetime(2026, 3, 2, 11, tzinfo=UTC)
+
+    assert next_opening(monday_noon, tuesday, PARIS) == datetime(2026, 3, 3, 9, tzinfo=UTC)
+    assert next_opening(datetime(2026, 3, 3, 9, tzinfo=UTC), tuesday, PARIS) == datetime(2026, 3, 3, 9, tzinfo=UTC)
+    assert next_opening(datetime(2026, 3, 3, 9, 1, tzinfo=UTC), tuesday, PARIS) == datetime(2026, 3, 10, 9, tzinfo=UTC)
+    sunday_at_one = datetime(2026, 3, 8, 0, tzinfo=UTC)
+    assert next_opening(sunday_at_one, night, PARIS) == sunday_at_one, "Saturday's night lasts until Sunday at six"
+    assert next_opening(datetime(2026, 3, 8, 5, tzinfo=UTC), night, PARIS) == datetime(2026, 3, 14, 21, tzinfo=UTC)
+    assert next_opening(monday_noon, whole, PARIS) == monday_noon
+    assert next_opening(monday_noon + timedelta(days=1), whole, PARIS) == datetime(2026, 3, 3, 23, tzinfo=UTC)
+    kiritimati = ZoneInfo("Pacific/Kiritimati")  # where it is Tuesday already
+    assert next_opening(monday_noon, tuesday, kiritimati) == datetime(2026, 3, 2, 20, tzinfo=UTC)
+
+
+def test_an_opening_that_lies_in_a_gap_is_none_that_week():
+    gap = Opening(weekdays=frozenset({6}), start=time(2), end=time(3))
+
+    assert next_opening(datetime(2026, 3, 28, 12, tzinfo=UTC), gap, PARIS) == datetime(2026, 4, 5, 0, tzinfo=UTC)

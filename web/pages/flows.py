@@ -60,6 +60,7 @@ def flow(look: Look) -> Response:
         lines=outline(flow),
         mail_steps={step.id for step in flow.steps.values() if isinstance(step, Send | Notify)},
         standing=standing,
+        measures=occupancy.measures(look.connection),
         strays=strays,
         version=occupancy.version(look.connection, look.release.flow_id(name), name),
         halted=touchpoints.halted(look.connection),

@@ -12,7 +12,7 @@ def add_to(main: typer.Typer) -> None:
 
 def flows(as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False) -> None:
     """List the flows, the people inside and their mails."""
-    from db import control, counts
+    from db import control, counts, occupancy
     from workers.commands.console import say_json, say_next, say_table
     from workers.commands.opening import opened
 
@@ -20,6 +20,7 @@ def flows(as_json: Annotated[bool, typer.Option("--json", help="JSON, for script
         in_force = desk.release(connection).catalog.flows
         people = counts.people_by_flow(connection)
         fates = counts.touchpoints_by_flow(connection)
+        measures = occupancy.measures(connection)
         halted = {row.flow for row in control.halts_now(connection)}
     rows = []
     for name in sorted({*in_force, *people, *fates}):
@@ -34,6 +35,9 @@ def flows(as_json: Annotated[bool, typer.Option("--json", help="JSON, for script
                 "parked": runs.get("parked", 0),
                 "finished": runs.get("finished", 0),
                 "stopped": runs.get("stopped", 0),
+                "converted": measures.of(name, "converted"),
+                "held_out": measures.of(name, "held out"),
+                "held_out_converted": measures.of(name, "converted though held out"),
                 "queued": mails.get("queued", 0) + mails.get("held", 0),
                 "sent": mails.get("sent", 0),
                 "skipped": mails.get("skipped", 0),
@@ -44,7 +48,7 @@ def flows(as_json: Annotated[bool, typer.Option("--json", help="JSON, for script
     if as_json:
         say_json(rows)
         return
-    numbers = ("inside", "queued", "sent", "skipped", "failed", "parked")
+    numbers = ("inside", "queued", "sent", "skipped", "failed", "parked", "converted")
     say_table(
         ("flow", "status", *numbers),
         [

@@ -1,16 +1,16 @@
 """Hold one flow against the rest of the shop's files."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from afterglow.expressions import FUNCTIONS, Expression, Text
 from afterglow.expressions.parse import Reader
 from afterglow.language.check.reach import Arrived, arrivals, first_unreachable
 from afterglow.language.check.reading import read_blocks, read_expression
-from afterglow.language.check.supply import Names, Shape, World, kind_of_shape
+from afterglow.language.check.supply import Names, Shape, World, all_merged, kind_of_shape
 from afterglow.language.check.testing import check_tests
 from afterglow.language.compiling import Path
-from afterglow.language.flow import Flow, If, Notify, Send, WaitFor, walk
+from afterglow.language.flow import Flow, If, Notify, Send, UntilDate, WaitFor, walk
 from afterglow.language.shop import Shop
 from afterglow.problems import Problem, did_you_mean
 
@@ -50,9 +50,13 @@ def _triggers(flow: Flow, around: Surroundings) -> Iterator[Problem]:
         yield from _event(flow, ("starts", "event"), flow.event, around)
     for n, rule in enumerate(flow.stops):
         yield from _event(flow, (*stop_path(flow, n), "event"), rule.event, around)
+    if flow.goal is not None:
+        yield from _event(flow, ("goal", "event"), flow.goal.event, around)
     for step in flow.steps.values():
         if isinstance(step, WaitFor):
-            yield from _event(flow, (*step.path, "wait_for"), step.event, around)
+            for awaited in step.awaited:
+                key = "wait_for" if awaited.path == step.path else "event"
+                yield from _event(flow, (*awaited.path, key), awaited.event, around)
 
 
 def _event(flow: Flow, path: Path, event: str, around: Surroundings) -> Iterator[Problem]:
@@ -105,8 +109,9 @@ def names_at(flow: Flow, world: World, arrived: Arrived) -> Names:
         if step.id not in arrived.perhaps:
             absent[step.id] = f"step '{step.id}' has received no event on any way that leads here."
             continue
-        given[step.id] = world.of_event(step.event) if world.whole else None
-        suppliers[step.id] = step.event
+        came = [event for event in step.events if (step.id, event) in arrived.by]
+        given[step.id] = _carried_by(came, world)
+        suppliers[step.id] = " or ".join(came)
         if step.id not in arrived.surely:
             sometimes[step.id] = f"where '{step.id}' timed out"
     given |= dict.fromkeys(_lost(flow))
@@ -119,6 +124,12 @@ def names_at(flow: Flow, world: World, arrived: Arrived) -> Names:
         absent=absent,
         closed=carried is not None,
     )
+
+
+def _carried_by(events: Sequence[str], world: World) -> Mapping[str, Shape] | None:
+    """What at least one of some events carries, and its name as `event`; None where that is not known."""
+    groups = [group for event in events if (group := world.of_event(event)) is not None]
+    return all_merged([{"event": "text"}, *groups]) if world.whole and len(groups) == len(events) else None
 
 
 def _trigger(flow: Flow, world: World) -> tuple[str, Mapping[str, Shape] | None]:
@@ -160,8 +171,10 @@ def _ids(part: object) -> Iterator[str]:
 
 def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
     world = around.world
-    nothing = Arrived(surely=frozenset(), perhaps=frozenset())
-    everything = Arrived(surely=frozenset(), perhaps=frozenset(flow.steps))
+    nothing = Arrived(surely=frozenset(), perhaps=frozenset(), by=frozenset())
+    waits = [step for step in flow.steps.values() if isinstance(step, WaitFor)]
+    all_answers = frozenset((step.id, event) for step in waits for event in step.events)
+    everything = Arrived(surely=frozenset(), perhaps=frozenset(flow.steps), by=all_answers)
     at_start = condition_names(flow, world, nothing)
     anywhere = condition_names(flow, world, everything)
     for path, expression, names in (
@@ -174,6 +187,8 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
     for n, rule in enumerate(flow.stops):
         if rule.same is not None:
             yield from _same(flow, (*stop_path(flow, n), "same"), rule.same, rule.event, anywhere, world)
+    if flow.goal is not None and flow.goal.same is not None:
+        yield from _same(flow, ("goal", "same"), flow.goal.same, flow.goal.event, at_start, world)
     reached = arrivals(flow)
     for step in flow.steps.values():
         if step.id not in reached:
@@ -181,10 +196,16 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
         match step:
             case If():
                 names = condition_names(flow, world, reached[step.id])
-                yield from _expression(flow, (*step.path, "if"), step.test, names)
-            case WaitFor(same=Expression() as same):
+                for way in step.ways:
+                    yield from _expression(flow, way.path, way.test, names)
+            case UntilDate():
+                yield from _date(flow, step, condition_names(flow, world, reached[step.id]))
+            case WaitFor():
                 names = condition_names(flow, world, reached[step.id])
-                yield from _same(flow, (*step.path, "same"), same, step.event, names, world)
+                for awaited in step.awaited:
+                    if awaited.same is not None:
+                        where = (*awaited.path, "same")
+                        yield from _same(flow, where, awaited.same, awaited.event, names, world)
             case Notify(about=Text() as about):
                 yield from _about(flow, (*step.path, "about"), about, names_at(flow, world, reached[step.id]))
             case _:
@@ -195,6 +216,15 @@ def _expression(flow: Flow, path: Path, expression: Expression, names: Names) ->
     _, complaints = read_expression(expression, names)
     for complaint in complaints:
         yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+
+
+def _date(flow: Flow, step: UntilDate, names: Names) -> Iterator[Problem]:
+    """A date stands as text in payloads and attributes, so that only what is surely none is told."""
+    path = (*step.path, "until")
+    yield from _expression(flow, path, step.date, names)
+    kind = kind_of_shape(read_expression(step.date, names)[0])
+    if kind in ("number", "yes-no", "list", "group"):
+        yield flow.problem(path, f"'{step.date.text}' is a {kind}, not a date to wait until.")
 
 
 def _same(flow: Flow, path: Path, same: Expression, event: str, run: Names, world: World) -> Iterator[Problem]:
@@ -246,6 +276,13 @@ def _steps(flow: Flow, around: Surroundings) -> Iterator[Problem]:
                     (*step.path, "id"),
                     f"'{step.id}' already names something the flow knows; give this step another id.",
                 )
+            case WaitFor() if len(step.awaited) > 1:
+                for awaited in step.awaited:
+                    if "event" in (around.world.of_event(awaited.event) or {}):
+                        message = (
+                            f"{awaited.event} carries an 'event' of its own, so that nobody could tell which came."
+                        )
+                        yield flow.problem((*awaited.path, "event"), message)
             case _:
                 pass
     if "email/_notify" not in around.mails and (

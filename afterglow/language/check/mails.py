@@ -211,7 +211,7 @@ def _unheard(survey: str, sendings: list[Sending]) -> str | None:
     """Why nobody would hear the answer to a survey, in the first flow where that is so."""
     for sending in sendings:
         flow = sending.flow
-        waits = [step.id for step in flow.steps.values() if isinstance(step, WaitFor) and step.event == SURVEY]
+        waits = [step.id for step in flow.steps.values() if isinstance(step, WaitFor) and SURVEY in step.events]
         if survey not in waits:
             meant = did_you_mean(survey, waits)
             return f"Flow '{flow.name}', which sends this mail, has no step '{survey}' that waits for {SURVEY}.{meant}"

@@ -9,24 +9,32 @@ from afterglow.language.flow import Flow, Step, WaitFor, next_steps, walk
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrived:
-    """The waits that have received their event before a step: on every way to it, on at least one."""
+    """The waits that have received their event before a step: on every way to it, on at least one.
+
+    `by` says which events that may have been, as (step, event).
+    """
 
     surely: frozenset[str]
     perhaps: frozenset[str]
+    by: frozenset[tuple[str, str]]
+
+    def with_answer(self, step: str, event: str) -> "Arrived":
+        """The same after this step received this event."""
+        return Arrived(surely=self.surely | {step}, perhaps=self.perhaps | {step}, by=self.by | {(step, event)})
 
 
 def arrivals(flow: Flow) -> Mapping[str, Arrived]:
     """For every step that can be reached: which waits have received their event before it."""
     if flow.first is None:
         return {}
-    known = {flow.first: Arrived(surely=frozenset(), perhaps=frozenset())}
+    known = {flow.first: Arrived(surely=frozenset(), perhaps=frozenset(), by=frozenset())}
     ahead = [flow.first]
     while ahead:
         here = flow.steps[ahead.pop()]
         for to, came in _ways_on(here, known[here.id]):
             before = known.get(to)
             now = came if before is None else Arrived(
-                surely=before.surely & came.surely, perhaps=before.perhaps | came.perhaps
+                surely=before.surely & came.surely, perhaps=before.perhaps | came.perhaps, by=before.by | came.by
             )  # fmt: skip
             if now != before:
                 known[to] = now
@@ -36,11 +44,9 @@ def arrivals(flow: Flow) -> Mapping[str, Arrived]:
 
 def _ways_on(step: Step, before: Arrived) -> Iterator[tuple[str, Arrived]]:
     if isinstance(step, WaitFor):
-        if step.arrived is not None:
-            yield (
-                step.arrived,
-                Arrived(surely=before.surely | {step.id}, perhaps=before.perhaps | {step.id}),
-            )
+        for awaited in step.awaited:
+            if awaited.first is not None:
+                yield awaited.first, before.with_answer(step.id, awaited.event)
         if step.timed_out is not None:
             yield step.timed_out, before
         return

@@ -11,7 +11,7 @@ from afterglow.expressions import Expression
 from afterglow.expressions.tree import Block, Choice, Loop, Node, Output, Static, When
 from afterglow.language.check.reach import reachable
 from afterglow.language.check.reading import dotted_names, parts_of, place_of_word
-from afterglow.language.flow import Flow, If, Send
+from afterglow.language.flow import Flow, If, Send, next_steps
 from afterglow.mail_templates import Mail
 from afterglow.problems import Problem
 
@@ -46,13 +46,14 @@ def gated_in_flow(flow: Flow, mails: Mapping[str, Mail]) -> Iterator[Problem]:
         if _by_score(expression):
             yield flow.problem(path, f"This flow asks for a review, and this condition reads a score: {WHY}")
     for step in flow.steps.values():
-        if not isinstance(step, If) or not _by_score(step.test):
+        if not isinstance(step, If) or not any(_by_score(way.test) for way in step.ways):
             continue
-        ways = [asking.keys() & reachable(flow, way) for way in (step.then, step.otherwise)]
-        if bool(ways[0]) == bool(ways[1]):
+        ways = [asking.keys() & reachable(flow, first) for first in next_steps(step)]
+        if all(ways) or not any(ways):
             continue
-        for gated in ways[0] | ways[1]:
-            message = f"Only one way from '{step.id}', which reads a score, asks for a review here: {WHY}"
+        few = "Only one way" if len(ways) == 2 else "Not every way"
+        for gated in frozenset().union(*ways):
+            message = f"{few} from '{step.id}', which reads a score, asks for a review here: {WHY}"
             yield flow.problem((*asking[gated].path, "send"), message)
 
 
