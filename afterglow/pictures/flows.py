@@ -148,7 +148,8 @@ def _branches(
             yield f"{branch['name']}, weight {branch['weight']}", (*path, "split", n, "steps")
     for key in _PAIRS.get(verb, ()):
         told.add((*path, key))
-        yield key, (*path, key)
+        if not any(where[: len(path) + 1] == (*path, key) and len(where) > len(path) + 1 for where in found):
+            yield key, (*path, key)  # not where it divides once more
     for where in found:
         if where not in told:
             yield ".".join(str(part) for part in where[len(path) :]), where
@@ -254,9 +255,10 @@ def _fork_beside(branches: Sequence[Branch]) -> _Piece:
     columns = [_beside(branch.places, last=False) for branch in branches]
     axes: list[float] = []
     at = 0.0
-    for column in columns:
+    for branch, column in zip(branches, columns, strict=True):
         if not column.boxes:
-            column.left, column.right = -_EMPTY / 2, _EMPTY / 2
+            room = max(_EMPTY, drawing.chip(branch.label, 0, 0, _BOX).w)
+            column.left, column.right = -room / 2, room / 2
         axes.append(at - column.left)
         at += column.right - column.left + _BESIDE
     middle = (axes[0] + axes[-1]) / 2
