@@ -1,6 +1,6 @@
 """A flow as lines for people to read: its steps in the order of the file, branches indented."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,8 @@ def _branch(flow: Flow, where: tuple[str | int, ...]) -> str | None:
     """What leads to the list of steps at a path, in words; None for the flow's own list."""
     match where:
         case (*before, "split", int(n), "steps"):
-            written = raw(flow, (*before, "split", n))
-            return f"branch {written['name']}, weight {written['weight']}"
+            raw = _raw(flow, (*before, "split", n))
+            return f"branch {raw['name']}, weight {raw['weight']}"
         case (*_, str(last)) if last in _BRANCHES:
             return _BRANCHES[last]
         case _:
@@ -60,16 +60,16 @@ def _branch(flow: Flow, where: tuple[str | int, ...]) -> str | None:
 
 
 def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
-    written = raw(flow, step.path)
+    raw = _raw(flow, step.path)
     match step:
         case Send():
             return "send", f"Send {step.template}"
         case Wait():
             until = f", until {step.at:%H:%M} where the customer lives" if step.at else ""
-            return "wait", f"Wait {written['wait']}{until}"
+            return "wait", f"Wait {raw['wait']}{until}"
         case WaitFor():
             same = f" of the same {step.same.text}" if step.same else ""
-            limit = f", for up to {written['for_up_to']}" if written.get("for_up_to") else ""
+            limit = f", for up to {raw['for_up_to']}" if raw.get("for_up_to") else ""
             return "wait for", f"Wait for {step.event}{same}{limit}"
         case If():
             return "if", f"Look whether {step.test.text}"
@@ -81,8 +81,7 @@ def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
             return "stop", f"End here: {step.reason}"
 
 
-def raw(flow: Flow, path: Sequence[str | int]) -> Any:
-    """What stands at a path of a flow's file, as it was read."""
+def _raw(flow: Flow, path: tuple[str | int, ...]) -> Any:
     value: Any = flow.document.data
     for part in path:
         value = value[part]

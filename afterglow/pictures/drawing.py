@@ -61,7 +61,7 @@ _GLYPHS: Final = {
     "stop": '<rect x="2.5" y="1.500" width="10" height="10" rx="1.5"/>',
     "do": '<path d="M2 6.5h10M8.500 3l3.500 3.500L8.500 10"/>',
 }
-GLYPHS: Final = {"send": "send", "wait": "wait", "wait_for": "wait", "if": "fork", "split": "fork"} | {
+GLYPHS: Final = {"send": "send", "wait": "wait", "until": "wait", "wait_for": "wait", "if": "fork", "split": "fork"} | {
     "notify": "notify",
     "stop": "stop",
 }
