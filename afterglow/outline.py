@@ -1,6 +1,6 @@
 """A flow as lines for people to read: its steps in the order of the file, branches indented."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,15 +65,15 @@ def _branch(flow: Flow, where: tuple[str | int, ...]) -> str | None:
     """What leads to the list of steps at a path, in words; None for the flow's own list."""
     match where:
         case (*before, "split", int(n), "steps"):
-            written = raw(flow, (*before, "split", n))
+            written = _raw(flow, (*before, "split", n))
             return f"branch {written['name']}, weight {written['weight']}"
         case (*before, "wait_for", int(n), "arrived"):
-            return f"{raw(flow, (*before, 'wait_for', n))['event']} came"
-        case (*before, "timed_out") if isinstance(raw(flow, (*before, "wait_for")), list):
+            return f"{_raw(flow, (*before, 'wait_for', n))['event']} came"
+        case (*before, "timed_out") if isinstance(_raw(flow, (*before, "wait_for")), list):
             return "none of them came"
         case (*before, "elif", int(n), "then"):
-            return f"else, if {raw(flow, (*before, 'elif', n))['if']}"
-        case (*before, "else") if raw(flow, tuple(before)).get("elif"):
+            return f"else, if {_raw(flow, (*before, 'elif', n))['if']}"
+        case (*before, "else") if _raw(flow, tuple(before)).get("elif"):
             return "none of them true"
         case (*_, str(last)) if last in _BRANCHES:
             return _BRANCHES[last]
@@ -82,7 +82,7 @@ def _branch(flow: Flow, where: tuple[str | int, ...]) -> str | None:
 
 
 def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
-    written = raw(flow, step.path)
+    written = _raw(flow, step.path)
     match step:
         case Send():
             return "send", f"Send {step.template}"
@@ -125,8 +125,7 @@ def _offset(offset: str) -> str:
     return f"{offset.removeprefix('-')} {'before' if offset.startswith('-') else 'after'}"
 
 
-def raw(flow: Flow, path: Sequence[str | int]) -> Any:
-    """What stands at a path of a flow's file, as it was read."""
+def _raw(flow: Flow, path: tuple[str | int, ...]) -> Any:
     value: Any = flow.document.data
     for part in path:
         value = value[part]

@@ -20,6 +20,7 @@ from afterglow.language.check.supply import ListShape, Shape, World, all_merged,
 from afterglow.language.flow import Flow, Notify, Send, WaitFor
 from afterglow.letters import OWN_NAMES, Addressed, Letterhead
 from afterglow.mail_templates import Mail, Rendered
+from afterglow.pictures.flows import written
 from afterglow.problems import did_you_mean
 
 #: Links of previews are signed with this, so that they open nothing.
@@ -74,14 +75,19 @@ def roots(mail: Mail) -> frozenset[str]:
     return frozenset(name.partition(".")[0].partition("[")[0] for name in mail.names) - OWN_NAMES - {"shop"}
 
 
-def awaited(catalog: Catalog, template: str) -> dict[str, str]:
-    """The events that come under another name in flows that send a template: event by step."""
+def awaited(catalog: Catalog, template: str) -> dict[str, tuple[str, ...]]:
+    """The events that come under another name in flows that send a template: events by step."""
     return {
-        step.id: step.events[0]
+        step.id: _events(written(flow, step.path)["wait_for"])
         for flow in _senders(catalog, template)
         for step in flow.steps.values()
         if isinstance(step, WaitFor)
     }
+
+
+def _events(waits_for: Any) -> tuple[str, ...]:
+    """One event, or several of which the first ends the wait."""
+    return (waits_for,) if isinstance(waits_for, str) else tuple(one["event"] for one in waits_for)
 
 
 def starting(catalog: Catalog, template: str) -> frozenset[str]:

@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
-from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow.pictures import Here
 from db.overview import SET_ASIDE, UNSETTLED, Figure, counted, state_is
-from db.tables import customers, decisions, documents, enrollments, profiles, touchpoints
+from db.tables import decisions, documents, enrollments, profiles, touchpoints
 
 #: Rows that one figure looks at, at most.
 COUNTED_MAX: Final = 50_000
@@ -42,23 +40,6 @@ class Occupancy:
             count
             for (f, s, st), count in self.people.items()
             if f == flow and (step is None or s == step) and (state is None or st == state)
-        )
-
-    def here(self, flow: str, step: str | None = None, *, linked: bool = False) -> Here:
-        """The people in a flow or on a step of it, for a picture; those whose mail is on its way are among them.
-
-        Args:
-          linked: with the address of the page that lists them.
-        """
-        people = self.inside(flow, step)
-        state = next((state for state in STANDING if self.inside(flow, step, state)), None)
-        words = {"flow": flow, "step": step, "state": state}
-        page = "/runs" if state else "/outbox"
-        query = urlencode({name: word for name, word in words.items() if word is not None})
-        return Here(
-            people=people,
-            troubled=self.inside(flow, step, "parked"),
-            href=f"{page}?{query}" if linked and people else None,
         )
 
     def sent(self, flow: str, states: Sequence[str], step: str | None = None) -> int:
@@ -110,31 +91,6 @@ def occupancy(connection: Connection) -> Occupancy:
         mails=mails,
         of_runs=COUNTED_MAX if capped else None,
         of_mails=COUNTED_MAX if sum(mails.values()) == COUNTED_MAX else None,
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stages:
-    """People by stage; `of` is how many customers were looked at where not all."""
-
-    people: Mapping[str, int]
-    of: int | None
-
-
-def stages(connection: Connection) -> Stages:
-    """Who stands in which stage, among the newest customers. Forgotten ones and those who were merged are nobody."""
-    c = customers.c
-    newest = sa.select(c.stage, c.merged_into, c.forgotten_at).order_by(c.id.desc()).limit(COUNTED_MAX).subquery()
-    is_person = sa.and_(newest.c.merged_into.is_(None), newest.c.forgotten_at.is_(None), newest.c.stage.is_not(None))
-    rows = connection.execute(
-        sa.select(newest.c.stage, sa.func.count(), sa.func.sum(sa.case((is_person, 1), else_=0))).group_by(
-            newest.c.stage
-        )
-    ).all()
-    looked = sum(count for _, count, _ in rows)
-    return Stages(
-        people={stage: int(people) for stage, _, people in rows if people},
-        of=COUNTED_MAX if looked == COUNTED_MAX else None,
     )
 
 

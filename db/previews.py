@@ -19,14 +19,14 @@ def facts_of(
     shop: Shop,
     customer_id: int,
     wanted: Collection[str],
-    awaited: Mapping[str, str],
+    awaited: Mapping[str, Collection[str]],
     starting: Collection[str],
 ) -> dict[str, Any]:
     """Facts by first name, as far as there are any: the customer, and what their newest events carry.
 
     Args:
       wanted: first names, such as `order`.
-      awaited: events whose whole payload stands under another name: event by that name.
+      awaited: events whose whole payload stands under another name: events by that name.
       starting: events that come first, since they start the flow that sends the mail.
     """
     e = events.c
@@ -37,8 +37,8 @@ def facts_of(
         .limit(LOOK_BACK)
     ).all()
     found: dict[str, Any] = {}
-    for name, event in awaited.items():
-        payload = next((row.payload for row in rows if row.name == event), None)
+    for name, answers in awaited.items():
+        payload = next((row.payload for row in rows if row.name in answers), None)
         if name in wanted and payload is not None:
             found[name] = payload
     # One event that carries all tells of one order; two may tell of two.

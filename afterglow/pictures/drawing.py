@@ -23,9 +23,9 @@ STYLE: Final = """\
 .picture .box.occupied { stroke: var(--accent); }
 .picture .chip { fill: var(--page); stroke: var(--line); }
 .picture .chip + text { fill: var(--soft); }
-.picture .way { fill: none; stroke: var(--soft); stroke-opacity: 0.55; stroke-width: 1.5; }
+.picture .way { fill: none; stroke: color-mix(in srgb, var(--soft) 55%, var(--page)); stroke-width: 1.5; }
 .picture .way.back { stroke-dasharray: 3 4; }
-.picture .track { fill: none; stroke: var(--accent); stroke-opacity: 0.28; stroke-width: 7; }
+.picture .track { fill: none; stroke: color-mix(in srgb, var(--accent) 28%, var(--page)); stroke-width: 7; }
 .picture .tip { fill: var(--soft); }
 .picture .tip.on-track { fill: var(--accent); }
 .picture .glyph { fill: none; stroke: var(--soft); stroke-width: 1.5; stroke-linecap: round; stroke-linejoin: round; }
@@ -61,7 +61,7 @@ _GLYPHS: Final = {
     "stop": '<rect x="2.5" y="1.500" width="10" height="10" rx="1.5"/>',
     "do": '<path d="M2 6.5h10M8.500 3l3.500 3.500L8.500 10"/>',
 }
-GLYPHS: Final = {"send": "send", "wait": "wait", "wait_for": "wait", "if": "fork", "split": "fork"} | {
+GLYPHS: Final = {"send": "send", "wait": "wait", "until": "wait", "wait_for": "wait", "if": "fork", "split": "fork"} | {
     "notify": "notify",
     "stop": "stop",
 }

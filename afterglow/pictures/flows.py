@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from afterglow.language.flow import Flow, next_steps
-from afterglow.outline import raw
 from afterglow.pictures import drawing
 from afterglow.pictures.drawing import GLYPHS, LINE, SMALL, TITLE, Box, Chip, Here, Point, Way
 from afterglow.pictures.lettering import clean, shortened, wrapped
@@ -27,8 +26,6 @@ _INDENT: Final = 26.0
 _NARROW_MAX: Final = 460.0
 _NARROW_MIN: Final = 190.0
 _RAIL: Final = 9.0
-#: Branches that a file may leave out: the run then goes on.
-_PAIRS: Final = {"if": ("then", "else"), "wait_for": ("arrived", "timed_out")}
 #: Said elsewhere in the box, or too long for it.
 _UNSAID: Final = ("id", "about")
 
@@ -120,16 +117,16 @@ def tree(flow: Flow) -> tuple[Place, ...]:
             owned.setdefault(owner, []).append(where)
 
     def place(step: Any) -> Place:
-        written = raw(flow, step.path)
-        verb = next((key for key in written if key in GLYPHS), next((key for key in written if key != "id"), "do"))
+        keys = written(flow, step.path)
+        verb = next((key for key in keys if key in GLYPHS), next((key for key in keys if key != "id"), "do"))
         branches = tuple(
             Branch(label=label, places=tuple(place(inner) for inner in lists.get(where, ())))
-            for label, where in _branches(step.path, verb, written, owned.get(step.path, []))
+            for label, where in _branches(step.path, verb, keys, owned.get(step.path, []))
         )
         return Place(
             id=step.id,
             verb=verb,
-            sentence=_sentence(verb, written),
+            sentence=_sentence(verb, keys),
             goes_on=bool(next_steps(step)),
             branches=branches if any(branch.places for branch in branches) else (),
         )
@@ -138,44 +135,74 @@ def tree(flow: Flow) -> tuple[Place, ...]:
 
 
 def _branches(
-    path: tuple[str | int, ...], verb: str, written: Mapping[str, Any], found: Sequence[tuple[str | int, ...]]
+    path: tuple[str | int, ...], verb: str, keys: Mapping[str, Any], found: Sequence[tuple[str | int, ...]]
 ) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     """The name of each branch of a step, and where its list of steps stands."""
-    told = set()
-    if verb == "split":
-        for n, branch in enumerate(written["split"]):
-            told.add((*path, "split", n, "steps"))
-            yield f"{branch['name']}, weight {branch['weight']}", (*path, "split", n, "steps")
-    for key in _PAIRS.get(verb, ()):
-        told.add((*path, key))
-        yield key, (*path, key)
+    told: set[tuple[str | int, ...]] = set()
+    for label, below in _named(verb, keys):
+        told.add((*path, *below))
+        yield label, (*path, *below)
     for where in found:
         if where not in told:
             yield ".".join(str(part) for part in where[len(path) :]), where
 
 
-def _sentence(verb: str, written: Mapping[str, Any]) -> str:
+def _named(verb: str, keys: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """The branches that a step of this kind has, those without steps too, by their names in the file."""
+    several = keys.get(verb)
+    match verb:
+        case "split":
+            for n, branch in enumerate(keys["split"]):
+                yield f"{branch['name']}, weight {branch['weight']}", ("split", n, "steps")
+        case "if":
+            yield "then", ("then",)
+            for n, further in enumerate(keys.get("elif", ())):
+                yield f"elif {further['if']}", ("elif", n, "then")
+            yield "else", ("else",)
+        case "wait_for" if isinstance(several, str):
+            yield "arrived", ("arrived",)
+            yield "timed_out", ("timed_out",)
+        case "wait_for":
+            for n, awaited in enumerate(several or ()):
+                yield awaited["event"], ("wait_for", n, "arrived")
+            yield "timed_out", ("timed_out",)
+
+
+def _sentence(verb: str, keys: Mapping[str, Any]) -> str:
     """What a step does, in the words of its file."""
-    said = [_said(verb, written.get(verb))]
-    said += [_said(key, value) for key, value in written.items() if key != verb and key not in _UNSAID]
+    said = [_said(verb, keys.get(verb))]
+    said += [_said(key, value) for key, value in keys.items() if key != verb and key not in _UNSAID]
     return ", ".join(words for words in said if words)
 
 
-def _said(key: str, value: object) -> str:
+def _said(key: str, value: Any) -> str:
+    """A key with its value; a list of steps is drawn and not said."""
     match value:
         case str() | int() | float():
             return key if value is True else f"{key} {value}"
+        case Mapping():
+            return f"{key} {' '.join(_said(*pair) for pair in value.items())}"
         case [str(), *others] if all(isinstance(one, str) for one in others):
             return f"{key} {' or '.join(str(one) for one in value)}"
+        case [{"event": _}, *_]:
+            return f"{key} {' or '.join(str(one['event']) for one in value)}"
         case _:
             return key if key in GLYPHS else ""
 
 
 def _start(flow: Flow) -> str:
-    starts = raw(flow, ("starts",))
+    starts = written(flow, ("starts",))
     return (
         clean(", ".join(f"{key} {value}" for key, value in starts.items())) if isinstance(starts, Mapping) else "start"
     )
+
+
+def written(flow: Flow, path: Sequence[str | int]) -> Any:
+    """What stands at a path of a flow's file, as it was read."""
+    value: Any = flow.document.data
+    for part in path:
+        value = value[part]
+    return value
 
 
 # -- Branches beside each other: the line of each list is its axis, at x = 0 --------------------------------------
@@ -254,9 +281,10 @@ def _fork_beside(branches: Sequence[Branch]) -> _Piece:
     columns = [_beside(branch.places, last=False) for branch in branches]
     axes: list[float] = []
     at = 0.0
-    for column in columns:
+    for branch, column in zip(branches, columns, strict=True):
         if not column.boxes:
-            column.left, column.right = -_EMPTY / 2, _EMPTY / 2
+            room = max(_EMPTY, drawing.chip(branch.label, 0, 0, _BOX).w)
+            column.left, column.right = -room / 2, room / 2
         axes.append(at - column.left)
         at += column.right - column.left + _BESIDE
     middle = (axes[0] + axes[-1]) / 2

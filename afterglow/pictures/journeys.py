@@ -6,9 +6,9 @@ from typing import Final
 
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow, Notify, Send, walk
-from afterglow.outline import raw
 from afterglow.pictures import drawing
 from afterglow.pictures.drawing import LINE, SMALL, TITLE, Box, Here, Point
+from afterglow.pictures.flows import written
 from afterglow.pictures.lettering import markup, shortened, wrapped
 
 WIDE: Final = 1200
@@ -131,7 +131,7 @@ def _hanging(flow: Flow) -> Hanging:
 
 
 def _starts(flow: Flow) -> Iterator[str]:
-    starts = raw(flow, ("starts",))
+    starts = written(flow, ("starts",))
     if isinstance(starts, Mapping):
         yield from (f"{key} {value}" for key, value in starts.items() if key != "when")
 

