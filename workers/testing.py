@@ -1,7 +1,7 @@
 """Finding the tests of flow files, and running them: for `afterglow test` and for pytest."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -9,7 +9,7 @@ from afterglow.errors import AfterglowError
 from afterglow.language.catalog import compile_files, read_documents
 from afterglow.language.check.supply import world
 from afterglow.language.check.testing import check_tests
-from afterglow.language.flow import Flow
+from afterglow.language.flow import Flow, read_flow
 from afterglow.language.testing import FlowTest
 from afterglow.problems import Problem, Problems
 from afterglow.testing import Lived, ShopUnderTest, Verdict, judge, live
@@ -62,8 +62,11 @@ def shop_under_test(folder: Path) -> ShopUnderTest:
     Raises:
       Problems: everything that is wrong with the files or with what tests name.
     """
-    documents = compile_files(read_shop_folder(folder))
-    catalog = read_documents({(one.kind, one.name): one.body for one in documents})
+    files = read_shop_folder(folder)
+    documents = compile_files(files)
+    catalog = read_documents({(one.kind, one.name): one.body for one in documents if one.kind != "flow"})
+    flows = [(one.name, f"flows/{one.name}.yaml") for one in documents if one.kind == "flow"]
+    catalog = replace(catalog, flows={name: read_flow(files[file], file) for name, file in flows})
     whole = world(catalog.shop, catalog.sources.values(), whole=True)
     problems: list[Problem] = []
     for flow in catalog.flows.values():

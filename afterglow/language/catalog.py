@@ -16,6 +16,7 @@ from afterglow.language.programme import Programme, read_loyalty
 from afterglow.language.referral import ReferralProgramme, read_referral
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
 from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
+from afterglow.language.testing import without_tests
 from afterglow.mail.sources import TEAM_MAILS
 from afterglow.mail_templates import Mail, compile_mail, load_mail, with_shop
 from afterglow.problems import Problem, Problems, did_you_mean
@@ -217,6 +218,8 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
                 Problem(file, 1, 1, f"The file is called {name} and the {kind} in it '{own}'; make them equal.")
             )
         body = json.dumps(made, sort_keys=True, ensure_ascii=False) if kind == "template" else files[file]
+        if isinstance(made, Flow) and made.tests:
+            body = without_tests(made.document)
         documents.append(Document(kind=kind, name=name, body=body))
 
     for required, kind, reader in (

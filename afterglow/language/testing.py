@@ -11,9 +11,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afterglow import strict_yaml
 from afterglow.durations import Duration
 from afterglow.language.compiling import Compiler, Path
 from afterglow.local_time import from_wall, known_zone
+from afterglow.problems import Problems
 
 Word = Literal["granted", "withdrawn"]
 
@@ -160,6 +162,26 @@ def compile_tests(compiler: Compiler, models: Sequence[FlowTestModel]) -> tuple[
         seen.add(model.name)
         tests.append(_Reader(compiler).test(model, path))
     return tuple(tests)
+
+
+def without_tests(document: strict_yaml.Document) -> str:
+    """The text of a flow file without its tests, every other line in its place.
+
+    This is what is put into force: another test is no other version of the flow, for which people would have to move.
+    """
+    data, text = document.data, document.text
+    if not isinstance(data, dict) or "tests" not in data:
+        return text
+    lines = text.splitlines(keepends=True)
+    begins, _ = document.key_place(("tests",))
+    after = [line for key in data if (line := document.key_place((key,))[0]) > begins]
+    kept = [*lines[: begins - 1], *(["\n"] * (min(after) - begins) + lines[min(after) - 1 :] if after else [])]
+    rest = "".join(kept)
+    try:
+        is_same = strict_yaml.load(rest, document.file).data == {k: v for k, v in data.items() if k != "tests"}
+    except Problems:
+        is_same = False
+    return rest if is_same else text  # of a file in braces the tests cannot be cut out by lines
 
 
 class _Reader:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from afterglow.language.catalog import read_documents
+from afterglow.language.catalog import compile_files, read_documents
 from afterglow.language.check import check_files
 from afterglow.language.flow import read_flow
+from afterglow.language.testing import without_tests
 from afterglow.problems import Problems
 from afterglow.testing import Lived, ShopUnderTest, Verdict, judge, live
 from afterglow.testing.living import CannotLiveError
@@ -238,3 +239,35 @@ def test_the_schema_explains_every_key_of_a_test():
     for name in ("FlowTestModel", "HappensModel", "ExpectedModel"):
         assert all("description" in key for key in definitions[name]["properties"].values()), name
     assert json.dumps(definitions)
+
+
+TESTS = """tests:
+  - name: a test
+    timeline:
+      - {at: "2026-03-02 09:00", event: order.paid}
+    expect: []
+"""
+
+
+@pytest.mark.parametrize("before", ["\nsteps:", "\ntopic:", None])
+def test_another_test_is_no_other_version_of_the_flow(before):
+    plain = shop_files()["flows/welcome.yaml"].partition("tests:")[0]
+    text = plain + TESTS if before is None else plain.replace(before, f"\n{TESTS.rstrip()}{before}")
+    flow = read_flow(text, "flows/welcome.yaml")
+    files = {**shop_files(), "flows/welcome.yaml": text}
+
+    body = next(one.body for one in compile_files(files) if (one.kind, one.name) == ("flow", "welcome"))
+
+    assert len(flow.tests) == 1
+    assert read_flow(body, "flows/welcome.yaml").tests == ()
+    assert body == without_tests(read_flow(text.replace("a test", "another name"), "flows/welcome.yaml").document)
+    places = [read_flow(one, "flows/welcome.yaml").document.place(("steps", 0)) for one in (text, body)]
+    assert places[0] == places[1]
+
+
+def test_tests_in_braces_stay_where_they_are():
+    text = small_shop.flow("kept", STEPS, tests=[{"name": "a test", "timeline": [PAID], "expect": []}])
+    in_lines = json.dumps(json.loads(text), indent=0)
+
+    for written in (text, in_lines):
+        assert without_tests(read_flow(written, "flows/kept.yaml").document) == written
