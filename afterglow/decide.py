@@ -384,7 +384,7 @@ def converts(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LastRun:
-    """The newest run of a key: how many there were, since when by its trigger, and whether it is over."""
+    """The runs of a key: the highest number, when the newest was triggered, and whether all are over."""
 
     n: int
     entered_at: datetime

@@ -158,20 +158,26 @@ def claim_keys(connection: Connection, wanted: Sequence[NewRun]) -> list[NewRun]
 
 
 def last_runs(connection: Connection, flows: Iterable[str], customer_ids: Iterable[int]) -> dict[Key, LastRun]:
-    """The newest run of each key of these flows and customers, by (flow, customer, key)."""
+    """What the runs of each key of these flows and customers come to, by (flow, customer, key).
+
+    After a merge the highest number need not be that of the newest run, so all are asked.
+    """
     r, e = runs.c, enrollments.c
     rows = connection.execute(
         sa.select(r.flow, r.customer_id, r.key, r.n, e.entered_at, e.state)
         .join(enrollments, e.id == r.enrollment_id)
         .where(bulk.among(r.flow, sorted(set(flows))), bulk.among(r.customer_id, sorted(set(customer_ids))))
-        .order_by(r.n)
     )
-    return {
-        (row.flow, row.customer_id, row.key): LastRun(
-            n=row.n, entered_at=row.entered_at, is_over=row.state in ("finished", "stopped")
+    found: dict[Key, LastRun] = {}
+    for row in rows:
+        key, is_over = (row.flow, row.customer_id, row.key), row.state in ("finished", "stopped")
+        other = found.get(key)
+        found[key] = LastRun(
+            n=max(row.n, other.n if other else 0),
+            entered_at=max(row.entered_at, other.entered_at) if other else row.entered_at,
+            is_over=is_over and (other is None or other.is_over),
         )
-        for row in rows
-    }
+    return found
 
 
 def insert_enrollments(connection: Connection, wanted: Sequence[NewRun], *, lane: int = 0) -> None:

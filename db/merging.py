@@ -105,6 +105,8 @@ class Rules:
     many_ids: Collection[str]
     #: Flows that run once per customer: their keys are the customer's number.
     by_number: Collection[str]
+    #: Flows whose keys may run again: of them only two runs that are both open are one too many.
+    again: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,10 +128,11 @@ def many_ids(release: Release) -> frozenset[str]:
 
 def rules(release: Release) -> Rules:
     """What the files in force say that a merge must know."""
-    flows = release.catalog.flows.values()
+    flows = list(release.catalog.flows.values())
     return Rules(
         many_ids=many_ids(release),
         by_number=frozenset(flow.name for flow in flows if flow.once_per and flow.once_per.text == "customer.id"),
+        again=frozenset(flow.name for flow in flows if flow.reenter is not None),
     )
 
 
@@ -281,10 +284,14 @@ def _move(connection: Connection, column: sa.Column[Any], origin: int, to: int) 
 def _move_runs(connection: Connection, kept: int, merged: int, rules: Rules) -> tuple[list[int], list[Row]]:
     """Move the promises that a key runs once. The runs whose key has an older run, and the promises as they were."""
     r = runs.c
-    theirs = connection.execute(sa.select(r.flow, r.key, r.n, r.enrollment_id).where(r.customer_id == merged)).all()
+    promises = sa.select(r.flow, r.key, r.n, r.enrollment_id)
+    theirs = connection.execute(promises.where(r.customer_id == merged)).all()
     mine: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for row in connection.execute(sa.select(r.flow, r.key, r.n, r.enrollment_id).where(r.customer_id == kept)):
+    for row in connection.execute(promises.where(r.customer_id == kept)):
         mine.setdefault((row.flow, row.key), []).append((row.n, row.enrollment_id))
+    e = enrollments_table.c
+    is_open = (e.customer_id == kept) & e.state.not_in(["finished", "stopped"])
+    still_open = set(connection.execute(sa.select(e.id).where(is_open)).scalars()) if rules.again else set()
     moved: list[bulk.Row] = []
     later: list[int] = []
     for row in theirs:
@@ -293,7 +300,8 @@ def _move_runs(connection: Connection, kept: int, merged: int, rules: Rules) -> 
         same = mine.get((row.flow, key), [])
         moved.append((row.flow, kept, key, row.n + max((n for n, _ in same), default=0), row.enrollment_id))
         if same:
-            later += sorted({row.enrollment_id, *(run for _, run in same)})[1:]
+            both = {row.enrollment_id, *(run for _, run in same)}
+            later += sorted(both & still_open if row.flow in rules.again else both)[1:]
     connection.execute(runs.delete().where(r.customer_id == merged))
     bulk.insert(connection, runs, ("flow", "customer_id", "key", "n", "enrollment_id"), moved)
     return sorted(set(later)), [dict(row._mapping) for row in theirs]

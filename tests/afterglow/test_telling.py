@@ -56,6 +56,38 @@ def test_where_the_customers_day_is_another_one_the_day_in_utc_is_named() -> Non
         ),
         ("chose", {"if": "answer.score <= 2", "was": True}, "`answer.score <= 2` was true: it takes `then`."),
         ("chose", {"if": "answer.score <= 2", "was": False}, "`answer.score <= 2` was not true: it takes `else`."),
+        (
+            "chose",
+            {"if": "customer.orders >= 4", "was": True, "elif": 1},
+            "`customer.orders >= 4` was the first that was true: it takes that branch of `elif`.",
+        ),
+        (
+            "chose",
+            {"if": "order.total >= 9", "was": False, "nor": ["customer.orders >= 4"]},
+            "None was true of `order.total >= 9`, `customer.orders >= 4`: it takes `else`.",
+        ),
+        (
+            "passed over",
+            {"date": "customer.renewal_date", "was": "missing", "stops": False},
+            "customer.renewal_date is missing, so there is nothing to wait until: it goes on at once.",
+        ),
+        (
+            "passed over",
+            {"date": "customer.renewal_date", "was": "past", "stops": True},
+            "customer.renewal_date is past, so there is nothing to wait until: the flow ends here.",
+        ),
+        ("converted", {"event": 7, "name": "order.paid"}, "Reached its goal: order.paid came (event 7)."),
+        (
+            "held out",
+            {"by": "shop", "share": "2%"},
+            "Is held out, as always for this customer: 2% of customers get no marketing of any flow, so that what it "
+            "does can be seen. Service mail goes.",
+        ),
+        (
+            "taken in",
+            {"shop": "2%", "flow": "5%"},
+            "Is not among the customers who are held out (2% by the shop and 5% by the flow).",
+        ),
         ("split", {"branch": "scale"}, "Falls into branch scale, as always for this customer."),
         ("queued", {"template": "email/thank-you"}, "Mail email/thank-you was queued."),
         ("queued", {"team": "customer-care"}, "A note to the team customer-care was queued."),

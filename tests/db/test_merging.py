@@ -283,6 +283,24 @@ def test_a_flow_that_runs_once_per_customer_runs_once_for_one_who_was_two(databa
         assert {row[0] for row in driver.rows(sa.select(runs.c.key))} == {str(first)}
 
 
+def test_of_a_key_that_may_run_again_only_a_second_open_run_ends(database_url):
+    again = flow("again", [{"id": "w", "wait": "5 days"}], once_per="customer.id", reenter="always")
+    with small(database_url, again) as driver:
+        driver.post("order.paid", ORDER, customer=ACCOUNT)
+        driver.post("order.paid", ORDER, customer={"id": "c9", "email": "other@example.com"})
+        driver.at(days=6)
+        driver.post("order.paid", ORDER, customer=ACCOUNT)
+        first, second = numbers(driver)
+        by_hand(driver, first, second)
+        driver.post("order.paid", ORDER, customer=ACCOUNT)
+
+        stands = sa.select(runs.c.n, enrollments.c.state).join(enrollments, enrollments.c.id == runs.c.enrollment_id)
+        assert sorted(driver.rows(stands)) == [(1, "finished"), (2, "waiting"), (3, "finished")]
+        driver.at(days=12)
+        driver.post("order.paid", ORDER, customer=ACCOUNT)
+        assert sorted(driver.rows(stands))[3:] == [(4, "waiting")]
+
+
 @pytest.mark.parametrize(
     ("account", "guest", "stands"),
     [
