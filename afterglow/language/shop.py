@@ -99,9 +99,7 @@ def parse_holdout(text: str | None) -> Holdout | None:
     found = _PERCENT.fullmatch(text.strip())
     share = Decimal(found[1]) / 100 if found else Decimal(0)
     if not 0 < share <= Decimal("0.5"):
-        raise ValueError(
-            f"'{text}' is not a share of customers to hold out; write it as 5%, more than 0% and at most 50%."
-        )
+        raise ValueError(f"'{text}' is not a share to hold out; write it as 5%, more than 0% and at most 50%.")
     return Holdout(share=float(share), text=text.strip())
 
 

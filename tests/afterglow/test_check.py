@@ -876,3 +876,40 @@ def test_the_conditions_of_elif_are_checked_each_at_its_place():
 
     line = FLOW[: FLOW.index("  - send: email/check-in")].count("\n") + 4
     assert only.startswith(f"{FLOW_FILE}:{line}:13: ")
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("reenter: after 30 days", None),
+        ("reenter: always", None),
+        ("reenter: sometimes", "'sometimes' is not a time to run again: write never, always, or `after 30 days`."),
+        ("reenter: after 30 dys", "'dys' is not a unit of time"),
+        ("goal: {event: order.delivered, within: 60 days, same: order.id}", None),
+        ("goal: {event: order.deliverd, within: 60 days}", "No source brings an event 'order.deliverd'"),
+        ("goal: {event: order.delivered, within: soon}", "'soon' is not a duration"),
+        ("goal: {event: order.delivered, within: 60 days, same: order.total}", "does not supply 'order.total'"),
+        (
+            "goal: {event: order.delivered, within: 60 days, same: customer.id}",
+            "`same` compares what both events carry.",
+        ),
+        ("holdout: 5%", None),
+        ("holdout: 2.5%", None),
+        ("holdout: 60%", "'60%' is not a share to hold out; write it as 5%, more than 0% and at most 50%."),
+        ("holdout: 0%", "'0%' is not a share to hold out"),
+        ("holdout: 5", "'5' is not a share to hold out"),
+    ],
+)
+def test_what_runs_again_counts_and_holds_out_is_checked(written, sentence):
+    found = said((FLOW_FILE, "topic: coffee-care\n", f"topic: coffee-care\n{written}\n"))
+
+    assert found == [] if sentence is None else any(sentence in one for one in found), found
+
+
+def test_running_again_needs_a_key_and_a_shop_may_hold_out_too():
+    keyless = said((FLOW_FILE, "once_per: order.id\n", "reenter: always\n"))
+    assert any("'reenter' says when the same `once_per` may run again" in one for one in keyless)
+
+    wrong = said(("flows/shop.yaml", SHOP, f"{SHOP}holdout: all\n"))
+    assert any(one.startswith("flows/shop.yaml:") and "'all' is not a share to hold out" in one for one in wrong)
+    assert said(("flows/shop.yaml", SHOP, f"{SHOP}holdout: 2%\n")) == []

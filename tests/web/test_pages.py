@@ -359,6 +359,17 @@ def test_a_flow_shows_its_branches_and_its_file(site: Site) -> None:
     assert "once_per: order.id" in shown
 
 
+def test_a_flow_shows_its_goal_and_who_is_held_out(site: Site) -> None:
+    goal = "goal: {event: survey.answered, within: 9 days}\nholdout: 5%\nreenter: always\ntopic:"
+    site.driver.apply({"flows/first-order.yaml": lambda text: text.replace("topic:", goal, 1)})
+    order(site.driver, 1)
+    shown = text_of(site.get("/flows/first-order"))
+
+    assert "Goalsurvey.answered within 9 days: 0 converted" in shown
+    assert "Held out5%: 0 held out, 1 not" in shown
+    assert "once per order.id, and again at any time, once it is over" in shown
+
+
 def test_nothing_needs_anybody_while_all_is_well(site: Site) -> None:
     assert "No event has come yet" in text_of(site.get("/"))
     order(site.driver, 1)

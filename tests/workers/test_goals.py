@@ -169,3 +169,19 @@ def test_the_command_and_the_page_count_conversions(sqlite_url, monkeypatch: pyt
 
         [row] = json.loads(CliRunner().invoke(main, ["flows", "--json"]).output)
         assert (row["converted"], row["held_out"], row["held_out_converted"]) == (1, 0, 0)
+
+
+def test_a_paused_run_is_still_held_out_when_its_flow_runs_again(database_url):
+    care = flow("care", STEPS, holdout="50%")
+    with small(database_url, care) as driver:
+        customers(driver, 4)
+        driver.drain()
+        put_into_force(driver, flow("care", STEPS, holdout="50%", status="paused"))
+        driver.at(days=2)
+        put_into_force(driver, care)
+        driver.at(days=3)
+
+        held = sum(verb == "held out" for _, verb in noted(driver, "held out", "taken in"))
+        assert Counter(state for _, step, state in driver.touchpoints() if step == "note") == Counter(
+            {"skipped": held, "sent": 4 - held}
+        )

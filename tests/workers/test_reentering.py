@@ -1,11 +1,14 @@
 """A key runs again when its flow says so and its last run is over: once at a time, whoever hears the events."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
+from db import events
 from db.app import App
+from db.events import NewRun
 from db.tables import enrollments, runs
 from db.why import story
 from tests.driver import START, Driver
@@ -73,3 +76,15 @@ def test_whoever_hears_the_events_a_key_runs_once_at_a_time(postgres_url):
 
         found = driver.rows(sa.select(runs.c.customer_id, runs.c.n))
         assert len(found) == 3, "no run was over meanwhile"
+
+
+def test_two_processes_that_would_begin_the_same_number_begin_it_once(database_url):
+    with small(database_url, monthly("always")) as driver:
+        driver.post("order.paid", {"order": {"id": "o1"}})
+        driver.at(days=4)
+        second = NewRun(
+            id=91, flow="monthly", flow_id=1, customer_id=1, key="1", event_id=1, entered_at=START, due_at=START, n=2
+        )
+        for run, wins in ((second, [second]), (replace(second, id=92), [])):
+            with driver.app.writing() as connection:
+                assert events.claim_keys(connection, [run]) == wins
