@@ -30,7 +30,9 @@ def run(
     containing: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only tests with this in their name.")] = "",
     form: Annotated[Format, typer.Option("--format", help="github: annotations; json: for scripts.")] = Format.TEXT,
 ) -> None:
-    """Run the tests of flow files: months in milliseconds, without a database, and nobody gets a mail.
+    """Run the tests of flow files: months in milliseconds.
+
+    Without a database, and nobody gets a mail.
 
     Exit status 1 if one fails.
     """
