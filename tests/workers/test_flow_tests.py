@@ -71,6 +71,34 @@ FLOWS = (
         topic="news",
         quiet_hours={"from": "12:00", "to": "15:00"},
         caps=[{"at_most": 1, "within": "3 days"}],
+        reenter="after 3 days",
+        goal={"event": "order.paid", "within": "10 days"},
+        holdout="30%",
+    ),
+    small_shop.flow(
+        "either",
+        [
+            {
+                "id": "first",
+                "wait_for": [
+                    {
+                        "event": "ping.one",
+                        "arrived": [{"id": "tuesday", "until": {"weekday": "tuesday", "at": "10:00"}}],
+                    },
+                    {"event": "ping.two"},
+                ],
+                "for_up_to": "6 days",
+                "timed_out": [{"stop": "nobody pinged"}],
+            },
+            {
+                "id": "which",
+                "if": 'first.event == "ping.two"',
+                "then": [{"notify": "desk"}],
+                "elif": [{"if": "first.n > 2", "then": [{"send": "email/note"}]}],
+                "else": [{"send": "email/receipt"}],
+            },
+        ],
+        starts={"event": "customer.updated"},
     ),
     small_shop.flow("returned", [{"send": "email/gift"}], starts={"event": "order.refunded"}, once_per="order.id"),
 )
@@ -173,7 +201,7 @@ def test_what_is_lived_in_memory_is_what_the_workers_do(worlds, lines, zone, hou
         stage=None,
         consents=(),
         splits={},
-        beside=("divided", "pinged", "returned"),
+        beside=("divided", "pinged", "either", "returned"),
         timeline=tuple(told),
         expect=None,
     )

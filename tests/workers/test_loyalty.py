@@ -373,7 +373,7 @@ def test_a_batch_asks_as_often_as_a_single_event(postgres_url, kind, more):
                 driver.actors.ingest()
                 sa.event.remove(driver.app.database.engine, "before_cursor_execute", counted)
             asked[size] = len(statements)
-    assert asked[30] <= asked[2]
+    assert asked[30] <= asked[2] + 1  # now and then a look for suspects falls into one of them
 
 
 # Redemption

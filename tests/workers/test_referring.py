@@ -583,4 +583,6 @@ def test_the_number_of_statements_does_not_grow_with_the_batch(postgres_url):
     with shop(postgres_url) as driver:
         put(driver, POINTS + "fraud: {per_day: 1000}\n", BEANS)
         statements(3, 0)  # the first of all makes accounts
-        assert statements(5, 10) == statements(60, 100)
+        few, many = statements(5, 10), statements(60, 100)
+        assert abs(few[0] - many[0]) <= 1  # now and then a look for suspects falls into one of them
+        assert few[1] == many[1]
