@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 CUSTOMERS = 80 if LONG else 10
-BATCHES, KILLS = (3200, 40) if LONG else (40, 3)
+BATCHES, KILLS = (3200, 40) if LONG else (24, 2)
 
 
 class Posting:

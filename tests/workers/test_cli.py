@@ -183,7 +183,7 @@ def test_apply_tells_what_changed_and_changes_nothing_when_something_is_wrong(
     flow = tmp_path / "shop/flows/welcome.yaml"
     afterglow("apply", "shop")
 
-    flow.write_text(flow.read_text() + "\n# a change\n")
+    flow.write_text("# a change\n" + flow.read_text())
     (tmp_path / "shop/flows/win-back.yaml").rename(tmp_path / "shop/flows/gone-quiet.yaml")
     before = driver.rows(sa.select(sa.func.max(releases.c.id)))
     status, _, error = afterglow("apply", "shop")
