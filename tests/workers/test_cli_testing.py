@@ -92,7 +92,7 @@ def test_a_name_that_no_test_has_is_no_success(afterglow: Afterglow, shop: Path)
 def in_pytest(shop: Path) -> tuple[int, str]:
     """What pytest makes of a shop's folder where Afterglow is installed."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "workers.pytest_plugin", "-p", "no:cacheprovider", "-v", FIRST],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", FIRST],
         cwd=shop,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
