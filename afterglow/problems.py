@@ -23,16 +23,17 @@ class Problem:
         return f"{self.file}:{self.line}:{self.col}: {self.message}"
 
 
-def github_annotation(problem: Problem, folder: str = "") -> str:
+def github_annotation(problem: Problem, title: str, folder: str = "") -> str:
     """A problem as a command of GitHub Actions, which shows it at its line in a pull request.
 
     Args:
+      title: what stands above the message.
       folder: of the shop below the repository's own; empty where they are the same.
 
     What ends a property or a command is escaped as GitHub's toolkit does it (`@actions/core`, command.ts).
     """
     file = f"{folder}/{problem.file}" if folder else problem.file
-    place = f"file={_property(file)},line={problem.line},col={problem.col},title=afterglow check"
+    place = f"file={_property(file)},line={problem.line},col={problem.col},title={_property(title)}"
     return f"::error {place}::{_data(problem.message)}"
 
 

@@ -92,23 +92,33 @@ def claim(connection: Connection, now: datetime, limit: int) -> Sequence[Any]:
     return rows
 
 
+def still_claimed(
+    connection: Connection,
+    id_: sa.Column[int],
+    tries: sa.Column[int],
+    is_open: sa.ColumnElement[bool],
+    claimed: Mapping[int, int],
+) -> set[int]:
+    """Lock claimed rows; those that nobody else claimed or settled meanwhile.
+
+    Args:
+      claimed: by row, the tries with which it was claimed, which tells our claim from a later one.
+    """
+    rows = connection.execute(
+        sa.select(id_, tries).where(bulk.among(id_, sorted(claimed)), is_open).order_by(id_).with_for_update()
+    )
+    return {row[0] for row in rows if row[1] == claimed[row[0]]}
+
+
 def settle(connection: Connection, ends: Sequence[Fetched], claimed: Mapping[int, int]) -> list[Fetched]:
     """Write what became of claimed elements; those of which nobody else decided meanwhile.
 
     Args:
-      claimed: the tries with which each was claimed, which tells our claim from a later one.
+      claimed: as in `still_claimed`.
     """
     c = inbox.c
-    still = {
-        row.id
-        for row in connection.execute(
-            sa.select(c.id, c.fetch_tries)
-            .where(bulk.among(c.id, [end.id for end in ends]), c.state == "fetching")
-            .order_by(c.id)
-            .with_for_update()
-        )
-        if row.fetch_tries == claimed[row.id]
-    }
+    mine = {end.id: claimed[end.id] for end in ends}
+    still = still_claimed(connection, c.id, c.fetch_tries, c.state == "fetching", mine)
     written = [end for end in ends if end.id in still]
     bulk.update(
         connection,

@@ -8,7 +8,7 @@ again. The shop may hear one twice, never with another id.
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,11 +16,10 @@ from sqlalchemy.engine import Connection
 
 from afterglow.asking import wait_after
 from db import bulk, people
+from db.fetching import LEASE, still_claimed
 from db.referring import Reward
 from db.tables import Moment, NoticeState, identities, referral_rewards, reward_notices
 
-#: How long a claim lasts: much longer than any deadline.
-LEASE: Final = timedelta(minutes=2)
 #: Identities that no source gave.
 _OF_NO_SOURCE: Final = ("email", "phone")
 
@@ -139,19 +138,11 @@ def settle(connection: Connection, ends: Sequence[End], claimed: Mapping[int, in
     """Write what became of claimed notices, where nobody else claimed them meanwhile.
 
     Args:
-      claimed: the tries with which each was claimed, which tells our claim from a later one.
+      claimed: as in `db.fetching.still_claimed`.
     """
     n = reward_notices.c
-    still = {
-        row.id
-        for row in connection.execute(
-            sa.select(n.id, n.tries)
-            .where(bulk.among(n.id, [end.id for end in ends]), n.state == "waiting")
-            .order_by(n.id)
-            .with_for_update()
-        )
-        if row.tries == claimed[row.id]
-    }
+    mine = {end.id: claimed[end.id] for end in ends}
+    still = still_claimed(connection, n.id, n.tries, n.state == "waiting", mine)
     bulk.update(
         connection,
         reward_notices,

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow.language.referral import ReferralProgramme
 from afterglow.language.shop import Shop
-from afterglow.referring.variants import Tried, compare
+from afterglow.referring.variants import Sample, compare
 from db.tables import clicks, referral_codes, referral_rewards, referrals
 
 #: The referral counts for the shop: it qualified, and neither a rule nor a refund undid it.
@@ -65,7 +65,7 @@ def of(connection: Connection, programme: ReferralProgramme) -> list[Brought]:
     weights = {one.name: one.weight for one in programme.variants}
     others = sorted((found.keys() | offered.keys()) - weights.keys(), key=str)
     tried = {
-        name: Tried(referrers=offered[name], successful=found[name].successful if name in found else 0)
+        name: Sample(referrers=offered[name], successful=found[name].successful if name in found else 0)
         for name in weights
     }
     first = next(iter(weights), None)

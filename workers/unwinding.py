@@ -117,7 +117,7 @@ def by_hand(
     Raises:
       UnknownOrderError: there is no such order, or more than one.
     """
-    from workers.ingest import Ingest
+    from workers.ingest import Ingest  # which calls `unwind`, and so imports this module
 
     found = identity.orders_called(connection, order)
     if not found:

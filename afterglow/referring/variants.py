@@ -22,7 +22,7 @@ ENOUGH: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tried:
+class Sample:
     """How many referrers a variant had, and how many of them brought a friend who qualified."""
 
     referrers: int
@@ -34,7 +34,7 @@ class Tried:
         return min(self.successful, self.referrers - self.successful) >= ENOUGH
 
 
-def compare(first: Tried, other: Tried) -> str:
+def compare(first: Sample, other: Sample) -> str:
     """What can be said of another variant beside the first, in a few words."""
     if not (first.is_enough and other.is_enough):
         return "too few to tell"
@@ -46,7 +46,7 @@ def compare(first: Tried, other: Tried) -> str:
     return f"no difference seen: {low:.1%} to {high:.1%}"
 
 
-def difference(first: Tried, other: Tried) -> tuple[float, float]:
+def difference(first: Sample, other: Sample) -> tuple[float, float]:
     """The 95 % interval of how much larger the other's share of successful referrers is. Both have referrers."""
     p, q = first.successful / first.referrers, other.successful / other.referrers
     (p_low, p_high), (q_low, q_high) = _wilson(first), _wilson(other)
@@ -54,7 +54,7 @@ def difference(first: Tried, other: Tried) -> tuple[float, float]:
     return low, q - p + sqrt((q_high - q) ** 2 + (p - p_low) ** 2)
 
 
-def _wilson(tried: Tried) -> tuple[float, float]:
-    n, p = tried.referrers, tried.successful / tried.referrers
+def _wilson(sample: Sample) -> tuple[float, float]:
+    n, p = sample.referrers, sample.successful / sample.referrers
     middle, width = p + _Z**2 / (2 * n), _Z * sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
     return (middle - width) / (1 + _Z**2 / n), (middle + width) / (1 + _Z**2 / n)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from afterglow import dividing
 from afterglow.referring.rewarding import Side, Tally, grants
-from afterglow.referring.variants import Tried, compare, difference
+from afterglow.referring.variants import Sample, compare, difference
 from tests.afterglow.test_referring import problems, programme
 
 TWO = """\
@@ -65,22 +65,22 @@ def test_variants_and_rewards_for_all_exclude_each_other():
 
 
 def test_nothing_is_said_before_there_is_enough():
-    assert compare(Tried(referrers=1_000, successful=4), Tried(referrers=1_000, successful=400)) == "too few to tell"
-    assert compare(Tried(referrers=9, successful=5), Tried(referrers=1_000, successful=400)) == "too few to tell"
-    assert compare(Tried(referrers=0, successful=0), Tried(referrers=0, successful=0)) == "too few to tell"
+    assert compare(Sample(referrers=1_000, successful=4), Sample(referrers=1_000, successful=400)) == "too few to tell"
+    assert compare(Sample(referrers=9, successful=5), Sample(referrers=1_000, successful=400)) == "too few to tell"
+    assert compare(Sample(referrers=0, successful=0), Sample(referrers=0, successful=0)) == "too few to tell"
 
 
 def test_what_is_said_follows_the_interval():
-    first = Tried(referrers=1_000, successful=100)
+    first = Sample(referrers=1_000, successful=100)
 
-    assert compare(first, Tried(referrers=1_000, successful=160)).startswith("brings more: ")
-    assert compare(first, Tried(referrers=1_000, successful=60)).startswith("brings less: ")
-    assert compare(first, Tried(referrers=1_000, successful=110)).startswith("no difference seen: ")
+    assert compare(first, Sample(referrers=1_000, successful=160)).startswith("brings more: ")
+    assert compare(first, Sample(referrers=1_000, successful=60)).startswith("brings less: ")
+    assert compare(first, Sample(referrers=1_000, successful=110)).startswith("no difference seen: ")
 
 
 def test_the_interval_is_that_of_the_paper():
     # Newcombe 1998, table II: 56 of 70 beside 48 of 80 is 0.0524 to 0.3339 by method 10.
-    low, high = difference(Tried(referrers=80, successful=48), Tried(referrers=70, successful=56))
+    low, high = difference(Sample(referrers=80, successful=48), Sample(referrers=70, successful=56))
 
     assert (round(low, 4), round(high, 4)) == (0.0524, 0.3339)
 
@@ -88,8 +88,8 @@ def test_the_interval_is_that_of_the_paper():
 @given(st.integers(1, 500), st.integers(1, 500), st.data())
 @settings(max_examples=100)
 def test_an_interval_holds_what_was_seen_and_turns_round_with_the_two(n: int, m: int, data: st.DataObject):
-    one = Tried(referrers=n, successful=data.draw(st.integers(0, n)))
-    other = Tried(referrers=m, successful=data.draw(st.integers(0, m)))
+    one = Sample(referrers=n, successful=data.draw(st.integers(0, n)))
+    other = Sample(referrers=m, successful=data.draw(st.integers(0, m)))
     low, high = difference(one, other)
 
     seen = other.successful / m - one.successful / n

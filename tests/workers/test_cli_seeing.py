@@ -308,8 +308,6 @@ def test_a_file_that_is_not_text_is_a_problem_in_every_form(afterglow: Afterglow
 
 
 def test_what_ends_an_annotation_is_escaped():
-    told = github_annotation(Problem("flows/a,b:c.yaml", 1, 2, "50 % of\n::set-env::x"), "my shop")
+    told = github_annotation(Problem("flows/a,b:c.yaml", 1, 2, "50 % of\n::set-env::x"), "a: title", "my shop")
 
-    assert told == (
-        "::error file=my shop/flows/a%2Cb%3Ac.yaml,line=1,col=2,title=afterglow check::50 %25 of%0A::set-env::x"
-    )
+    assert told == ("::error file=my shop/flows/a%2Cb%3Ac.yaml,line=1,col=2,title=a%3A title::50 %25 of%0A::set-env::x")

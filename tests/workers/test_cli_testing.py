@@ -70,9 +70,8 @@ def test_github_is_told_at_the_line_of_each_difference(afterglow: Afterglow, sho
     told = afterglow("test", FIRST, "-k", "unhappy", "--format", "github")[1]
 
     wanted = next(n for n, line in enumerate((shop / FIRST).read_text().splitlines(), 1) if "2026-03-07 10:00" in line)
-    assert (
-        f"::error file={FIRST},line={wanted},title=first-order%3A an unhappy answer reaches a human::Expected" in told
-    )
+    assert f"::error file={FIRST},line={wanted},col=" in told
+    assert ",title=first-order%3A an unhappy answer reaches a human::Expected" in told
 
 
 def test_files_that_do_not_compile_are_told_with_their_places(afterglow: Afterglow, shop: Path):

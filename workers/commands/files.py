@@ -80,7 +80,8 @@ def check(
         say_json({"folder": str(folder), "problems": [asdict(problem) for problem in problems]})
     elif problems:
         below = "" if folder == Path() else folder.as_posix()
-        say_lines(github_annotation(one, below) if form is Form.GITHUB else one for one in problems)
+        title = "afterglow check"
+        say_lines(github_annotation(one, title, below) if form is Form.GITHUB else one for one in problems)
         places = len({problem.file for problem in problems})
         complain(f"{count(len(problems), 'problem')} in {count(places, 'file')} of {_named(folder)}.")
     else:

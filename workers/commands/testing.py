@@ -83,25 +83,18 @@ def failure(one: "Tried") -> list[str]:
 
 def _annotations(one: "Tried") -> list[str]:
     """GitHub's annotations, one for each difference, at its line of the file."""
+    from afterglow.problems import Problem, github_annotation
     from afterglow.testing.report import sentence
 
-    title = f"{one.flow.name}: {one.test.name}"
     if one.lived is None or one.verdict is None:
-        return [_annotation(one.file, one.line, title, one.problem or "")]
-    found = [_annotation(one.file, one.line, title, failed) for failed in one.verdict.failed]
-    for row in one.verdict.rows:
-        if row.is_wrong:
-            line = one.flow.document.place(row.path)[0] if row.path else one.line
-            found.append(_annotation(one.file, line, title, sentence(row, one.lived.zone)))
-    return found
-
-
-def _annotation(file: str, line: int, title: str, message: str) -> str:
-    """A workflow command; what would end a property or the line is escaped, as GitHub's toolkit does."""
-    for sign, escape in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A")):
-        message, title = message.replace(sign, escape), title.replace(sign, escape)
-    title = title.replace(":", "%3A").replace(",", "%2C")
-    return f"::error file={file},line={line},title={title}::{message}"
+        found = [Problem(one.file, one.line, 1, one.problem or "")]
+    else:
+        found = [Problem(one.file, one.line, 1, failed) for failed in one.verdict.failed]
+        for row in one.verdict.rows:
+            if row.is_wrong:
+                line, col = one.flow.document.place(row.path) if row.path else (one.line, 1)
+                found.append(Problem(one.file, line, col, sentence(row, one.lived.zone)))
+    return [github_annotation(problem, f"{one.flow.name}: {one.test.name}") for problem in found]
 
 
 def _plain(one: "Tried") -> dict[str, object]:
