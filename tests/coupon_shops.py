@@ -200,7 +200,7 @@ class CouponShops:
 
 def here(provider: str, talks: Any, base: str) -> Any:
     """How a provider is talked to, at this address, and as often as one likes."""
-    rate = FetchRate(at_most=1000, within="10 seconds")  # two seconds late is in time still, on a slow machine
+    rate = FetchRate(at_most=1000, within="60 seconds")  # twelve seconds late is in time still, on a slow machine
     real = talks.access
     return replace(
         talks, rate=rate, access=lambda given: Access(base=f"{base}/{provider}", headers=real(given).headers)

@@ -598,7 +598,7 @@ def test_many_workers_together_ask_no_more_often_than_the_provider_allows(postgr
     for number in range(100, 160):
         crm.contacts[str(number)] = {"email": f"c{number}@example.com"}
     slowly = (
-        ("at_most: 50, within: 1 second", "at_most: 20, within: 2 seconds"),
+        ("at_most: 1000, within: 20 seconds", "at_most: 20, within: 2 seconds"),
         ("deadline: 2 seconds", "deadline: 4 seconds"),
     )
     with connected(postgres_url, crm, monkeypatch, *slowly) as driver:
