@@ -9,9 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterglow.durations import Duration
+from afterglow.language.rails import BlackoutModel, parse_rate
 from afterglow.language.shop import Cap
 from afterglow.local_time import Quiet, quiet_until
-from afterglow.rails import Consent, Defer, Existing, Go, Hold, Question, Skip, capped_until, consent_refusal, judge
+from afterglow.rails import (
+    Consent,
+    Defer,
+    Existing,
+    Go,
+    Hold,
+    Question,
+    Skip,
+    Went,
+    capped_until,
+    consent_refusal,
+    judge,
+)
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)
@@ -19,8 +32,10 @@ NIGHT = Quiet(start=time(21), end=time(8))
 
 FINE = Question(
     kind="marketing",
+    flow="first-cups",
     topic="coffee-care",
     queued_at=NOON,
+    due_at=NOON,
     has_address=True,
     forgotten=False,
     suppressed=None,
@@ -35,6 +50,7 @@ FINE = Question(
     sent=[],
     zone=PARIS,
 )
+CHRISTMAS = BlackoutModel(days="03-01..03-03", because="a feast").compiled()
 SERVICE = replace(FINE, kind="service", topic=None, consents=())
 
 
@@ -59,7 +75,7 @@ def test_marketing_goes_where_nothing_speaks_against_it():
         ({"halted": True}, Hold(reason="marketing is halted")),
         ({"queued_at": NOON - timedelta(days=3, seconds=1)}, Skip(reason="it could not go in time")),
         (
-            {"caps": [cap(1, 9)], "sent": [NOON]},
+            {"caps": [cap(1, 9)], "sent": [Went(NOON, "first-cups")]},
             Defer(until=NOON + timedelta(hours=9), reason="cap of 1 within 9 hours"),
         ),
     ],
@@ -80,7 +96,8 @@ def test_each_rail_stops_marketing_and_says_why(change, verdict):
         ({"consents": [Consent(topic="*", granted=False)]}, Go),
         ({"halted": True}, Go),
         ({"queued_at": NOON - timedelta(days=30)}, Go),
-        ({"caps": [cap(1, 24)], "sent": [NOON]}, Go),
+        ({"caps": [cap(1, 24)], "sent": [Went(NOON, "other")]}, Go),
+        ({"blackouts": [CHRISTMAS], "due_at": NOON - timedelta(days=9), "late": "skip"}, Go),
     ],
 )
 def test_service_mail_keeps_only_the_rails_that_are_not_about_marketing(change, verdict):
@@ -98,7 +115,12 @@ def test_a_letter_to_a_team_always_goes():
 
 def test_what_ends_a_touchpoint_is_said_before_what_only_delays_it():
     everything = replace(
-        FINE, consents=(), halted=True, caps=[cap(1, 24)], sent=[NOON], queued_at=NOON - timedelta(days=9)
+        FINE,
+        consents=(),
+        halted=True,
+        caps=[cap(1, 24)],
+        sent=[Went(NOON, "other")],
+        queued_at=NOON - timedelta(days=9),
     )
 
     assert isinstance(judge(everything, NOON), Skip)
@@ -209,7 +231,8 @@ def test_no_marketing_ever_goes_in_quiet_hours_or_over_a_cap_and_none_waits_for_
         queued_at=now,
         quiet_hours=quiet_hours,
         caps=given_caps,
-        sent=[now + timedelta(minutes=ago) for ago in sent],
+        due_at=now,
+        sent=[Went(now + timedelta(minutes=ago), "other") for ago in sent],
         zone=zone,
     )
 
@@ -221,7 +244,7 @@ def test_no_marketing_ever_goes_in_quiet_hours_or_over_a_cap_and_none_waits_for_
         now = verdict.until
     if isinstance(verdict, Go):
         assert all(quiet_until(now, quiet, zone) is None for quiet in quiet_hours)
-        assert all(sum(at > now - one.window for at in question.sent) < one.at_most for one in given_caps)
+        assert all(sum(went.at > now - one.window for went in question.sent) < one.at_most for one in given_caps)
         assert now <= question.keep_for.after(question.queued_at, zone)
     else:
         assert verdict == Skip(reason="it could not go in time")
