@@ -8,7 +8,7 @@ in the shop's order of priority takes the turn, and the other goes to the end of
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from afterglow import rails
@@ -18,6 +18,8 @@ from afterglow.language.shop import Shop
 
 #: The turns of the whole shop's marketing; those of a flow have its name.
 SHOP: Final = "*"
+#: Since when turns are free that nobody ever took.
+LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def rates(shop: Shop, flow: Flow) -> tuple[tuple[str, Rate], ...]:
@@ -31,7 +33,7 @@ class Pace:
     """When the next turn is free, and where each line of waiting mails ends. Mutable: each question takes a turn.
 
     Args:
-      free_at: by whose turns they are; what is missing is free.
+      free_at: by whose turns they are; what is missing was never taken.
       line_at: by flow; what is missing has nobody waiting.
     """
 
@@ -40,7 +42,7 @@ class Pace:
 
     def take(self, given: Sequence[tuple[str, Rate]], now: datetime) -> bool:
         """Take a turn of each of these rates now; none where one of them has no turn free."""
-        turns = {name: max(self.free_at.get(name, now), now - rate.grace) for name, rate in given}
+        turns = {name: max(self.free_at.get(name, LONG_AGO), now - rate.grace) for name, rate in given}
         if any(turn > now for turn in turns.values()):
             return False
         self.free_at |= {name: turns[name] + rate.spacing for name, rate in given}

@@ -5,7 +5,6 @@ Only batches of which a marketing mail could go ask, and for all of their mails 
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,21 +12,17 @@ from sqlalchemy.engine import Connection
 
 from afterglow.language.flow import Flow
 from afterglow.language.shop import Shop
-from afterglow.pacing import SHOP, Pace
+from afterglow.pacing import LONG_AGO, SHOP, Pace
 from db import bulk
 from db.tables import send_turns
 
 
-def lock(connection: Connection, shop: Shop, flows: Sequence[Flow], now: datetime) -> Pace:
-    """The pace of a shop and of these flows, locked until the transaction ends.
-
-    Args:
-      now: from when on turns are free where nobody ever took one.
-    """
+def lock(connection: Connection, shop: Shop, flows: Sequence[Flow]) -> Pace:
+    """The pace of a shop and of these flows, locked until the transaction ends."""
     names = sorted({flow.name for flow in flows} | ({SHOP} if shop.rate else set()))
     rows = _locked(connection, names)
     if missing := set(names) - {row.name for row in rows}:
-        new = [(name, now, now) for name in sorted(missing)]
+        new = [(name, LONG_AGO, LONG_AGO) for name in sorted(missing)]
         bulk.insert(connection, send_turns, ("name", "free_at", "line_at"), new, on_conflict="(name) DO NOTHING")
         rows = _locked(connection, names)
     return Pace(

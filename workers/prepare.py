@@ -191,7 +191,7 @@ class Preparation:
     def _locked_pace(self) -> pacing.Pace:
         if self.pace is None:
             flows = [self.flows[row.flow_id] for row in self.rows if row.kind == "marketing"]
-            self.pace = turns.lock(self._connection, self.shop, flows, self.now)
+            self.pace = turns.lock(self._connection, self.shop, flows)
         return self.pace
 
     def _question(self, row: Any, flow: Flow, facts: Facts, person: Person) -> rails.Question:

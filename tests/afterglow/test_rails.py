@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterglow.durations import Duration
-from afterglow.language.rails import BlackoutModel, parse_rate
+from afterglow.language.rails import BlackoutModel
 from afterglow.language.shop import Cap
-from afterglow.local_time import Quiet, quiet_until
+from afterglow.local_time import Opening, Quiet, quiet_until
 from afterglow.rails import (
     Consent,
     Defer,
@@ -248,3 +248,80 @@ def test_no_marketing_ever_goes_in_quiet_hours_or_over_a_cap_and_none_waits_for_
         assert now <= question.keep_for.after(question.queued_at, zone)
     else:
         assert verdict == Skip(reason="it could not go in time")
+
+
+def test_what_a_cap_holds_back_says_which_flows_went_first():
+    sent = [Went(NOON - timedelta(hours=n), flow) for n, flow in enumerate(["b", "a", "first-cups", "old"])]
+    question = replace(FINE, caps=[cap(3, 24)], sent=sent)
+    reason = "cap of 3 within 24 hours, a and b went first"
+
+    assert judge(question, NOON) == Defer(until=NOON + timedelta(hours=22), reason=reason)
+    assert judge(replace(question, loser="skip"), NOON) == Skip(reason=reason)
+
+
+def local(text: str, zone: ZoneInfo = PARIS) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    ("days", "at", "until"),
+    [
+        ("12-24..12-26", "2026-12-23 23:59", None),
+        ("12-24..12-26", "2026-12-24 00:00", "2026-12-27 00:00"),
+        ("12-24..12-26", "2031-12-26 23:59", "2031-12-27 00:00"),
+        ("12-30..01-02", "2027-01-02 12:00", "2027-01-03 00:00"),
+        ("2026-11-27", "2026-11-27 12:00", "2026-11-28 00:00"),
+        ("2026-11-27", "2027-11-27 12:00", None),
+        ("02-29", "2028-02-29 12:00", "2028-03-01 00:00"),
+        ("02-29", "2027-03-01 12:00", None),
+    ],
+)
+def test_a_blackout_is_days_of_the_customers_calendar_every_year_or_once(days, at, until):
+    blackout = BlackoutModel(days=days, because="a feast").compiled()
+    verdict = judge(
+        replace(FINE, quiet_hours=(), blackouts=[blackout], due_at=local(at), queued_at=local(at)), local(at)
+    )
+
+    expected = Defer(until=local(until), reason="no marketing on these days (a feast)", anew=True) if until else None
+    assert verdict == (expected or Go(basis="consent"))
+
+
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        ("12-24..2026-12-26", "is no day and no range"),
+        ("02-30", "is no day and no range"),
+        ("20261127", "is no day and no range"),
+        ("2026-12-26..2026-12-24", "ends before it begins"),
+        ("2026-01-01..2027-12-31", "is longer than a year"),
+        ("01-01..12-31", "is every day of the year"),
+    ],
+)
+def test_days_that_cannot_be_read_are_told(days, message):
+    with pytest.raises(ValueError, match=message):
+        BlackoutModel(days=days, because="a feast").compiled()
+
+
+TUESDAYS = Opening(weekdays=frozenset({1}), start=time(10), end=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"late": "send"}, Go(basis="consent")),
+        ({"late": "skip"}, Skip(reason="it is late by 120 minutes")),
+        ({"late": "skip", "due_at": NOON - timedelta(hours=1)}, Go(basis="consent")),
+        ({"late": "next window"}, Go(basis="consent")),
+        (
+            {"late": "next window", "window": TUESDAYS},
+            Defer(until=local("2026-03-03 10:00"), reason="it is late by 120 minutes", anew=True),
+        ),
+        (
+            {"late": "next window", "window": replace(TUESDAYS, weekdays=frozenset({0}), end=time(17))},
+            Go(basis="consent"),
+        ),
+    ],
+)
+def test_what_an_outage_delayed_goes_waits_for_its_next_time_or_is_skipped_as_declared(change, verdict):
+    two_hours = {"due_at": NOON - timedelta(hours=2), "queued_at": NOON - timedelta(hours=2)}
+    assert judge(replace(FINE, **{**two_hours, **change}), NOON) == verdict
