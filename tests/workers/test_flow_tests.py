@@ -195,6 +195,7 @@ def worlds(database_url: str) -> Iterator[Worlds]:
         yield Worlds(driver)
 
 
+@pytest.mark.timeout(1800 if LONG else 120)
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @settings(
     max_examples=400 if LONG else 40,
