@@ -30,6 +30,10 @@ class NothingAppliedError(AfterglowError):
     """No files are in force yet; run `afterglow apply` in the shop's folder."""
 
 
+class AppliedMeanwhileError(AfterglowError):
+    """Other files came into force meanwhile; look at `afterglow plan` again, then apply."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Release:
     """The files in force: the catalog and the ids of its documents."""
@@ -54,12 +58,17 @@ def apply(
     now: datetime,
     by: str | None = None,
     commit: str | None = None,
+    after: int | None = None,
 ) -> bool:
     """Put documents into force in one transaction. False where exactly these are in force already.
 
     Args:
       by: who does it; the user of this process unless given.
       commit: of the repository in which the files stand.
+      after: the release on which they were planned; unless given, whatever is in force.
+
+    Raises:
+      AppliedMeanwhileError: another release than `after` is in force.
     """
     digest = hashlib.sha256("\n".join(f"{d.kind} {d.name} {d.digest}" for d in new).encode()).hexdigest()
     in_force = sa.select(releases.c.digest).order_by(releases.c.id.desc()).limit(1)
@@ -69,6 +78,8 @@ def apply(
         connection.exec_driver_sql("LOCK TABLE releases IN SHARE ROW EXCLUSIVE MODE")
         if connection.execute(in_force).scalar() == digest:
             return False
+    if after is not None and connection.execute(_NEWEST).scalar() != after:
+        raise AppliedMeanwhileError
     ids = bulk.next_ids(connection, documents, len(new))
     bulk.insert(
         connection,

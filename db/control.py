@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from db import bulk, fetching, people
 from db.catalog import Release
 from db.tables import documents, enrollments, halts, inbox, releases, touchpoints
+from db.touchpoints import PAUSED
 
 ALL = "*"
 
@@ -85,7 +86,7 @@ def sweep(connection: Connection, release: Release, now: datetime, limit: int) -
     back = connection.execute(
         enrollments.update().where(e.id.in_(awake.limit(limit)), e.state == "paused").values(state="waiting")
     ).rowcount
-    held = sa.select(t.id).where(t.state == "held", t.reason == "the flow is paused", t.flow.not_in(paused))
+    held = sa.select(t.id).where(t.state == "held", t.reason == PAUSED, t.flow.not_in(paused))
     return (
         back
         + connection.execute(

@@ -83,6 +83,19 @@ def noted(connection: Connection, verb: str, rows: Iterable[Any]) -> set[int]:
     return of.keys() & {row.enrollment_id for row in found}
 
 
+def inside(connection: Connection, versions: Collection[int], after: int, limit: int) -> Sequence[Any]:
+    """The runs of these versions of flows that are not over, in the order of their numbers, from behind one on."""
+    e = enrollments.c
+    return connection.execute(
+        sa.select(
+            e.id, e.customer_id, e.flow_id, e.event_id, e.entered_at, e.due_at, e.until, e.step, e.state, e.reason
+        )
+        .where(e.id > after, e.state.not_in(["finished", "stopped"]), bulk.among(e.flow_id, sorted(versions)))
+        .order_by(e.id)
+        .limit(limit)
+    ).all()
+
+
 def reached(connection: Connection, rows: Iterable[Any]) -> dict[int, datetime]:
     """When the runs among these (with id and customer_id) that wait at a step reached it."""
     of = {row.id: row.customer_id for row in rows}

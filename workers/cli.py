@@ -27,6 +27,7 @@ from workers.commands import (
     loyalty,
     me,
     merging,
+    planning,
     processes,
     referrals,
     seeing,
@@ -78,9 +79,8 @@ def _common(
 
 
 FAMILIES = (
-    files, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers,
-    merging,
-    ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
+    files, planning, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows,
+    customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -436,6 +436,10 @@ class Flow:
         """A problem at a place of this flow's file."""
         return self.document.problem(path, message)
 
+    def in_order(self) -> tuple[str, ...]:
+        """The ids of its steps in the order of the file, whether or not anybody reaches them."""
+        return tuple(step.id for step in sorted(self.steps.values(), key=_order))
+
 
 def next_steps(step: Step) -> tuple[str | None, ...]:
     """The ids that may follow a step; None is the end of the flow."""
