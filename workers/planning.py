@@ -28,6 +28,7 @@ from db.engine import Database
 from db.tables import documents as documents_table
 from workers.facts import load_facts
 from workers.files import read_shop_folder
+from workers.replaying import differences
 
 #: (kind, name), such as ("flow", "welcome")
 Name = tuple[str, str]
@@ -178,6 +179,8 @@ def make_plan(database: Database, clock: Clock, new: Sequence[Document], *, coun
         order = {step: n for n, step in enumerate((old or new_flow or _none(name)).in_order())}
         found.groups = sorted(groups.values(), key=lambda group: (order.get(group.step or "", len(order)), str(group)))
     plan.mailed = len(mailed)
+    if counts_programmes:
+        plan.programmes = tuple(differences(database, release.catalog, then, now))
     return plan
 
 

@@ -97,9 +97,10 @@ def tell(made: "Plan") -> None:
 def lines(made: "Plan") -> Iterator[str]:
     """What would change, a line each."""
     told = {one.change.flow for one in made.flows}
+    counted = {line.removeprefix("~ programme ") for line in made.programmes if line.startswith("~")}
     for kind, names in (("added", made.added), ("changed", made.changed), ("removed", made.removed)):
         for what, name in names:
-            if what != "flow" or name not in told:
+            if name not in {"flow": told, "programme": counted}.get(what, ()):
                 yield f"{SIGNS[kind]} {what} {name}"
     for one in made.flows:
         yield from _flow(one)
