@@ -92,7 +92,7 @@ def went_over(before: Run, after: Run, old_version: int, new_version: int, since
         detail["until"] = after.until.isoformat()
         if since is not None:
             detail["since"] = since.isoformat()
-    return Decision(verb="moved", step=after.step, detail=detail)
+    return Decision(verb="went over", step=after.step, detail=detail)
 
 
 def _ends(

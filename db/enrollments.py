@@ -102,7 +102,7 @@ def reached(connection: Connection, rows: Iterable[Any]) -> dict[int, datetime]:
     d = decisions.c
     found = connection.execute(
         sa.select(d.enrollment_id, d.at, d.detail)
-        .where(bulk.among(d.customer_id, sorted(set(of.values()))), d.verb.in_(["waits", "waits for", "moved"]))
+        .where(bulk.among(d.customer_id, sorted(set(of.values()))), d.verb.in_(["waits", "waits for", "went over"]))
         .order_by(d.id)
     )
     since: dict[int, datetime] = {}

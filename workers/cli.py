@@ -30,6 +30,7 @@ from workers.commands import (
     planning,
     processes,
     referrals,
+    review,
     seeing,
     sources,
     testing,
@@ -79,8 +80,8 @@ def _common(
 
 
 FAMILIES = (
-    files, planning, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows,
-    customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
+    files, planning, review, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting,
+    flows, customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -118,5 +118,5 @@ def test_many_versions_come_into_force_while_people_are_inside_and_no_step_is_re
         renamed = Counter((run, "c" if step == "c2" else step) for run, step in done)
         assert set(renamed.values()) == {1}
         assert Counter(step for _, step in renamed) == dict.fromkeys("abcd", 7 * 15)
-        went = driver.rows(sa.select(sa.func.count()).where(decisions.c.verb == "moved"))[0][0]
+        went = driver.rows(sa.select(sa.func.count()).where(decisions.c.verb == "went over"))[0][0]
         assert went > 100

@@ -10,7 +10,7 @@ import typer
 from workers.commands.files import AsJson, Folder, Form
 
 if TYPE_CHECKING:
-    from afterglow.planning import StepChange
+    from afterglow.planning import FlowChange, StepChange
     from workers.planning import FlowPlan, Group, Plan
 
 SIGNS = {"added": "+", "changed": "~", "renamed": "~", "removed": "-"}
@@ -75,23 +75,40 @@ def _files(manifest: dict[str, dict[str, int]]) -> int:
 
 def tell(made: "Plan") -> None:
     """A plan for people."""
-    from workers.commands.console import count, say, say_lines, say_next
+    from workers.commands.console import say, say_lines, say_next
 
     if not made.is_news:
         say("These files are in force already; nothing would change.")
         return
     say_lines(lines(made))
     say()
-    if made.mails:
-        say(
-            f"{count(made.mails, 'mail')} to {count(made.mailed, 'customer')} would be queued within 24 hours that "
-            f"would not go otherwise, {made.mails_at_once:,} of them at once. Consent, caps and quiet hours are asked "
-            "when they go, so fewer may."
-        )
-    else:
-        say("No mail would go within 24 hours that would not go otherwise.")
+    say(mails(made))
+
     command = f"afterglow apply --yes-send {made.mails}" if made.needs_word else "afterglow apply"
     say_next((command, "put them into force"))
+
+
+def mails(made: "Plan") -> str:
+    """How many mails would go because of the files, in a sentence."""
+    from workers.commands.console import count
+
+    if not made.mails:
+        return "No mail would go within 24 hours that would not go otherwise."
+    return (
+        f"{count(made.mails, 'mail')} to {count(made.mailed, 'customer')} would be queued within 24 hours that would "
+        f"not go otherwise, {made.mails_at_once:,} of them at once. Consent, caps and quiet hours are asked when they "
+        "go, so fewer may."
+    )
+
+
+def in_words(made: "Plan") -> Iterator[str]:
+    """A plan, a line each, with how many mails it means."""
+    if not made.is_news:
+        yield "These files are in force already."
+        return
+    yield from lines(made)
+    yield ""
+    yield mails(made)
 
 
 def lines(made: "Plan") -> Iterator[str]:
@@ -118,6 +135,12 @@ def in_short(one: "FlowPlan") -> str:
         return f"{inside}, who finish the version they began in"
     told = [f"{number:,} {how}" for how, number in one.moments.items() if number]
     return f"{inside}, who go over to the new version{': ' if told else ''}{', '.join(told)}"
+
+
+def change_lines(change: "FlowChange") -> Iterator[str]:
+    """What an edit changes of a flow, without the people."""
+    yield from map(str, change.fields)
+    yield from map(_step, change.steps)
 
 
 def _flow(one: "FlowPlan") -> Iterator[str]:
