@@ -305,7 +305,7 @@ def _taken(taken_from: str | None, country: str | None, region: str | None) -> s
 
 def values(names: frozenset[str], facts: Mapping[str, Any]) -> dict[str, str]:
     """What a condition saw, by name: `{"customer.orders": "2", "order.total": "missing"}`, without personal data."""
-    return {name: _shown(name, _reach(facts, name)) for name in sorted(names)}
+    return {name: shown(name, _reach(facts, name)) for name in sorted(names)}
 
 
 def _reach(facts: Mapping[str, Any], dotted: str) -> object:
@@ -317,7 +317,8 @@ def _reach(facts: Mapping[str, Any], dotted: str) -> object:
     return value
 
 
-def _shown(name: str, value: object) -> str:
+def shown(name: str, value: object) -> str:
+    """A value that a condition saw under a name, in words; of what is personal only whether it is known."""
     if value is MISSING or value is None:
         return "missing"
     if name in _PRIVATE:
