@@ -59,7 +59,7 @@ class Person:
             "since": self.since,
             "last_order_at": self.last_order_at,
             "segments": self.segments,
-            "tags": self.attributes.get("tags") or [],
+            "tags": tags if isinstance(tags := self.attributes.get("tags"), list) else [],
         }
 
     def whereabouts(self, shop: Shop) -> tuple[str, str]:

@@ -140,6 +140,12 @@ def read_segments(text: str, file: str) -> Mapping[str, Segment]:
     return found
 
 
+def sketch_segments(text: str, file: str) -> Mapping[str, Segment]:
+    """The segments that compile, whatever is wrong with others. Only for finding further problems."""
+    document = strict_yaml.load(text, file)
+    return _Compiler(document).segments(strict_yaml.validated(document, SegmentsModel))
+
+
 class _Compiler(Compiler):
     def segments(self, model: SegmentsModel) -> dict[str, Segment]:
         found: dict[str, Segment] = {}
