@@ -192,7 +192,8 @@ class _Narrowing:
         if "\0" in tag:
             return None
         if self.dialect == "postgresql":
-            return sa.type_coerce(profiles.c.attributes, JSONB).contains({"tags": [tag]})
+            held: sa.ColumnElement[bool] = sa.type_coerce(profiles.c.attributes, JSONB).contains({"tags": [tag]})
+            return held
         each = sa.func.json_each(profiles.c.attributes, "$.tags").table_valued("value")
         return sa.exists(sa.select(sa.literal(1)).select_from(each).where(each.c.value == tag))
 

@@ -37,8 +37,9 @@ def _past(segment: Segment, past: Past, world: World) -> Iterator[Problem]:
         yield _inside(segment, *_place(segment.when.text, place), f"No source brings an event '{past.event}'.{hint}")
     elif (carried := world.of_event(past.event)) is not None:
         names = Names(given=dict(carried), supplier=past.event, absent=_ONE_EVENT)
-        for part in filter(None, (past.amount, past.where)):
-            yield from _read(segment, part, names)
+        for part in (past.amount, past.where):
+            if part is not None:
+                yield from _read(segment, part, names)
 
 
 def _read(segment: Segment, tree: Node, names: Names) -> Iterator[Problem]:
