@@ -153,6 +153,7 @@ conditions = st.recursive(
 )
 
 
+@pytest.mark.timeout(900 if LONG else 120)
 @settings(
     max_examples=4000 if LONG else 120,
     deadline=None,
