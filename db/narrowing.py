@@ -137,7 +137,8 @@ class _Narrowing:
     def still(self, column: sa.ColumnElement[Any], right: Node, operator: str) -> Where:
         assert isinstance(right, Call)
         assert operator in (">", ">=")
-        return column >= self.now + moved(right)
+        found: sa.ColumnElement[bool] = column >= self.now + moved(right)
+        return found
 
     def compared(self, left: Node, operator: str, value: object) -> Where:
         """A value of the customer beside one that is written out."""
