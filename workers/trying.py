@@ -222,7 +222,7 @@ class _Teller:
             return self._made[customer]
         assert self._connection is not None
         story.customer_id, story.who = customer, f"customer {customer}"
-        return people.load(self._connection, [customer])[customer]
+        return people.load(self._connection, [customer], segments=True)[customer]
 
     def _make(self, arrival: Arrival) -> int:
         person = people.new(-1 - len(self._made), arrival.mapped.occurred_at)
