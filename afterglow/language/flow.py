@@ -544,13 +544,9 @@ class _Compiler(Compiler):
     def happening(self, model: StartsModel | StopsModel, path: Path) -> tuple[str | None, str | None]:
         """The event that is meant, and of which segment it must be; None where it is a stage."""
         if sum(one is not None for one in (model.stage, model.event, model.segment, model.leaves)) != 1:
-            starts = path == ("starts",)
-            what = (
-                "A flow starts by a stage, by an event,"
-                if starts
-                else "A run is stopped by an event, by `stage: left`,"
-            )
-            self.say(path, f"{what} or by a segment that is entered (`segment`) or left (`leaves`): give one of them.")
+            what, stage = ("A flow starts", "a stage") if path == ("starts",) else ("A run is stopped", "`stage: left`")
+            ways = f"by an event, by {stage}, or by a segment that is entered (`segment`) or left (`leaves`)"
+            self.say(path, f"{what} {ways}: give one of them.")
         if model.segment is not None:
             return ENTERED, model.segment
         return (LEFT, model.leaves) if model.leaves is not None else (model.event, None)
