@@ -56,9 +56,9 @@ class Filling:
         """Whether the segment stands in no file any more."""
         return self.digest == _GONE
 
-    def covers(self, customer_id: int) -> bool:
-        """Whether this customer is still to be judged by it for the first time."""
-        return self.upto < customer_id <= self.last
+    def is_quiet_about(self, customer_id: int) -> bool:
+        """Whether this customer is still to be judged by it for the first time, of which nobody is told."""
+        return not self.tells and self.upto < customer_id <= self.last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -369,8 +369,12 @@ def _divided(connection: Connection, column: sa.Column[Any]) -> list[int]:
 
 
 def keep_cuts(connection: Connection, found: Cuts, segments: Mapping[str, Segment], now: datetime) -> None:
-    """Keep new cuts; who thereby comes into another fifth enters and leaves segments as ever."""
-    if found == cuts(connection):
+    """Keep new cuts; who thereby comes into another fifth enters and leaves segments as ever.
+
+    The first cuts only fill a segment that could not be filled without them, which is told to nobody.
+    """
+    before = cuts(connection)
+    if found == before:
         return
     bulk.insert(
         connection,
@@ -383,7 +387,7 @@ def keep_cuts(connection: Connection, found: Cuts, segments: Mapping[str, Segmen
     _put_fillings(
         connection,
         [
-            (one.segment, one.digest, 0, newest, one.upto >= one.last, now)
+            (one.segment, one.digest, 0, newest, bool(before) and one.upto >= one.last, now)
             for one in fillings(connection)
             if one.segment in segments and segments[one.segment].reads_fifths
         ],
