@@ -32,6 +32,7 @@ from workers.commands import (
     referrals,
     review,
     seeing,
+    segments,
     sources,
     testing,
     unwinding,
@@ -81,7 +82,7 @@ def _common(
 
 FAMILIES = (
     files, planning, review, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting,
-    flows, customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
+    flows, customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard, segments, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

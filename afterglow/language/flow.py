@@ -17,6 +17,7 @@ from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
 from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
+from afterglow.language.segment import ENTERED, LEFT
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
@@ -32,17 +33,21 @@ def _described(text: str, **options: Any) -> Any:
 
 
 class StartsModel(_Model):
-    """What brings a customer into the flow: a stage or an event."""
+    """What brings a customer into the flow: a stage, an event, or a segment that is entered or left."""
 
     stage: str | None = _described("Start when the customer enters this stage.", default=None)
     event: str | None = _described("Start when this event happens.", default=None)
+    segment: str | None = _described("Start when the customer enters this segment.", default=None)
+    leaves: str | None = _described("Start when the customer leaves this segment.", default=None)
     when: str | None = _described("Only where this condition is true, such as `customer.orders == 1`.", default=None)
 
 
 class StopsModel(_Model):
-    """What ends the run: an event, or that the customer is no longer in the stage that started it."""
+    """What ends the run: an event, a segment entered or left, or that the customer left the stage that started it."""
 
     event: str | None = _described("The event that ends the run.", default=None)
+    segment: str | None = _described("Entering this segment ends the run.", default=None)
+    leaves: str | None = _described("Leaving this segment ends the run.", default=None)
     stage: Literal["left"] | None = _described(
         "`left`: the run ends when the customer is no longer in the stage that started it.", default=None
     )
@@ -403,10 +408,11 @@ class Reenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
-    """An event that ends a run; `path` is where the rule stands."""
+    """An event that ends a run, of a segment only where it is this one; `path` is where the rule stands."""
 
     event: str
     same: Expression | None
+    segment: str | None = None
     path: Path = ()
 
 
@@ -429,6 +435,8 @@ class Flow:
     owner: str | None
     stage: str | None
     event: str | None
+    #: The segment that is entered or left, where such an event starts it.
+    segment: str | None = None
     when: Expression | None
     once_per: Expression | None
     #: When a key may run again; None: never.
@@ -514,8 +522,7 @@ class _Compiler(Compiler):
 
     def flow(self, model: FlowModel) -> Flow:
         stops = model.stops if isinstance(model.stops, list) else [model.stops]
-        if (model.starts.stage is None) == (model.starts.event is None):
-            self.say(("starts",), "A flow starts by a stage or by an event: give one of the two.")
+        event, segment = self.happening(model.starts, ("starts",))
         first = self.sequence(model.steps, ("steps",), after=None)
         for old, step_id in self.renames.items():
             if old in self.steps:
@@ -527,7 +534,8 @@ class _Compiler(Compiler):
             status=model.status,
             owner=model.owner,
             stage=model.starts.stage,
-            event=model.starts.event,
+            event=event,
+            segment=segment,
             when=self.expression(model.starts.when, ("starts", "when")),
             once_per=self.expression(model.once_per, ("once_per",)),
             reenter=self.reenter(model),
@@ -562,15 +570,26 @@ class _Compiler(Compiler):
             tests=compile_tests(self, model.tests),
         )
 
+    def happening(self, model: StartsModel | StopsModel, path: Path) -> tuple[str | None, str | None]:
+        """The event that is meant, and of which segment it must be; None where it is a stage."""
+        if sum(one is not None for one in (model.stage, model.event, model.segment, model.leaves)) != 1:
+            what, stage = ("A flow starts", "a stage") if path == ("starts",) else ("A run is stopped", "`stage: left`")
+            ways = f"by an event, by {stage}, or by a segment that is entered (`segment`) or left (`leaves`)"
+            self.say(path, f"{what} {ways}: give one of them.")
+        if model.segment is not None:
+            return ENTERED, model.segment
+        return (LEFT, model.leaves) if model.leaves is not None else (model.event, None)
+
     def stop(self, model: StopsModel, n: int, flow: FlowModel) -> StopRule | None:
         """The event that ends a run; None where it is the end of the stage."""
         path = ("stops", n) if isinstance(flow.stops, list) else ("stops",)
-        if (model.event is None) == (model.stage is None):
-            self.say(path, "A run is stopped by an event, or by `stage: left`: give one of the two.")
+        event, segment = self.happening(model, path)
         if model.stage is not None and flow.starts.stage is None:
             self.say((*path, "stage"), "Only a flow that starts by a stage can end when it is left.")
         same = self.expression(model.same, (*path, "same"))
-        return StopRule(event=model.event, same=same, path=path) if model.event is not None else None
+        if segment is not None and model.same is not None:
+            self.say((*path, "same"), "Entering or leaving a segment carries nothing to compare; leave 'same' out.")
+        return StopRule(event=event, same=same, segment=segment, path=path) if event is not None else None
 
     def rate(self, text: str | None) -> Rate | None:
         return self.collected(("rate",), lambda: parse_rate(text)) if text is not None else None
