@@ -41,7 +41,9 @@ def review(
 ) -> None:
     """Say what a branch changes, as one comment.
 
-    Problems, tests, flows, mails, and the people inside where a database is at hand. Exit status 1 if a file has problems or a test fails.
+    Problems, tests, flows, mails, and the people inside where a database is at hand.
+
+    Exit status 1 if a file has problems or a test fails.
     """
     from db.settings import load_settings
     from workers.comparing import Side, make_review
