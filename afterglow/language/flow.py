@@ -16,6 +16,7 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
@@ -39,9 +40,12 @@ class StartsModel(_Model):
 
 
 class StopsModel(_Model):
-    """An event that ends the run."""
+    """What ends the run: an event, or that the customer is no longer in the stage that started it."""
 
-    event: str = _described("The event that ends the run.")
+    event: str | None = _described("The event that ends the run.", default=None)
+    stage: Literal["left"] | None = _described(
+        "`left`: the run ends when the customer is no longer in the stage that started it.", default=None
+    )
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
@@ -244,6 +248,21 @@ class FlowModel(_Model):
     caps: list[CapModel] = _described(
         "Further limits on marketing to one customer, for this flow.", default_factory=list
     )
+    blackout: list[BlackoutModel] = _described(
+        "Further days on which this flow sends no marketing.", default_factory=list
+    )
+    rate: str | None = _described("How much of its marketing goes at most, such as `200 per hour`.", default=None)
+    keep_for: str | None = _described(
+        "How long its marketing may wait for its turn; at most as long as in shop.yaml.", default=None
+    )
+    late: Late | None = _described(
+        "What becomes of its marketing that an outage delayed by more than an hour: `next window` waits for the next "
+        "time that the flow names, `skip` leaves it out.",
+        default=None,
+    )
+    loser: Loser | None = _described(
+        "What becomes of its marketing that finds a cap full: `skip` leaves it out.", default=None
+    )
     steps: list[StepModel] = _described("What happens, in order.", min_length=1)
     tests: list[FlowTestModel] = _described("What must come of what; `afterglow test` runs them.", default_factory=list)
 
@@ -384,10 +403,11 @@ class Reenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
-    """An event that ends a run."""
+    """An event that ends a run; `path` is where the rule stands."""
 
     event: str
     same: Expression | None
+    path: Path = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -420,6 +440,13 @@ class Flow:
     topic: str | None
     quiet_hours: Quiet | None
     caps: tuple[Cap, ...]
+    blackouts: tuple[Blackout, ...] = ()
+    rate: Rate | None = None
+    keep_for: Duration | None = None
+    late: Late | None = None
+    loser: Loser | None = None
+    #: Whether a run ends when its customer is no longer in the stage that started it.
+    ends_with_stage: bool = False
     first: str | None
     #: By id; whatever may follow a step stands before it.
     steps: Mapping[str, Step]
@@ -493,10 +520,7 @@ class _Compiler(Compiler):
         for old, step_id in self.renames.items():
             if old in self.steps:
                 self.say((*self.steps[step_id].path, "was"), f"'{old}' is the id of another step; it was not renamed.")
-        rules = tuple(
-            StopRule(event=stop.event, same=self.expression(stop.same, _at(("stops",), n, model.stops, "same")))
-            for n, stop in enumerate(stops)
-        )
+        rules = tuple(rule for n, stop in enumerate(stops) if (rule := self.stop(stop, n, model)))
         return Flow(
             name=model.flow,
             about=model.about,
@@ -516,6 +540,16 @@ class _Compiler(Compiler):
             caps=tuple(
                 cap for n, given in enumerate(model.caps) if (cap := self.collected(("caps", n), given.compiled))
             ),
+            blackouts=tuple(
+                days
+                for n, given in enumerate(model.blackout)
+                if (days := self.collected(("blackout", n, "days"), given.compiled))
+            ),
+            rate=self.rate(model.rate),
+            keep_for=self.duration(model.keep_for, ("keep_for",)) if model.keep_for else None,
+            late=model.late,
+            loser=model.loser,
+            ends_with_stage=any(stop.stage is not None for stop in stops),
             first=first,
             steps=self.steps,
             document=self.document,
@@ -527,6 +561,19 @@ class _Compiler(Compiler):
             renames=self.renames,
             tests=compile_tests(self, model.tests),
         )
+
+    def stop(self, model: StopsModel, n: int, flow: FlowModel) -> StopRule | None:
+        """The event that ends a run; None where it is the end of the stage."""
+        path = ("stops", n) if isinstance(flow.stops, list) else ("stops",)
+        if (model.event is None) == (model.stage is None):
+            self.say(path, "A run is stopped by an event, or by `stage: left`: give one of the two.")
+        if model.stage is not None and flow.starts.stage is None:
+            self.say((*path, "stage"), "Only a flow that starts by a stage can end when it is left.")
+        same = self.expression(model.same, (*path, "same"))
+        return StopRule(event=model.event, same=same, path=path) if model.event is not None else None
+
+    def rate(self, text: str | None) -> Rate | None:
+        return self.collected(("rate",), lambda: parse_rate(text)) if text is not None else None
 
     def goal(self, model: GoalModel) -> Goal | None:
         within = self.duration(model.within, ("goal", "within"))
@@ -728,10 +775,6 @@ class _Compiler(Compiler):
         except ValueError:
             self.say(path, f"'{text}' is not a time of day; write it as \"10:00\".")
             return None
-
-
-def _at(path: Path, n: int, value: object, key: str) -> Path:
-    return (*path, n, key) if isinstance(value, list) else (*path, key)
 
 
 def walk(flow: Flow) -> Iterator[Step]:
