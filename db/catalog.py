@@ -66,7 +66,7 @@ def apply(
     Args:
       by: who does it; the user of this process unless given.
       commit: of the repository in which the files stand.
-      after: the release on which they were planned; unless given, whatever is in force.
+      after: the release on which they were planned, 0 where there was none; unless given, whatever is in force.
 
     Raises:
       AppliedMeanwhileError: another release than `after` is in force.
@@ -79,7 +79,7 @@ def apply(
         connection.exec_driver_sql("LOCK TABLE releases IN SHARE ROW EXCLUSIVE MODE")
         if connection.execute(in_force).scalar() == digest:
             return False
-    if after is not None and connection.execute(_NEWEST).scalar() != after:
+    if after is not None and (connection.execute(_NEWEST).scalar() or 0) != after:
         raise AppliedMeanwhileError
     ids = bulk.next_ids(connection, documents, len(new))
     bulk.insert(
