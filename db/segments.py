@@ -244,14 +244,19 @@ def leave(connection: Connection, pairs: Collection[tuple[str, int]]) -> None:
 def arrange(connection: Connection, segments: Mapping[str, Segment], now: datetime) -> None:
     """Segments come into force: new and edited ones are to be filled, and those that are no more emptied."""
     stored = {one.segment: one for one in fillings(connection)}
+    if not stored and not segments:
+        return
     newest = connection.execute(sa.select(sa.func.max(customers.c.id))).scalar() or 0
     rows = [
         (name, one.digest, 0, newest, False, now)
         for name, one in segments.items()
         if name not in stored or stored[name].digest != one.digest
     ]
-    rows += [(name, _GONE, 0, 1, False, now) for name, one in stored.items() if name not in segments]
+    rows += [(name, _GONE, 0, 1, False, now) for name in stored if name not in segments]
     _put_fillings(connection, rows)
+    f, s = segment_fillings.c, segment_members.c
+    deserted = (f.digest == _GONE) & ~sa.exists().where(s.segment == f.segment)
+    connection.execute(segment_fillings.delete().where(deserted))
 
 
 def fillings(connection: Connection) -> list[Filling]:
