@@ -23,6 +23,8 @@ def started_by(
         *catalog.started_by_event.get(event, ()),
         *(catalog.started_by_stage.get(stage, ()) if stage else ()),
     ):
+        if not flow.starts_by(event, (stage,) if stage else (), names):
+            continue
         if flow.when is not None and not flow.when.is_true(names):
             continue
         key = run_key(flow.once_per, names, event_id)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from afterglow.expressions import MISSING
+from afterglow.language.starts import EVENTS as OCCASIONS
 
 #: Causes before effects.
 Kind = Literal["event", "stage", "consent", "inbox", "start", "refusal", "decision", "touchpoint", "note", "standing"]
@@ -100,6 +101,7 @@ def decision(
             return f"Reached its goal{out}: {detail.get('name')} came (event {detail.get('event')})."
         case "passed over":
             then = "the flow ends here" if detail.get("stops") else "it goes on at once"
+            then = "what follows is skipped, up to the next date" if detail.get("skips") else then
             return f"{detail.get('date')} is {detail.get('was')}, so there is nothing to wait until: {then}."
         case "waits for":
             return f"Waits for {detail.get('event')}, until {_moment(detail, zone)} at the latest."
@@ -230,6 +232,8 @@ def event(
 ) -> str:
     """That something happened, as a sentence. Of the payload only ids are told."""
     ids = [f"{thing} {held['id']}" for thing, held in payload.items() if isinstance(held, Mapping) and "id" in held]
+    if name in OCCASIONS:
+        ids.insert(0, f"flow {payload.get('flow')}")
     late = f"; it happened on {when(occurred_at, zone)}" if abs(at - occurred_at) > _LATE else ""
     return f"{name} came from {source}{': ' + ', '.join(ids) if ids else ''}{late}."
 

@@ -4,9 +4,10 @@ A marketer writes an ordered list with nested branches; `decide` walks a graph i
 Positions of customers hang on step ids, so ids are unique in a flow and do not depend on order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import time
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, time
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
@@ -17,6 +18,7 @@ from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
+from afterglow.language.starts import Occasion, StartsModel, occasion_of
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
 from afterglow.problems import Problem, Problems, did_you_mean
@@ -28,14 +30,6 @@ class _Model(BaseModel):
 
 def _described(text: str, **options: Any) -> Any:
     return Field(description=text, **options)
-
-
-class StartsModel(_Model):
-    """What brings a customer into the flow: a stage or an event."""
-
-    stage: str | None = _described("Start when the customer enters this stage.", default=None)
-    event: str | None = _described("Start when this event happens.", default=None)
-    when: str | None = _described("Only where this condition is true, such as `customer.orders == 1`.", default=None)
 
 
 class StopsModel(_Model):
@@ -81,18 +75,21 @@ class OpeningModel(_Model):
 
 
 class UntilModel(_Model):
-    """Wait until a time of the week, or until a date that is known."""
+    """Wait until a time of the week, or until a date that is known or given."""
 
     id: str = _described("Name of this step; customers' positions hang on it.")
     until: OpeningModel | str = _described(
-        'A time of the week, such as `{weekday: tuesday, at: "10:00"}`, or a date, such as `customer.renewal_date`.'
+        'A time of the week, such as `{weekday: tuesday, at: "10:00"}`, or a date, such as `customer.renewal_date` or '
+        "2026-11-27."
     )
     offset: str | None = _described("So long after the date, or before it: `-30 days`.", default=None)
     at: str | None = _described(
         'Local time on that day, such as "10:00"; the day begins it unless given.', default=None
     )
-    if_past: Literal["go on", "stop"] | None = _described(
-        "What happens where the date is missing, unreadable or past.", default=None
+    if_past: Literal["go on", "skip", "stop"] | None = _described(
+        "What happens where the date is missing, unreadable or past. skip: what follows is passed over, up to the next "
+        "date of the same list of steps.",
+        default=None,
     )
 
 
@@ -269,7 +266,7 @@ class Until(_Step):
 class UntilDate(_Step):
     """Stand still until a date that a fact tells, moved by `offset`, to a local time of day where `at` is given.
 
-    Where the date is missing or past the run goes on, or ends where `stops` is set.
+    Where the date is missing or past the run goes on with `past`, or ends where `stops` is set.
     """
 
     date: Expression
@@ -277,6 +274,17 @@ class UntilDate(_Step):
     at: time | None
     stops: bool
     next: str | None
+    past: str | None
+
+    @property
+    def named(self) -> str:
+        """The date as it is written in the file."""
+        return self.date.text.strip('"')
+
+    @property
+    def skips(self) -> bool:
+        """Whether somebody who comes too late passes over what follows."""
+        return not self.stops and self.past != self.next
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -412,6 +420,14 @@ class Flow:
     #: Events that can end a wait or the run; others need not be looked at.
     listens_to: frozenset[str] = frozenset()
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
+    #: What the event is told of where it is one of our own, about this flow alone.
+    occasion: Occasion | None = None
+
+    def starts_by(self, event: str, stages: Collection[str], payload: Mapping[str, Any]) -> bool:
+        """Whether an event, or a stage that it brings, is one by which this flow starts where its condition holds."""
+        if self.stage is not None:
+            return self.stage in stages
+        return self.event == event and (self.occasion is None or payload.get("flow") == self.name)
 
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this flow's file."""
@@ -421,8 +437,10 @@ class Flow:
 def next_steps(step: Step) -> tuple[str | None, ...]:
     """The ids that may follow a step; None is the end of the flow."""
     match step:
-        case Send() | Wait() | Until() | UntilDate() | Notify():
+        case Send() | Wait() | Until() | Notify():
             return (step.next,)
+        case UntilDate():
+            return (step.next, step.past) if step.skips else (step.next,)
         case WaitFor():
             return (*(awaited.first for awaited in step.awaited), step.timed_out)
         case If():
@@ -463,8 +481,7 @@ class _Compiler(Compiler):
 
     def flow(self, model: FlowModel) -> Flow:
         stops = model.stops if isinstance(model.stops, list) else [model.stops]
-        if (model.starts.stage is None) == (model.starts.event is None):
-            self.say(("starts",), "A flow starts by a stage or by an event: give one of the two.")
+        occasion = occasion_of(self, model.starts)
         first = self.sequence(model.steps, ("steps",), after=None)
         rules = tuple(
             StopRule(event=stop.event, same=self.expression(stop.same, _at(("stops",), n, model.stops, "same")))
@@ -476,7 +493,7 @@ class _Compiler(Compiler):
             status=model.status,
             owner=model.owner,
             stage=model.starts.stage,
-            event=model.starts.event,
+            event=occasion.event if occasion else model.starts.event,
             when=self.expression(model.starts.when, ("starts", "when")),
             once_per=self.expression(model.once_per, ("once_per",)),
             reenter=self.reenter(model),
@@ -497,6 +514,7 @@ class _Compiler(Compiler):
                 + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
             tests=compile_tests(self, model.tests),
+            occasion=occasion,
         )
 
     def goal(self, model: GoalModel) -> Goal | None:
@@ -522,11 +540,14 @@ class _Compiler(Compiler):
 
     def sequence(self, models: Sequence[Any], path: Path, *, after: str | None) -> str | None:
         """Compile a list of steps, last first, so that each knows its successor. The id of its first step."""
-        following = after
+        following = next_date = after
         for n in range(len(models) - 1, -1, -1):
             step = self.step(models[n], (*path, n), following)
             if step is None:
                 continue
+            if isinstance(step, UntilDate):
+                step = replace(step, past=next_date) if models[n].if_past == "skip" else step
+                next_date = step.id
             if step.id in self.steps:  # the other one stands further down
                 self.say(self.steps[step.id].path, f"Two steps are called '{step.id}'; give this one another id.")
             self.steps[step.id] = step
@@ -638,21 +659,24 @@ class _Compiler(Compiler):
 
     def until_date(self, model: UntilModel, path: Path, after: str | None) -> Step | None:
         assert isinstance(model.until, str)
-        date = self.expression(model.until, (*path, "until"))
+        fixed = _DAY.fullmatch(model.until)
+        date = self.expression(f'"{model.until}"' if fixed else model.until, (*path, "until"))
+        if fixed:
+            self.collected((*path, "until"), lambda: _day(model.until))
         given = model.offset
         offset = self.collected((*path, "offset"), lambda: parse_offset(given)) if given is not None else Duration()
         at = self.time_of_day(model.at, (*path, "at"))
         if model.if_past is None:
             self.say(
-                path, f"Say with `if_past` what '{model.id}' does where the date is missing or past: go on, or stop."
+                path,
+                f"Say with `if_past` what '{model.id}' does where the date is missing or past: go on, skip, or stop.",
             )
         if at is not None and offset is not None and offset.seconds:
             self.say((*path, "at"), "'at' goes with an offset in days; hours are counted exactly.")
         if date is None or offset is None:
             return None
-        return UntilDate(
-            id=model.id, path=path, date=date, offset=offset, at=at, stops=model.if_past == "stop", next=after
-        )
+        stops = model.if_past == "stop"
+        return UntilDate(id=model.id, path=path, date=date, offset=offset, at=at, stops=stops, next=after, past=after)
 
     def wait_for(self, model: WaitForModel, path: Path, after: str | None) -> Step | None:
         if isinstance(model.wait_for, str):
@@ -691,6 +715,17 @@ class _Compiler(Compiler):
         except ValueError:
             self.say(path, f"'{text}' is not a time of day; write it as \"10:00\".")
             return None
+
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def _day(text: object) -> date:
+    """The day that is written. Raises ValueError with a sentence for the author of the flow."""
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        raise ValueError(f"There is no day '{text}'; write it as 2026-11-27.") from None
 
 
 def _at(path: Path, n: int, value: object, key: str) -> Path:

@@ -580,7 +580,7 @@ class _Lifetime:
 
     def _tell_refusals(self, event: Event, stage: str | None, names: Mapping[str, Any], begun: set[str]) -> None:
         for flow in self.catalog.flows.values():
-            if flow.name not in begun and (flow.event == event.name or (stage is not None and flow.stage == stage)):
+            if flow.name not in begun and flow.starts_by(event.name, (stage,) if stage else (), event.payload):
                 found = refusal(flow, names, event.id, self._ran_by(flow, event), forgotten=False)
                 self._tell("refusal", found.sentence, flow=flow.name)
 
