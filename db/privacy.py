@@ -31,6 +31,7 @@ from db import (
     leaderboards,
     merging,
     notices,
+    occasions,
     people,
     proof,
     redemptions,
@@ -141,6 +142,7 @@ def forget(
     referring.forget(connection, [customer_id, *stones])
     notices.forget(connection, [customer_id, *stones], FORGOTTEN)
     leaderboards.forget(connection, [customer_id, *stones])
+    occasions.forget(connection, [customer_id, *stones])
     unlinked = unlinking.unlink(connection, customer_id, [customer_id, *stones], now)
     return Forgotten(
         customer_id=customer_id,

@@ -135,7 +135,7 @@ class _Teller:
         for row in self.h.events:
             wanted = self.h.release_at(row.recorded_at).flows.get(flow)
             stages = {entry.stage for entry in self.h.stages.get(row.id, ())}
-            if wanted and (wanted.event == row.name or wanted.stage in stages or row.name in wanted.listens_to):
+            if wanted and (wanted.starts_by(row.name, stages, row.payload) or row.name in wanted.listens_to):
                 named.add(row.id)
         mine = {run for run, name in self.flow_of.items() if name == flow}
         named |= {self.run_of[run].event_id for run in mine}
@@ -178,7 +178,7 @@ class _Teller:
                 yield self._started(run, row, stages)
             begun = {self.flow_of[run.id] for run in mine}
             for flow in release.flows.values():
-                if flow.name not in begun and (flow.event == row.name or flow.stage in stages):
+                if flow.name not in begun and flow.starts_by(row.name, stages, row.payload):
                     yield self._refused(flow, row, standing, release.shop)
 
     def _started(self, run: Any, event: Any, stages: Sequence[str]) -> Line:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from db import coupons, notices, referring
+from db import coupons, notices, occasions, referring
 from db.app import App
 from db.tables import enrollments, inbox, merges, touchpoints
 
@@ -46,7 +46,9 @@ _DUE = sa.select(
         sa.exists().where(inbox.c.state == sa.literal_column("'fetching'"), inbox.c.fetch_at <= _now), notices.DUE
     ).label("fetch"),
     coupons.DUE.label("coupons"),
-    sa.or_(sa.exists().where(merges.c.state == sa.literal_column("'wanted'")), referring.DUE).label("tend"),
+    sa.or_(sa.exists().where(merges.c.state == sa.literal_column("'wanted'")), referring.DUE, occasions.DUE).label(
+        "tend"
+    ),
 )
 
 

@@ -238,7 +238,7 @@ class _Teller:
         flows = [
             flow
             for flow in self._catalog.flows.values()
-            if flow.event == mapped.event or (mapped.stage is not None and flow.stage == mapped.stage)
+            if flow.starts_by(mapped.event, (mapped.stage,) if mapped.stage else (), mapped.payload)
         ]
         ran = self._ran(person, [(flow, self._key(flow, names)) for flow in flows], mapped.occurred_at)
         return [self._flow(flow, names, ran) for flow in flows]
