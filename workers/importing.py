@@ -29,6 +29,7 @@ from afterglow.errors import AfterglowError
 from afterglow.importing import BadRow, Desk, Row, columns_of, records, rows
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow
+from afterglow.starting import could_start
 from db import bulk, events, people
 from db.catalog import Release
 from db.clock import DatabaseClock
@@ -346,7 +347,7 @@ class Starter:
             those = {row.event_id for row in entered}
             happened = [row for row in happened if row.id in those]
         else:
-            happened = [row for row in happened if self.flow.starts_by(row.name, (), row.payload)]
+            happened = [row for row in happened if could_start(self.flow, row.name, (), row.payload)]
         persons = people.load(connection, [row.customer_id for row in happened])
         shop = self.release.catalog.shop
         keys: dict[tuple[int, str], Any] = {}

@@ -15,6 +15,7 @@ from afterglow.language import starts
 from afterglow.language.flow import Flow, read_flow
 from afterglow.language.programme import Programme, read_loyalty
 from afterglow.language.referral import ReferralProgramme, read_referral
+from afterglow.language.segment import ENTERED, LEFT, Segment, read_segments
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
 from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
 from afterglow.language.starts import OnDate, OverSegment
@@ -23,8 +24,9 @@ from afterglow.mail.sources import TEAM_MAILS
 from afterglow.mail_templates import Mail, compile_mail, load_mail, with_shop
 from afterglow.problems import Problem, Problems, did_you_mean
 
+SEGMENTS = "flows/segments.yaml"
 #: The kinds of documents, in the order in which they are compiled.
-KINDS = ("shop", "stages", "source", "programme", "flow", "template")
+KINDS = ("shop", "stages", "segments", "source", "programme", "flow", "template")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +53,9 @@ class Catalog:
     flows: Mapping[str, Flow]
     mails: Mapping[str, Mail]
     programmes: Mapping[str, Programme | ReferralProgramme] = field(default_factory=dict)
+    segments: Mapping[str, Segment] = field(default_factory=dict)
+    #: Whether something may read `customer.segments`, so that somebody must know them.
+    reads_segments: bool = False
 
     @cached_property
     def loyalty(self) -> Mapping[str, Programme]:
@@ -170,6 +175,8 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
         "webhook": "text",
         "milestone": "number",
     },
+    ENTERED: {"segment.name": "text"},
+    LEFT: {"segment.name": "text"},
     **starts.EVENTS,
     returning.UNWOUND: {"order.id": "text", "order.source": "text", "reason": "text", "by": "text"},
 }
@@ -247,10 +254,12 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
             attempt(kind, kind, required, lambda f=required, r=reader: r(files[f], f))  # type: ignore[misc]
         else:
             problems.append(Problem(required, 1, 1, "This file is missing; `afterglow init` writes one to begin with."))
+    if SEGMENTS in files:
+        attempt("segments", "segments", SEGMENTS, lambda: read_segments(files[SEGMENTS], SEGMENTS))
     for file in sorted(files):
         folder, _, base = file.rpartition("/")
         name, _, ending = base.rpartition(".")
-        if folder == "flows" and ending == "yaml" and name not in ("shop", "stages"):
+        if folder == "flows" and ending == "yaml" and name not in ("shop", "stages", "segments"):
             attempt("flow", name, file, lambda f=file: read_flow(files[f], f))  # type: ignore[misc]
         elif folder == "flows/sources" and ending == "yaml":
             attempt("source", name, file, lambda f=file: read_source(files[f], f))  # type: ignore[misc]
@@ -287,4 +296,8 @@ def read_documents(documents: Mapping[tuple[str, str], str]) -> Catalog:
         programmes={
             name: read_programme(body, f"flows/programmes/{name}.yaml") for name, body in named("programme").items()
         },
+        segments=read_segments(documents["segments", "segments"], SEGMENTS) if named("segments") else {},
+        reads_segments=any(
+            "segments" in body for (kind, _), body in documents.items() if kind in ("flow", "programme", "template")
+        ),
     )

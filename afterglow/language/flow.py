@@ -5,7 +5,7 @@ Positions of customers hang on step ids, so ids are unique in a flow and do not 
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, time
 from functools import lru_cache
@@ -17,8 +17,9 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.segment import crossing
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
-from afterglow.language.starts import Occasion, StartsModel, occasion_of
+from afterglow.language.starts import Occasion, StartsModel, start_of
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
 from afterglow.problems import Problem, Problems, did_you_mean
@@ -33,9 +34,11 @@ def _described(text: str, **options: Any) -> Any:
 
 
 class StopsModel(_Model):
-    """An event that ends the run."""
+    """An event that ends the run, or a segment that is entered or left."""
 
-    event: str = _described("The event that ends the run.")
+    event: str | None = _described("The event that ends the run.", default=None)
+    segment: str | None = _described("Entering this segment ends the run.", default=None)
+    leaves: str | None = _described("Leaving this segment ends the run.", default=None)
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
@@ -378,10 +381,11 @@ class Reenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
-    """An event that ends a run."""
+    """An event that ends a run; of a segment only where it is this one."""
 
     event: str
     same: Expression | None
+    segment: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -403,6 +407,8 @@ class Flow:
     owner: str | None
     stage: str | None
     event: str | None
+    #: The segment that is entered or left, where such an event starts it.
+    segment: str | None = None
     when: Expression | None
     once_per: Expression | None
     #: When a key may run again; None: never.
@@ -422,12 +428,6 @@ class Flow:
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
     #: What the event is told of where it is one of our own, about this flow alone.
     occasion: Occasion | None = None
-
-    def starts_by(self, event: str, stages: Collection[str], payload: Mapping[str, Any]) -> bool:
-        """Whether an event, or a stage that it brings, is one by which this flow starts where its condition holds."""
-        if self.stage is not None:
-            return self.stage in stages
-        return self.event == event and (self.occasion is None or payload.get("flow") == self.name)
 
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this flow's file."""
@@ -481,19 +481,17 @@ class _Compiler(Compiler):
 
     def flow(self, model: FlowModel) -> Flow:
         stops = model.stops if isinstance(model.stops, list) else [model.stops]
-        occasion = occasion_of(self, model.starts)
+        start = start_of(self, model.starts)
         first = self.sequence(model.steps, ("steps",), after=None)
-        rules = tuple(
-            StopRule(event=stop.event, same=self.expression(stop.same, _at(("stops",), n, model.stops, "same")))
-            for n, stop in enumerate(stops)
-        )
+        rules = tuple(rule for n, stop in enumerate(stops) if (rule := self.stop(stop, n, model)))
         return Flow(
             name=model.flow,
             about=model.about,
             status=model.status,
             owner=model.owner,
             stage=model.starts.stage,
-            event=occasion.event if occasion else model.starts.event,
+            event=start.event,
+            segment=start.segment,
             when=self.expression(model.starts.when, ("starts", "when")),
             once_per=self.expression(model.once_per, ("once_per",)),
             reenter=self.reenter(model),
@@ -514,8 +512,19 @@ class _Compiler(Compiler):
                 + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
             tests=compile_tests(self, model.tests),
-            occasion=occasion,
+            occasion=start.occasion,
         )
+
+    def stop(self, model: StopsModel, n: int, flow: FlowModel) -> StopRule | None:
+        path = ("stops", n) if isinstance(flow.stops, list) else ("stops",)
+        if sum(one is not None for one in (model.event, model.segment, model.leaves)) != 1:
+            ways = "an event, or a segment that is entered (`segment`) or left (`leaves`)"
+            self.say(path, f"A run is stopped by {ways}: give one of them.")
+        event, segment = crossing(model.segment, model.leaves) or (model.event, None)
+        same = self.expression(model.same, (*path, "same"))
+        if segment is not None and model.same is not None:
+            self.say((*path, "same"), "Entering or leaving a segment carries nothing to compare; leave 'same' out.")
+        return StopRule(event=event, same=same, segment=segment) if event is not None else None
 
     def goal(self, model: GoalModel) -> Goal | None:
         within = self.duration(model.within, ("goal", "within"))
@@ -726,10 +735,6 @@ def _day(text: object) -> date:
         return date.fromisoformat(str(text))
     except ValueError:
         raise ValueError(f"There is no day '{text}'; write it as 2026-11-27.") from None
-
-
-def _at(path: Path, n: int, value: object, key: str) -> Path:
-    return (*path, n, key) if isinstance(value, list) else (*path, key)
 
 
 def walk(flow: Flow) -> Iterator[Step]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from afterglow.durations import Duration, parse_offset
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.segment import crossing
 from afterglow.local_time import known_zone
 
 #: The words of `zone` that are no places: each customer's own clock, and the shop's.
@@ -24,7 +25,7 @@ SHOP: Final = "shop"
 
 
 class StartsModel(BaseModel):
-    """What brings a customer into the flow: one of stage, event, date, schedule, once and asked."""
+    """What brings a customer into the flow: one of stage, event, segment, leaves, date, schedule, once and asked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,8 +45,11 @@ class StartsModel(BaseModel):
     )
     once: str | None = Field(default=None, description='Start at one moment, such as "2026-11-27 09:00".')
     segment: str | None = Field(
-        default=None, description="With `schedule` and `once`: for everybody who is in this segment at that moment."
+        default=None,
+        description="Start when the customer enters this segment; with `schedule` and `once`, for everybody who is in "
+        "it at that moment.",
     )
+    leaves: str | None = Field(default=None, description="Start when the customer leaves this segment.")
     zone: str | None = Field(
         default=None,
         description="With `schedule` and `once`, by whose clock: `customer` (unless given), `shop`, or a place such as "
@@ -108,6 +112,8 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
 _GO_WITH: Final[Mapping[str, frozenset[str]]] = {
     "stage": frozenset(),
     "event": frozenset(),
+    "segment": frozenset(),
+    "leaves": frozenset(),
     "date": frozenset({"yearly", "offset", "at"}),
     "schedule": frozenset({"segment", "zone"}),
     "once": frozenset({"segment", "zone"}),
@@ -124,26 +130,43 @@ def next_wall(cron: str, after: datetime) -> datetime | None:
     return next(CronSim(cron, after), None)
 
 
-def occasion_of(compiler: Compiler, model: StartsModel) -> Occasion | None:
-    """What starts a flow that neither a stage nor an event starts; what is wrong is noted with the compiler."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """The event that starts a flow, where it is no stage; of which segment it must be, or of which occasion it tells."""
+
+    event: str | None = None
+    segment: str | None = None
+    occasion: Occasion | None = None
+
+
+def start_of(compiler: Compiler, model: StartsModel) -> Start:
+    """What starts a flow; what is wrong is noted with the compiler."""
     path: Path = ("starts",)
-    given = [way for way in _GO_WITH if getattr(model, way) is not None]
+    over = model.schedule is not None or model.once is not None
+    given = [way for way in _GO_WITH if getattr(model, way) is not None and not (over and way == "segment")]
     if len(given) != 1:
-        compiler.say(path, f"A flow starts in one way: give one of {', '.join(list(_GO_WITH)[:-1])} and asked.")
-        return None
+        ways = list(_GO_WITH)
+        compiler.say(path, f"A flow starts in one way: give one of {', '.join(ways[:-1])} and {ways[-1]}.")
+        return Start()
     (way,) = given
-    for key in ("yearly", "offset", "at", "segment", "zone"):
+    for key in ("yearly", "offset", "at", "zone"):
         if getattr(model, key) and key not in _GO_WITH[way]:
             others = " or ".join(name for name, keys in _GO_WITH.items() if key in keys)
             compiler.say((*path, key), f"'{key}' goes with {others}, not with {way}; leave it out.")
+    occasion: Occasion | None = None
     match way:
         case "date":
-            return _on_date(compiler, model, path)
+            occasion = _on_date(compiler, model, path)
         case "schedule" | "once":
-            return _over_segment(compiler, model, path)
+            occasion = _over_segment(compiler, model, path)
         case "asked":
-            return Asked()
-    return None
+            occasion = Asked()
+        case "segment" | "leaves":
+            event, segment = crossing(model.segment, model.leaves) or (None, None)
+            return Start(event=event, segment=segment)
+        case _:
+            return Start(event=model.event)
+    return Start(event=occasion.event if occasion else None, occasion=occasion)
 
 
 def _on_date(compiler: Compiler, model: StartsModel, path: Path) -> OnDate | None:

@@ -19,6 +19,7 @@ segment_looks = sa.Table(
     metadata,
     customer(primary_key=True),
     sa.Column("due_at", Moment, nullable=False, index=True),
+    sa.Column("tells", sa.Boolean, nullable=False),  # whether who enters or leaves by it is told of: the past is not
 )
 
 #: The segments in force, and how far each was filled by the meaning it has now. Customers beyond `upto`, up to `last`

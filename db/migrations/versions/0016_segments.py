@@ -31,6 +31,7 @@ def upgrade() -> None:
         "segment_looks",
         sa.Column("customer_id", ID, nullable=False),
         sa.Column("due_at", Moment, nullable=False),
+        sa.Column("tells", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_segment_looks_customer_id")),
         sa.PrimaryKeyConstraint("customer_id", name=op.f("pk_segment_looks")),
     )
