@@ -132,7 +132,7 @@ def next_wall(cron: str, after: datetime) -> datetime | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """The event that starts a flow, where it is no stage; of which segment it must be, or of which occasion it tells."""
+    """The event that starts a flow, where it is no stage; the segment that it must be of, the occasion it tells of."""
 
     event: str | None = None
     segment: str | None = None
