@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
 from db import bulk, merging, privacy
 from db.tables import coming_dates, enrollments, occasions, segment_members
 from db.why import story
-from tests.driver import SAM, START, Driver
+from tests.driver import SAM, SECRET, START, Driver
 from tests.small_shop import flow, put_into_force, small
 from workers import occasions as reaching
+from workers.cli import main
 
 SHOP: Mapping[str, Any] = {"attributes": {"birthday": "date", "renewal": "date", "vip": "yes-no"}}
 STEPS = [{"send": "email/receipt"}]
@@ -247,3 +249,24 @@ def test_nothing_is_written_for_events_that_change_no_date(sqlite_url):
             driver.drain()
 
         assert driver.rows(sa.select(coming_dates)) == before != []
+
+
+# Asked
+
+
+def test_a_flow_is_asked_by_command_once_under_a_key_and_knows_what_is_given(sqlite_url, monkeypatch):
+    monkeypatch.setenv("AFTERGLOW_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("AFTERGLOW_SECRET", SECRET.replace(" ", "-"))
+    called = flow("called", STEPS, starts={"asked": True, "when": "given.size > 40"})
+    command = ["start", "called", "sam@example.com", "--given"]
+    with small(sqlite_url, called) as driver:
+        known(driver)
+        said = [CliRunner().invoke(main, [*command, '{"size": 42}', "--key", "k"]) for _ in range(2)]
+        too_small = CliRunner().invoke(main, [*command, '{"size": 39}'])
+        driver.drain()
+        unknown = CliRunner().invoke(main, ["start", "cald", "sam@example.com"])
+
+        assert [one.exit_code for one in (*said, too_small, unknown)] == [0, 0, 0, 1]
+        assert "called was asked already under this key." in said[1].output
+        assert "Did you mean 'called'?" in unknown.output
+        assert driver.rows(sa.select(enrollments.c.customer_id, enrollments.c.lane)) == [(1, 0)]
