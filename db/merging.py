@@ -46,6 +46,7 @@ from db import (
     recounting,
     referring,
     requests,
+    segments,
     touchpoints,
 )
 from db.catalog import Release
@@ -90,6 +91,8 @@ RULED = frozenset(
         "scores",
         "me_links",
         "coming_dates",
+        "segment_members",
+        "segment_looks",
     }
 )
 
@@ -244,6 +247,7 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     loyalty.take_over(connection, kept.id, merged.id, now)
     occasions.take_over(connection, kept.id, merged.id, now)
     journal["scores"] = leaderboards.move(connection, merged.id, kept.id, now)
+    segments.take_over(connection, kept.id, merged.id, now)
     requests.follow(connection, merged.id, kept.id)
     take_in(kept, merged)
     people.save(connection, {kept.id: kept}, ())

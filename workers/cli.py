@@ -30,6 +30,7 @@ from workers.commands import (
     processes,
     referrals,
     seeing,
+    segments,
     sources,
     testing,
     unwinding,
@@ -80,7 +81,7 @@ def _common(
 FAMILIES = (
     files, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers,
     merging,
-    ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
+    ledger, loyalty, coupons, referrals, unwinding, leaderboard, segments, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

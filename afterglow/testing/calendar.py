@@ -21,7 +21,7 @@ class Told:
 
 @dataclass(kw_only=True)
 class Calendar:
-    """What comes next for one customer, by flow. The customer of a test is in every segment that a schedule is for."""
+    """What comes next for one customer, by flow."""
 
     catalog: Catalog
     person: Person
@@ -59,7 +59,7 @@ class Calendar:
             over = self.catalog.over_segments[flow]
             self._go_on(flow, over, one.at)
             wall = one.wall(self.person.zone(self.catalog.shop))
-            if wall is not None:
+            if wall is not None and over.segment in self.person.segments:
                 yield from self._once(over.event, *round_event(flow, over, wall, self.person.id))
 
     def _once(self, event: str, key: str, payload: Mapping[str, Any]) -> Iterator[Told]:

@@ -31,6 +31,7 @@ from afterglow.errors import AfterglowError
 from afterglow.expressions import RenderError
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow, Split
+from afterglow.language.segment import ENTERED, LEFT
 from afterglow.language.testing import FlowTest, Happens, Says
 from afterglow.learn import learn, learn_about
 from afterglow.letters import Addressed, Letterhead
@@ -40,6 +41,7 @@ from afterglow.mapping import CustomerFacts, Mapped, Unmappable, conforming
 from afterglow.person import Person, new
 from afterglow.refusals import refusal
 from afterglow.returning import Undoing, total_of, undone_at
+from afterglow.segments import Known, judge
 from afterglow.starting import could_start, is_woken, started_by, starter
 from afterglow.telling import Line, Message
 from afterglow.testing.calendar import Calendar, Told
@@ -236,6 +238,10 @@ class _Lifetime:
         self.calendar = Calendar(catalog=catalog, person=self.person)
         #: Dates and schedules come until then: the last moment that the test names.
         self.horizon = self.now
+        #: The segments they are in, and when time alone may change that.
+        self.segments: set[str] = set()
+        self.look_at: datetime | None = None
+        self._judge(tells=False)
 
     def play(self) -> Lived:
         before = self.now
@@ -267,9 +273,10 @@ class _Lifetime:
 
     def _next_due(self) -> datetime | None:
         waiting = [run.due_at for run in self.runs if run.state == "waiting" and run.due_at is not None]
+        looks = [] if self.look_at is None else [self.look_at]
         comes = self.calendar.due_at
         coming = [comes] if comes is not None and comes <= self.horizon else []
-        return min([*waiting, *(letter.due_at for letter in self.queue), *coming], default=None)
+        return min([*waiting, *(letter.due_at for letter in self.queue), *looks, *coming], default=None)
 
     def _drain(self) -> None:
         """Let runs take steps, and messages go, until nothing is due now."""
@@ -277,6 +284,8 @@ class _Lifetime:
             due = self._next_due()
             if due is None or due > self.now:
                 return
+            if self.look_at is not None and self.look_at <= self.now:
+                self._judge()
             for told in self.calendar.take(self.now):
                 self._take_in(_happens(told))
             self._advance()
@@ -320,14 +329,30 @@ class _Lifetime:
         return self.under_test.catalog.events
 
     def _take_in(self, line: Happens) -> None:
-        """What `ingest` does with an event of this customer."""
+        """What `ingest` does with an event of this customer, and with what segments say of it."""
         stage = line.stage or self.under_test.stages.get(line.event)
-        mapped = self._mapped(line.event, stage, line.customer, line.payload)
-        event = Event(id=len(self.events) + 1, name=line.event, occurred_at=self.now, payload=mapped.payload)
+        self._ingest(self._mapped(line.event, stage, line.customer, line.payload), line.consents)
+        self._judge()
+
+    def _judge(self, *, tells: bool = True) -> None:
+        """What `workers.segments` does: the customer enters and leaves segments, which is told as events."""
+        known = Known(person=self.person, events=self.events)
+        names = known.names(self.shop)
+        found = {name: judge(one, known, names, self.now) for name, one in self.catalog.segments.items()}
+        self.look_at = min((one.look_at for one in found.values() if one.look_at is not None), default=None)
+        before, self.segments = self.segments, {name for name, one in found.items() if one.is_in}
+        self.person.segments = sorted(self.segments)
+        for event, moved in ((ENTERED, self.segments - before), (LEFT, before - self.segments)):
+            for name in sorted(moved) if tells else ():
+                self._ingest(self._mapped(event, None, {}, {"segment": {"name": name}}), ())
+
+    def _ingest(self, mapped: Mapped, consents: tuple[Says, ...]) -> None:
+        stage = mapped.stage
+        event = Event(id=len(self.events) + 1, name=mapped.event, occurred_at=self.now, payload=mapped.payload)
         self.events.append(event)
         _refuse(learn(self.person, mapped, self.shop))
-        self._hear(line.consents)
-        self._tell_event(event, stage, line.consents)
+        self._hear(consents)
+        self._tell_event(event, stage, consents)
         names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
         woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
         begun = set()

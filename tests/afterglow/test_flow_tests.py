@@ -274,7 +274,9 @@ def test_tests_in_braces_stay_where_they_are():
 
 
 KNOWN = {"at": "2026-03-02 09:00", "customer": {"birthday": "1990-03-05"}}
-DATED = {"attributes": {"birthday": "date"}}
+ALL = '{"segments": [{"segment": "all", "about": "All", "when": "customer.orders >= 0"}]}'
+NOBODY = ALL.replace(">= 0", "> 100")
+DATED = {"attributes": {"birthday": "date"}, "segments": ALL}
 
 
 @pytest.mark.parametrize(
@@ -313,6 +315,9 @@ DATED = {"attributes": {"birthday": "date"}}
 def test_dates_schedules_and_moments_come_until_the_last_moment_that_the_test_names(starts, timeline, at):
     test = {"timeline": timeline, "expect": [{"at": one, "send": "email/receipt"} for one in at]}
     assert is_kept(test, starts=starts, steps=[{"send": "email/receipt"}], shop=DATED)
+    if "segment" in starts:
+        nothing = {**test, "expect": []}
+        assert is_kept(nothing, starts=starts, steps=[{"send": "email/receipt"}], shop={**DATED, "segments": NOBODY})
 
 
 CAMPAIGN = [
