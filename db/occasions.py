@@ -21,9 +21,13 @@ Key = tuple[str, int]
 
 _now = sa.bindparam("now", type_=Moment)
 _o, _c = occasions.c, coming_dates.c
-_is_coming = sa.exists().where(_c.flow == _o.flow, _c.due_at <= _now)
+#: When the first date of a flow comes: one look at the index, however many come.
+_first = sa.select(sa.func.min(_c.due_at)).where(_c.flow == _o.flow).correlate(occasions).scalar_subquery()
 #: Whether anything is to be told, filled or looked at again.
-DUE = sa.exists().where(_o.is_live, sa.or_(_o.due_at <= _now, _is_coming))
+DUE = sa.or_(
+    sa.exists().where(_o.is_live, _o.due_at <= _now),
+    sa.exists().where(_o.is_live, _first <= _now),
+)
 
 
 def kept(connection: Connection) -> Mapping[str, Any]:
@@ -107,12 +111,15 @@ def pending(connection: Connection, flow: str, customer_ids: Collection[int], no
 
 
 def due_dates(connection: Connection, now: datetime, limit: int) -> Sequence[Any]:
-    """Dates that have come, or are to be looked at again: flow, customer, day, when; customers locked."""
+    """Dates of one flow that have come, or are to be looked at again: flow, customer, day, when; customers locked."""
+    first = sa.select(_o.flow).where(_o.is_live, _first <= _now).order_by(_first).limit(1)
+    flow = connection.execute(first, {"now": now}).scalar()
+    if flow is None:
+        return []
     return connection.execute(
         sa.select(_c.flow, _c.customer_id, _c.day, _c.due_at)
-        .join_from(coming_dates, occasions, _o.flow == _c.flow)
-        .join(customers, customers.c.id == _c.customer_id)
-        .where(_o.is_live, _c.due_at <= _now, customers.c.merged_into.is_(None))
+        .join_from(coming_dates, customers, customers.c.id == _c.customer_id)
+        .where(_c.flow == flow, _c.due_at <= _now, customers.c.merged_into.is_(None))
         .order_by(_c.due_at)
         .limit(limit)
         .with_for_update(of=customers, key_share=True, skip_locked=True),
@@ -136,11 +143,8 @@ def plan(connection: Connection, days: Mapping[Key, tuple[str, datetime] | None]
 
 def next_due(connection: Connection) -> datetime | None:
     """When anything is to be told next, as far as it is known."""
-    live = sa.select(_o.flow).where(_o.is_live)
-    coming = sa.select(sa.func.min(_c.due_at)).where(_c.flow.in_(live))
-    rounds = sa.select(sa.func.min(_o.due_at)).where(_o.is_live)
-    found = [connection.execute(query).scalar() for query in (coming, rounds)]
-    return min((moment for moment in found if moment is not None), default=None)
+    rows = connection.execute(sa.select(_o.due_at, _first.label("first")).where(_o.is_live)).all()
+    return min((moment for row in rows for moment in row if moment is not None), default=None)
 
 
 def look(connection: Connection, wanted: Iterable[tuple[str, int, datetime]]) -> None:

@@ -209,7 +209,7 @@ def _dates(turn: _Turn) -> bool:
         planned[row.flow, person.id] = _planned(turn, on, person, coming.at if coming else row.due_at)
     occasions.plan(turn.connection, planned)
     _tell(turn, told)
-    return len(rows) == BATCH
+    return bool(rows)
 
 
 def _coming(turn: _Turn, on: OnDate, person: Person, day: str | None) -> Coming | None:

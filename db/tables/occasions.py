@@ -4,6 +4,8 @@ import sqlalchemy as sa
 
 from db.tables.columns import Id, Moment, customer, metadata
 
+_live = sa.text("is_live")
+
 #: The flows that a date, a schedule or a moment starts, as the files in force say. Customers beyond `upto` are still to
 #: be told of the moment `due_at`; or, where it is a date, to be looked at for the first time.
 occasions = sa.Table(
@@ -14,6 +16,7 @@ occasions = sa.Table(
     sa.Column("is_live", sa.Boolean, nullable=False),  # paused flows keep their place
     sa.Column("due_at", Moment),  # NULL: nothing comes by itself
     sa.Column("upto", Id, nullable=False),
+    sa.Index("ix_occasions_live", "due_at", "flow", postgresql_where=_live, sqlite_where=_live),
 )
 
 #: When a customer's date starts a flow next; also when to look again, because something about it has changed.

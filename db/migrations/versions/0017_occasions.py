@@ -27,6 +27,8 @@ def upgrade() -> None:
         sa.Column("upto", ID, nullable=False),
         sa.PrimaryKeyConstraint("flow", name=op.f("pk_occasions")),
     )
+    live = sa.text("is_live")
+    op.create_index("ix_occasions_live", "occasions", ["due_at", "flow"], postgresql_where=live, sqlite_where=live)
     op.create_table(
         "coming_dates",
         sa.Column("flow", sa.Text(), nullable=False),
