@@ -108,6 +108,9 @@ class Decision:
 #: What a run that is held out has as its reason, from its beginning on: its marketing is not sent.
 HELD_OUT = "held out"
 
+#: What a run is stopped by whose customer is no longer in the stage that started it.
+STAGE_LEFT = "stage left"
+
 State = Literal["waiting", "sending", "finished", "stopped"]
 
 
@@ -128,7 +131,7 @@ class Outcome:
 def decide(flow: Flow, run: Run, facts: Facts, now: datetime) -> Outcome:
     """Walk on from where the run stands.
 
-    1. An event that stops the run ends it, wherever it stands.
+    1. An event that stops the run, or its stage being left, ends it, wherever it stands.
     2. Otherwise take steps until one holds the run. A flow has no loops, so this ends.
     """
     if stopped := stopping(flow, run, facts):
@@ -140,7 +143,10 @@ def decide(flow: Flow, run: Run, facts: Facts, now: datetime) -> Outcome:
 
 
 def stopping(flow: Flow, run: Run, facts: Facts) -> Outcome | None:
-    """The outcome of the first event that stops this run, if any. Checked again before every send."""
+    """The outcome of what stops this run, if anything does. Checked again before every send."""
+    if flow.ends_with_stage and facts.customer.get("stage") != flow.stage:
+        left = Decision(verb="stopped", step=run.step, detail={"name": STAGE_LEFT, "stage": flow.stage})
+        return Outcome(state="stopped", step=run.step, reason=f"leaving stage {flow.stage}", decisions=(left,))
     if not flow.stops:
         return None
     names = facts.names()

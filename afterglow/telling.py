@@ -128,6 +128,8 @@ def decision(
             return f"The flow ends here{because}."
         case "finished":
             return "The flow is done."
+        case "stopped" if "stage" in detail:
+            return f"Stopped because the customer is no longer in stage {detail['stage']}, which started it."
         case "stopped":
             named = reason or str(detail.get("name"))
             return f"Stopped because of {named} (event {detail.get('event')})."

@@ -71,7 +71,7 @@ def recipients(connection: Connection, flow: str, states: Sequence[str], limit: 
 def sweep(connection: Connection, release: Release, now: datetime, limit: int) -> int:
     """Take rows of paused flows out of the queue, and put rows of flows that run again back. How many were put back.
 
-    A flow is paused by its file. What was paused keeps its due moment; what is put back is due when it was.
+    A flow is paused by its file. What was paused keeps its due moment; what fell due meanwhile is due now, so not late.
     """
     paused = [name for name, flow in release.catalog.flows.items() if flow.status == "paused"]
     versions = _versions(connection, paused)
@@ -83,7 +83,9 @@ def sweep(connection: Connection, release: Release, now: datetime, limit: int) -
     if versions:
         awake = awake.where(sa.not_(bulk.among(e.flow_id, versions)))
     back = connection.execute(
-        enrollments.update().where(e.id.in_(awake.limit(limit)), e.state == "paused").values(state="waiting")
+        enrollments.update()
+        .where(e.id.in_(awake.limit(limit)), e.state == "paused")
+        .values(state="waiting", due_at=sa.case((e.due_at < now, sa.literal(now, e.due_at.type)), else_=e.due_at))
     ).rowcount
     held = sa.select(t.id).where(t.state == "held", t.reason == "the flow is paused", t.flow.not_in(paused))
     return (

@@ -17,12 +17,20 @@ DUE = Due(enrollments, "waiting")
 UNWOUND = "unwound"
 
 
-def due(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[Any]:
-    """The runs that are still due, read after their customers were locked, earliest first."""
-    e = enrollments.c
+def due(connection: Connection, ids: Sequence[int], now: datetime, *, with_others: bool = False) -> Sequence[Any]:
+    """The runs that are still due, read after their customers were locked, earliest first.
+
+    Args:
+      with_others: with all others of these customers that are due.
+    """
+    e, mine = enrollments.c, enrollments.alias().c
+    wanted: sa.ColumnElement[bool] = bulk.among(e.id, ids)
+    if with_others:
+        theirs = sa.select(mine.customer_id).where(bulk.among(mine.id, ids))
+        wanted = e.customer_id.in_(theirs) & (e.tries == sa.literal_column("0"))
     return connection.execute(
         sa.select(e.id, e.customer_id, e.flow_id, e.event_id, e.entered_at, e.due_at, e.until, e.step, e.lane, e.reason)
-        .where(bulk.among(e.id, ids), e.state == "waiting", e.due_at <= now)
+        .where(wanted, e.state == "waiting", e.due_at <= now)
         .order_by(e.due_at, e.id)
     ).all()
 

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow.rails import Went
 from db import bulk
 from db.due import Due
 from db.tables import (
@@ -121,19 +122,19 @@ def also_queued(connection: Connection, customer_ids: Sequence[int], channel: st
     return [row[0] for row in rows]
 
 
-def sent_marketing(connection: Connection, customer_ids: Iterable[int], after: datetime) -> dict[int, list[datetime]]:
-    """When marketing went (or may have gone) to these customers after an instant: what caps count."""
+def sent_marketing(connection: Connection, customer_ids: Iterable[int], after: datetime) -> dict[int, list[Went]]:
+    """What marketing went (or may have gone) to these customers after an instant: what caps count."""
     rows = connection.execute(
-        sa.select(touchpoints.c.customer_id, touchpoints.c.prepared_at).where(
+        sa.select(touchpoints.c.customer_id, touchpoints.c.prepared_at, touchpoints.c.flow).where(
             bulk.among(touchpoints.c.customer_id, list(set(customer_ids))),
             touchpoints.c.prepared_at > after,
             touchpoints.c.kind == "marketing",
             touchpoints.c.state.in_(["sending", "sent", "in_doubt"]),
         )
     )
-    found: dict[int, list[datetime]] = {}
+    found: dict[int, list[Went]] = {}
     for row in rows:
-        found.setdefault(row.customer_id, []).append(row.prepared_at)
+        found.setdefault(row.customer_id, []).append(Went(row.prepared_at, row.flow))
     return found
 
 
@@ -249,9 +250,10 @@ def settle(connection: Connection, ended: Sequence[tuple[Settled, int]]) -> dict
     return mine
 
 
-def defer(connection: Connection, rows: Sequence[tuple[int, datetime, str | None]]) -> None:
-    """Look at queued touchpoints again later, given as (id, due_at, reason); they leave the fast lane."""
-    bulk.update(connection, touchpoints, ("id", "due_at", "reason", "lane", "tries"), [(*row, 1, 0) for row in rows])
+def defer(connection: Connection, rows: Sequence[tuple[int, datetime, datetime, str | None]]) -> None:
+    """Look at queued touchpoints again later, given as (id, due_at, queued_at, reason); they leave the fast lane."""
+    columns = ("id", "due_at", "queued_at", "reason", "lane", "tries")
+    bulk.update(connection, touchpoints, columns, [(*row, 1, 0) for row in rows])
 
 
 def hold(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:

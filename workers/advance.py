@@ -35,15 +35,21 @@ class Advance:
     batch: int = 0
     #: Filled by `do`: whether touchpoints were queued.
     queued: bool = field(default=False)
+    #: Whether the customers' other due runs are done with those claimed, so that flows that want a customer at one
+    #: moment queue together, and the one with priority goes first. Where it is sought which one kills or fails, each
+    #: answers for itself.
+    _takes_others: bool = True
 
     def __post_init__(self) -> None:
         # On SQLite a batch is two commits that wait for the disk, and nobody waits for its locks.
         self.batch = self.batch or (1000 if self.app.database.is_sqlite else 500)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
+        self._takes_others = not alone
         return enrollments.DUE.claim(connection, now, limit, alone=alone)
 
     def lock(self, connection: Connection, ids: Sequence[int]) -> None:
+        self._takes_others = False
         enrollments.DUE.lock(connection, ids)
 
     def park(self, connection: Connection, item: int, reason: str, now: datetime) -> None:
@@ -51,7 +57,7 @@ class Advance:
         connection.execute(query.values(state="parked", due_at=None, reason=reason))
 
     def do(self, connection: Connection, ids: Sequence[int], now: datetime) -> None:
-        rows = enrollments.due(connection, ids, now)
+        rows = enrollments.due(connection, ids, now, with_others=self._takes_others)
         if not rows:
             return
         release = self.app.catalog.current(connection)
@@ -87,7 +93,7 @@ class Advance:
             )
             taken.extend((row.id, step, event) for step, event in outcome.answers)
             if outcome.queued is not None:
-                queued.append(_touchpoint(release, flow, row.id, row.customer_id, outcome, lane, at))
+                queued.append(_touchpoint(release, flow, row, outcome, lane))
         with bulk.at_once(connection):
             enrollments.move(connection, moves)
             touchpoints.queue(connection, queued)
@@ -127,15 +133,14 @@ def _move(run: int, outcome: Outcome, lane: int, at: datetime) -> bulk.Row:
     return (run, outcome.state, outcome.step, outcome.due_at, outcome.until, lane, outcome.reason, ended_at)
 
 
-def _touchpoint(
-    release: Release, flow: Flow, run: int, customer: int, outcome: Outcome, lane: int, at: datetime
-) -> NewTouchpoint:
+def _touchpoint(release: Release, flow: Flow, row: Any, outcome: Outcome, lane: int) -> NewTouchpoint:
+    """The touchpoint of a step that was due when its run was, however late that is."""
     queued = outcome.queued
     assert queued is not None
     kind, topic = touchpoint.kind_and_topic(queued, flow, release.catalog.mails)
     return NewTouchpoint(
-        customer_id=customer,
-        enrollment_id=run,
+        customer_id=row.customer_id,
+        enrollment_id=row.id,
         step=queued.step,
         flow=flow.name,
         channel=queued.template.partition("/")[0],
@@ -143,5 +148,5 @@ def _touchpoint(
         kind=kind,
         topic=topic,
         lane=0 if kind == "service" else lane,
-        due_at=at,
+        due_at=row.due_at,
     )

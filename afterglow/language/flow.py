@@ -17,6 +17,7 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
 from afterglow.language.segment import crossing
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.language.starts import Occasion, StartsModel, start_of
@@ -34,11 +35,14 @@ def _described(text: str, **options: Any) -> Any:
 
 
 class StopsModel(_Model):
-    """An event that ends the run, or a segment that is entered or left."""
+    """What ends the run: an event, a segment entered or left, or that the customer left the stage that started it."""
 
     event: str | None = _described("The event that ends the run.", default=None)
     segment: str | None = _described("Entering this segment ends the run.", default=None)
     leaves: str | None = _described("Leaving this segment ends the run.", default=None)
+    stage: Literal["left"] | None = _described(
+        "`left`: the run ends when the customer is no longer in the stage that started it.", default=None
+    )
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
@@ -230,6 +234,21 @@ class FlowModel(_Model):
     caps: list[CapModel] = _described(
         "Further limits on marketing to one customer, for this flow.", default_factory=list
     )
+    blackout: list[BlackoutModel] = _described(
+        "Further days on which this flow sends no marketing.", default_factory=list
+    )
+    rate: str | None = _described("How much of its marketing goes at most, such as `200 per hour`.", default=None)
+    keep_for: str | None = _described(
+        "How long its marketing may wait for its turn; at most as long as in shop.yaml.", default=None
+    )
+    late: Late | None = _described(
+        "What becomes of its marketing that an outage delayed by more than an hour: `next window` waits for the next "
+        "time that the flow names, `skip` leaves it out.",
+        default=None,
+    )
+    loser: Loser | None = _described(
+        "What becomes of its marketing that finds a cap full: `skip` leaves it out.", default=None
+    )
     steps: list[StepModel] = _described("What happens, in order.", min_length=1)
     tests: list[FlowTestModel] = _described("What must come of what; `afterglow test` runs them.", default_factory=list)
 
@@ -381,11 +400,12 @@ class Reenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
-    """An event that ends a run; of a segment only where it is this one."""
+    """An event that ends a run, of a segment only where it is this one; `path` is where the rule stands."""
 
     event: str
     same: Expression | None
     segment: str | None = None
+    path: Path = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -420,6 +440,13 @@ class Flow:
     topic: str | None
     quiet_hours: Quiet | None
     caps: tuple[Cap, ...]
+    blackouts: tuple[Blackout, ...] = ()
+    rate: Rate | None = None
+    keep_for: Duration | None = None
+    late: Late | None = None
+    loser: Loser | None = None
+    #: Whether a run ends when its customer is no longer in the stage that started it.
+    ends_with_stage: bool = False
     first: str | None
     steps: Mapping[str, Step]
     document: strict_yaml.Document = field(repr=False, compare=False)
@@ -504,6 +531,16 @@ class _Compiler(Compiler):
             caps=tuple(
                 cap for n, given in enumerate(model.caps) if (cap := self.collected(("caps", n), given.compiled))
             ),
+            blackouts=tuple(
+                days
+                for n, given in enumerate(model.blackout)
+                if (days := self.collected(("blackout", n, "days"), given.compiled))
+            ),
+            rate=self.rate(model.rate),
+            keep_for=self.duration(model.keep_for, ("keep_for",)) if model.keep_for else None,
+            late=model.late,
+            loser=model.loser,
+            ends_with_stage=any(stop.stage is not None for stop in stops),
             first=first,
             steps=self.steps,
             document=self.document,
@@ -516,15 +553,21 @@ class _Compiler(Compiler):
         )
 
     def stop(self, model: StopsModel, n: int, flow: FlowModel) -> StopRule | None:
+        """The event that ends a run; None where it is the end of the stage."""
         path = ("stops", n) if isinstance(flow.stops, list) else ("stops",)
-        if sum(one is not None for one in (model.event, model.segment, model.leaves)) != 1:
-            ways = "an event, or a segment that is entered (`segment`) or left (`leaves`)"
-            self.say(path, f"A run is stopped by {ways}: give one of them.")
+        if sum(one is not None for one in (model.event, model.stage, model.segment, model.leaves)) != 1:
+            ways = "by an event, by `stage: left`, or by a segment that is entered (`segment`) or left (`leaves`)"
+            self.say(path, f"A run is stopped {ways}: give one of them.")
         event, segment = crossing(model.segment, model.leaves) or (model.event, None)
+        if model.stage is not None and flow.starts.stage is None:
+            self.say((*path, "stage"), "Only a flow that starts by a stage can end when it is left.")
         same = self.expression(model.same, (*path, "same"))
         if segment is not None and model.same is not None:
             self.say((*path, "same"), "Entering or leaving a segment carries nothing to compare; leave 'same' out.")
-        return StopRule(event=event, same=same, segment=segment) if event is not None else None
+        return StopRule(event=event, same=same, segment=segment, path=path) if event is not None else None
+
+    def rate(self, text: str | None) -> Rate | None:
+        return self.collected(("rate",), lambda: parse_rate(text)) if text is not None else None
 
     def goal(self, model: GoalModel) -> Goal | None:
         within = self.duration(model.within, ("goal", "within"))

@@ -27,6 +27,16 @@ releases = sa.Table(
     sa.Column("manifest", Json, nullable=False),  # {kind: {name: document id}}
 )
 
+#: When the next turn of marketing is free, of the whole shop ("*") or of a flow, and where the line of a flow's mails
+#: ends that wait for one. Rows are there only where a rate is declared.
+send_turns = sa.Table(
+    "send_turns",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("free_at", Moment, nullable=False),
+    sa.Column("line_at", Moment, nullable=False),
+)
+
 #: Marketing that is stopped by hand: one flow, or "*" for all.
 halts = sa.Table(
     "halts",
