@@ -53,6 +53,8 @@ class Run:
     begins: bool = False
     #: Whether it was held out when it began.
     held_out: bool = False
+    #: The steps whose message it has queued, where another version of its flow may lead there once more.
+    done: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -275,6 +277,10 @@ class _Walk:
         return None
 
     def wait_for(self, step: WaitFor) -> Outcome | None:
+        if (answer := self.facts.answers.get(step.id)) is not None:  # in another version, whose steps had another order
+            self.note("done before", step)
+            self.go(next((one.first for one in step.awaited if one.event == answer["event"]), step.timed_out))
+            return None
         begins = self.until is None
         until = self.until or step.for_up_to.after(self.now, self.facts.zone)
         if found := self.answer(step, until):
@@ -310,7 +316,11 @@ class _Walk:
         self.note("split", step, {"branch": chosen.name})
         self.go(chosen.first)
 
-    def queue(self, step: Send | Notify, queued: Queued) -> Outcome:
+    def queue(self, step: Send | Notify, queued: Queued) -> Outcome | None:
+        if step.id in self.run.done:
+            self.note("done before", step)
+            self.go(step.next)
+            return None
         self.note("queued", step, {"template": queued.template} if queued.team is None else {"team": queued.team})
         self.step_id = step.next
         return self.outcome("sending", queued=queued)

@@ -120,6 +120,12 @@ def decision(
             return f"`{detail.get('if')}` was {was}."
         case "split":
             return f"Falls into branch {detail.get('branch')}, as always for this customer."
+        case "went over":
+            where = "at the same step" if "was" not in detail else f"from step {detail['was'] or 'the last'}"
+            ends = f"; its wait ends at {_moment(detail, zone)}" if "until" in detail else ""
+            return f"Went over from version {detail.get('from')} of the flow to {detail.get('to')}, {where}{ends}."
+        case "done before":
+            return "This step was done in an older version of the flow, and is not done again."
         case "queued" if "team" in detail:
             return f"A note to the team {detail['team']} was queued."
         case "queued":

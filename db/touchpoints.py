@@ -21,6 +21,9 @@ from db.tables import (
     touchpoints,
 )
 
+#: Why a message is held whose flow stands still.
+PAUSED = "the flow is paused"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewTouchpoint:
@@ -213,6 +216,15 @@ def queued_by(connection: Connection, run_ids: Sequence[int]) -> Sequence[Any]:
         .where(bulk.among(t.enrollment_id, list(run_ids)), t.state.in_(["queued", "held"]))
         .order_by(t.id)
     ).all()
+
+
+def held_by_pause(connection: Connection, flow: str) -> list[int]:
+    """The customers of mails to them that are held because their flow is paused, one for each mail."""
+    t = touchpoints.c
+    query = sa.select(t.customer_id).where(
+        t.state == "held", t.reason == PAUSED, t.flow == flow, t.kind != sa.literal_column("'team'")
+    )
+    return list(connection.execute(query).scalars())
 
 
 def close(connection: Connection, ended: Sequence[Settled]) -> None:

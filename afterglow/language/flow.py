@@ -54,14 +54,23 @@ class GoalModel(_Model):
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
-class SendModel(_Model):
+class StepBase(_Model):
+    """What every step may say."""
+
+    was: str | list[str] | None = _described(
+        "The id, or ids, under which an older version of the flow had this step; who stands there stands here.",
+        default=None,
+    )
+
+
+class SendModel(StepBase):
     """Send a mail, and go on when it is settled."""
 
     send: str = _described("The template, such as `email/thank-you`.")
     id: str | None = _described("Name of this step; the template's own name unless given.", default=None)
 
 
-class WaitModel(_Model):
+class WaitModel(StepBase):
     """Wait for a time."""
 
     id: str = _described("Name of this step; customers' positions hang on it.")
@@ -81,7 +90,7 @@ class OpeningModel(_Model):
     )
 
 
-class UntilModel(_Model):
+class UntilModel(StepBase):
     """Wait until a time of the week, or until a date that is known or given."""
 
     id: str = _described("Name of this step; customers' positions hang on it.")
@@ -108,7 +117,7 @@ class ArrivedModel(_Model):
     arrived: list["StepModel"] = _described("Steps to take when it is this one that came.", default_factory=list)
 
 
-class WaitForModel(_Model):
+class WaitForModel(StepBase):
     """Wait for an event, or the first of several, but not for ever."""
 
     id: str = _described("Name of this step; the event is known under it in later steps.")
@@ -128,7 +137,7 @@ class ElifModel(_Model):
     then: list["StepModel"] = _described("Steps where it is the first that is true.", default_factory=list)
 
 
-class IfModel(_Model):
+class IfModel(StepBase):
     """Choose by conditions: the first that is true says the way."""
 
     id: str = _described("Name of this step.")
@@ -148,14 +157,14 @@ class BranchModel(_Model):
     steps: list["StepModel"] = _described("Steps on this branch.", default_factory=list)
 
 
-class SplitModel(_Model):
+class SplitModel(StepBase):
     """Divide customers by weight; the same customer always goes the same way."""
 
     id: str = _described("Name of this step.")
     split: list[BranchModel] = _described("The branches.", min_length=2)
 
 
-class NotifyModel(_Model):
+class NotifyModel(StepBase):
     """Ask a team of the shop to act."""
 
     notify: str = _described("The team, as named in shop.yaml.")
@@ -163,7 +172,7 @@ class NotifyModel(_Model):
     about: str | None = _described("What the team should know; may hold {{ }}.", default=None)
 
 
-class StopModel(_Model):
+class StopModel(StepBase):
     """End the run here."""
 
     stop: str | bool = _described("`true`, or the reason in words.")
@@ -225,6 +234,11 @@ class FlowModel(_Model):
     goal: GoalModel | None = _described("An event that is counted as the flow's success.", default=None)
     holdout: str | None = _described(
         "Share of customers who get no marketing of this flow, to measure it, such as `5%`.", default=None
+    )
+    on_edit: Literal["finish-old", "move"] = _described(
+        "What becomes of people inside when the file changes: `finish-old` (unless given), they finish the version "
+        "they began in; `move`, they go on at the same step of the new one.",
+        default="finish-old",
     )
     only_if: str | None = _described(
         "Checked again before every mail; where it is not true, the mail is skipped.", default=None
@@ -448,10 +462,15 @@ class Flow:
     #: Whether a run ends when its customer is no longer in the stage that started it.
     ends_with_stage: bool = False
     first: str | None
+    #: By id; whatever may follow a step stands before it.
     steps: Mapping[str, Step]
     document: strict_yaml.Document = field(repr=False, compare=False)
     #: Events that can end a wait or the run; others need not be looked at.
     listens_to: frozenset[str] = frozenset()
+    #: Whether people inside an older version go on in this one.
+    moves: bool = False
+    #: What steps are called now, by the ids that older versions had for them.
+    renames: Mapping[str, str] = field(default_factory=dict)
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
     #: What the event is told of where it is one of our own, about this flow alone.
     occasion: Occasion | None = None
@@ -459,6 +478,10 @@ class Flow:
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this flow's file."""
         return self.document.problem(path, message)
+
+    def in_order(self) -> tuple[str, ...]:
+        """The ids of its steps in the order of the file, whether or not anybody reaches them."""
+        return tuple(step.id for step in sorted(self.steps.values(), key=_order))
 
 
 def next_steps(step: Step) -> tuple[str | None, ...]:
@@ -505,11 +528,15 @@ class _Compiler(Compiler):
     def __init__(self, document: strict_yaml.Document) -> None:
         super().__init__(document)
         self.steps: dict[str, Step] = {}
+        self.renames: dict[str, str] = {}
 
     def flow(self, model: FlowModel) -> Flow:
         stops = model.stops if isinstance(model.stops, list) else [model.stops]
         start = start_of(self, model.starts)
         first = self.sequence(model.steps, ("steps",), after=None)
+        for old, step_id in self.renames.items():
+            if old in self.steps:
+                self.say((*self.steps[step_id].path, "was"), f"'{old}' is the id of another step; it was not renamed.")
         rules = tuple(rule for n, stop in enumerate(stops) if (rule := self.stop(stop, n, model)))
         return Flow(
             name=model.flow,
@@ -548,6 +575,8 @@ class _Compiler(Compiler):
                 [rule.event for rule in rules]
                 + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
+            moves=model.on_edit == "move",
+            renames=self.renames,
             tests=compile_tests(self, model.tests),
             occasion=start.occasion,
         )
@@ -603,8 +632,16 @@ class _Compiler(Compiler):
             if step.id in self.steps:  # the other one stands further down
                 self.say(self.steps[step.id].path, f"Two steps are called '{step.id}'; give this one another id.")
             self.steps[step.id] = step
+            self.rename(models[n], step)
             following = step.id
         return following
+
+    def rename(self, model: StepBase, step: Step) -> None:
+        """Keep what older versions called a step."""
+        for old in [model.was] if isinstance(model.was, str) else model.was or ():
+            if old in self.renames:
+                self.say((*step.path, "was"), f"Two steps say that they were '{old}'; only one can be.")
+            self.renames[old] = step.id
 
     def step(self, model: Any, path: Path, after: str | None) -> Step | None:
         match model:
