@@ -44,6 +44,7 @@ from afterglow.returning import Undoing, total_of, undone_at
 from afterglow.segments import Known, judge
 from afterglow.starting import could_start, is_woken, started_by, starter
 from afterglow.telling import Line, Message
+from afterglow.testing.calendar import Calendar, Told
 from afterglow.whereabouts import country_code
 
 #: Who tells of what happens in a test.
@@ -197,6 +198,19 @@ def _refuse(remark: str | None) -> None:
         raise CannotLiveError(f"{remark[0].upper()}{remark[1:]}.")
 
 
+def _happens(told: Told) -> Happens:
+    return Happens(
+        path=(),
+        at=None,
+        after=None,
+        event=told.event,
+        stage=None,
+        customer={},
+        consents=(),
+        payload=told.payload,
+    )
+
+
 class _Lifetime:
     """One test: the customer, their runs, what is queued."""
 
@@ -222,6 +236,9 @@ class _Lifetime:
         self.queued = 0
         self.sent: list[rails.Went] = []
         self.pace = pacing.Pace()
+        self.calendar = Calendar(catalog=catalog, person=self.person)
+        #: Dates and schedules come until then: the last moment that the test names.
+        self.horizon = self.now
         #: The segments they are in, and when time alone may change that.
         self.segments: set[str] = set()
         self.look_at: datetime | None = None
@@ -229,6 +246,7 @@ class _Lifetime:
 
     def play(self) -> Lived:
         before = self.now
+        self.calendar.begin(self.now)
         for line in self.test.timeline:
             moment = from_wall(line.at, self.lived.zone) if line.at else before
             if line.after is not None:
@@ -237,8 +255,10 @@ class _Lifetime:
                 raise CannotLiveError("A line of the timeline happens before the one above it; put them in order.")
             self._until(moment)
             self._take_in(line)
+            self.calendar.look_again(self.now)
             self._drain()
             before = moment
+        self.horizon = max([before, *(from_wall(one.at, self.lived.zone) for one in self.test.expect or () if one.at)])
         self._until(None)
         return self.lived
 
@@ -246,6 +266,7 @@ class _Lifetime:
 
     def _until(self, moment: datetime | None) -> None:
         """Do everything at the moment at which it falls due, up to this one; None: to the end."""
+        self.horizon = moment or self.horizon
         while (due := self._next_due()) is not None and (moment is None or due <= moment):
             self.now = max(self.now, due)
             self._drain()
@@ -254,7 +275,9 @@ class _Lifetime:
     def _next_due(self) -> datetime | None:
         waiting = [run.due_at for run in self.runs if run.state == "waiting" and run.due_at is not None]
         looks = [] if self.look_at is None else [self.look_at]
-        return min([*waiting, *(letter.due_at for letter in self.queue), *looks], default=None)
+        comes = self.calendar.due_at
+        coming = [comes] if comes is not None and comes <= self.horizon else []
+        return min([*waiting, *(letter.due_at for letter in self.queue), *looks, *coming], default=None)
 
     def _drain(self) -> None:
         """Let runs take steps, and messages go, until nothing is due now."""
@@ -264,6 +287,8 @@ class _Lifetime:
                 return
             if self.look_at is not None and self.look_at <= self.now:
                 self._judge()
+            for told in self.calendar.take(self.now):
+                self._take_in(_happens(told))
             self._advance()
             self._deliver()
         raise CannotLiveError("The test stands still: something is due again and again at one moment.")
