@@ -15,6 +15,20 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
+from afterglow.language import actions
+from afterglow.language.actions import (
+    AwardModel,
+    Doing,
+    MoveModel,
+    Redeem,
+    RedeemModel,
+    SetModel,
+    StartModel,
+    StopFlowModel,
+    SurveyModel,
+    WebhookModel,
+    compile_action,
+)
 from afterglow.language.compiling import Compiler, Path
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
@@ -168,7 +182,7 @@ class StopModel(_Model):
 
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
-VERBS: Mapping[str, type[_Model]] = {
+VERBS: Mapping[str, type[BaseModel]] = {
     "send": SendModel,
     "wait": WaitModel,
     "until": UntilModel,
@@ -176,6 +190,8 @@ VERBS: Mapping[str, type[_Model]] = {
     "if": IfModel,
     "split": SplitModel,
     "notify": NotifyModel,
+    "survey": SurveyModel,
+    **actions.VERBS,
     "stop": StopModel,
 }
 
@@ -195,6 +211,14 @@ StepModel = Annotated[
     | Annotated[IfModel, Tag("if")]
     | Annotated[SplitModel, Tag("split")]
     | Annotated[NotifyModel, Tag("notify")]
+    | Annotated[SurveyModel, Tag("survey")]
+    | Annotated[AwardModel, Tag("award")]
+    | Annotated[RedeemModel, Tag("redeem")]
+    | Annotated[SetModel, Tag("set")]
+    | Annotated[MoveModel, Tag("move")]
+    | Annotated[StartModel, Tag("start")]
+    | Annotated[StopFlowModel, Tag("stop_flow")]
+    | Annotated[WebhookModel, Tag("webhook")]
     | Annotated[StopModel, Tag("stop")],
     Discriminator(_verb),
 ]
@@ -245,6 +269,16 @@ class Send(_Step):
     """Queue a touchpoint and hold the run until it is settled."""
 
     template: str
+    next: str | None
+    #: Whether the mail asks for an answer (`survey`).
+    asks: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Act(_Step):
+    """Do something besides sending; the run goes on."""
+
+    does: Doing
     next: str | None
 
 
@@ -357,7 +391,7 @@ class Stop(_Step):
     reason: str
 
 
-Step = Send | Wait | Until | UntilDate | WaitFor | If | Split | Notify | Stop
+Step = Send | Act | Wait | Until | UntilDate | WaitFor | If | Split | Notify | Stop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -411,6 +445,8 @@ class Flow:
     document: strict_yaml.Document = field(repr=False, compare=False)
     #: Events that can end a wait or the run; others need not be looked at.
     listens_to: frozenset[str] = frozenset()
+    #: Events that answer what its own steps ask, so that those of another run are nothing to it.
+    asks_for: frozenset[str] = frozenset()
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
 
     def problem(self, path: Path, message: str) -> Problem:
@@ -421,7 +457,7 @@ class Flow:
 def next_steps(step: Step) -> tuple[str | None, ...]:
     """The ids that may follow a step; None is the end of the flow."""
     match step:
-        case Send() | Wait() | Until() | UntilDate() | Notify():
+        case Send() | Act() | Wait() | Until() | UntilDate() | Notify():
             return (step.next,)
         case WaitFor():
             return (*(awaited.first for awaited in step.awaited), step.timed_out)
@@ -496,6 +532,7 @@ class _Compiler(Compiler):
                 [rule.event for rule in rules]
                 + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
+            asks_for=frozenset(answer for step in self.steps.values() for answer in _answers(step)),
             tests=compile_tests(self, model.tests),
         )
 
@@ -538,6 +575,9 @@ class _Compiler(Compiler):
             case SendModel():
                 name = model.id or model.send.rpartition("/")[2]
                 return Send(id=name, path=path, template=model.send, next=after)
+            case SurveyModel():
+                name = model.id or model.survey.rpartition("/")[2]
+                return Send(id=name, path=path, template=model.survey, next=after, asks=True)
             case WaitModel():
                 duration = self.duration(model.wait, (*path, "wait"))
                 at = self.time_of_day(model.at, (*path, "at"))
@@ -578,7 +618,8 @@ class _Compiler(Compiler):
             case StopModel():
                 reason = model.stop if isinstance(model.stop, str) else "the flow says so"
                 return Stop(id=model.id or "stop", path=path, reason=reason)
-        raise AssertionError(model)
+        action = compile_action(self, model, path)
+        return Act(id=action[0], path=path, does=action[1], next=after) if action else None
 
     def if_(self, model: IfModel, path: Path, after: str | None) -> Step | None:
         ways = []
@@ -691,6 +732,17 @@ class _Compiler(Compiler):
         except ValueError:
             self.say(path, f"'{text}' is not a time of day; write it as \"10:00\".")
             return None
+
+
+def _answers(step: Step) -> tuple[str, ...]:
+    """The events of ours that answer what a step asks."""
+    match step:
+        case Send(asks=True):
+            return ("survey.answered",)
+        case Act(does=Redeem()):
+            return ("reward.redeemed", "reward.refused")
+        case _:
+            return ()
 
 
 def _at(path: Path, n: int, value: object, key: str) -> Path:
