@@ -33,6 +33,7 @@ from workers.commands import (
     sources,
     testing,
     unwinding,
+    webhooks,
 )
 from workers.commands.failing import sentence
 
@@ -80,7 +81,7 @@ def _common(
 FAMILIES = (
     files, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers,
     merging,
-    ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
+    ledger, loyalty, coupons, referrals, webhooks, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

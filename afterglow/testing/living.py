@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from afterglow import dividing, letters, past, rails, returning, telling, touchpoint
+from afterglow import acting, dividing, letters, past, rails, returning, telling, touchpoint
+from afterglow.acting import Action
 from afterglow.decide import (
     HELD_OUT,
     Event,
@@ -29,6 +30,7 @@ from afterglow.decide import (
 )
 from afterglow.errors import AfterglowError
 from afterglow.expressions import RenderError
+from afterglow.language.actions import TAGS
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow, Split
 from afterglow.language.testing import FlowTest, Happens, Says
@@ -50,6 +52,8 @@ SOURCE: Final = "test"
 _STEPS_MAX: Final = 100_000
 #: So many customers are tried until one falls into the branches that a test names.
 _CUSTOMERS_MAX: Final = 100_000
+#: Of whom an event says nothing.
+_NOBODY: Final[Mapping[str, Any]] = {}
 _FACTS: Final = ("email", "phone", "first_name", "last_name", "locale", "timezone", "country", "region")
 
 
@@ -219,6 +223,8 @@ class _Lifetime:
         self.queue: list[_Touchpoint] = []
         self.queued = 0
         self.sent: list[datetime] = []
+        #: What runs told, and is not heard yet: the run and what it did.
+        self.told: list[tuple[_OpenRun, Action]] = []
 
     def play(self) -> Lived:
         before = self.now
@@ -255,6 +261,7 @@ class _Lifetime:
             if due is None or due > self.now:
                 return
             self._advance()
+            self._hear_own()
             self._deliver()
         raise CannotLiveError("The test stands still: something is due again and again at one moment.")
 
@@ -267,6 +274,8 @@ class _Lifetime:
         person.orders, person.spent = self.test.orders, self.shop.to_minor(Decimal(self.test.spent))
         if self.test.orders:
             person.last_order_at = self.now
+        if self.test.tags:
+            person.attributes[TAGS] = sorted(self.test.tags)
         if self.test.stage is not None:
             person.stage, person.stage_at = self.test.stage, self.now
         return person
@@ -295,14 +304,26 @@ class _Lifetime:
         return self.under_test.catalog.events
 
     def _take_in(self, line: Happens) -> None:
-        """What `ingest` does with an event of this customer."""
+        """What happens by a line of the timeline."""
         stage = line.stage or self.under_test.stages.get(line.event)
-        mapped = self._mapped(line.event, stage, line.customer, line.payload)
-        event = Event(id=len(self.events) + 1, name=line.event, occurred_at=self.now, payload=mapped.payload)
+        self._hear(line.consents)
+        self._ingest(line.event, stage, line.payload, SOURCE, line.customer, line.consents)
+
+    def _ingest(
+        self,
+        name: str,
+        stage: str | None,
+        payload: Mapping[str, Any],
+        source: str,
+        who: Mapping[str, Any] = _NOBODY,
+        said: tuple[Says, ...] = (),
+    ) -> Event:
+        """What `ingest` does with an event of this customer."""
+        mapped = self._mapped(name, stage, who, payload)
+        event = Event(id=len(self.events) + 1, name=name, occurred_at=self.now, payload=mapped.payload)
         self.events.append(event)
         _refuse(learn(self.person, mapped, self.shop))
-        self._hear(line.consents)
-        self._tell_event(event, stage, line.consents)
+        self._tell_event(event, stage, said, source)
         names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
         woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
         begun = set()
@@ -320,6 +341,34 @@ class _Lifetime:
                 if letter.run is run:
                     letter.due_at = self.now
         self._unwind(event)
+        return event
+
+    def _hear_own(self) -> None:
+        """What `ingest` does with what runs told; what it brings is heard at once too."""
+        while self.told:
+            run, action = self.told.pop(0)
+            by = {"flow": run.flow.name, "step": action.step, "run": run.id}
+            event = self._ingest(action.event, action.stage, {**action.payload, "by": by}, past.OURS)
+            if action.event == acting.STOP:
+                self._stop_runs(action.payload["flow"], run.flow.name, event)
+            elif action.event == acting.REDEEM:
+                self._ingest(acting.REDEEMED, None, self._redeemed(action, by), past.OURS)
+
+    def _stop_runs(self, flow: str, by: str, event: Event) -> None:
+        """End the runs of a flow, as `workers.acting` does."""
+        for run in self.runs:
+            if run.flow.name == flow and run.state in ("waiting", "sending") and run.entered_at <= event.occurred_at:
+                run.state, run.due_at = "stopped", None
+                self.queue = [one for one in self.queue if one.run is not run or one.kind == "service"]
+                detail = {"event": event.id, "name": event.name}
+                self._note(run, self.now, "stopped", run.step, detail, None, f"flow {by}")
+
+    def _redeemed(self, action: Action, by: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What tells of a reward: in a test there are points enough, and the code is CODE."""
+        programme = self.catalog.loyalty.get(action.payload["programme"])
+        reward = programme.rewards.get(action.payload["reward"]) if programme else None
+        told = {"about": reward.about, "points": reward.costs} if reward else {}
+        return {**action.payload, **told, **({"code": "CODE"} if reward and reward.coupon else {}), "by": by}
 
     def _wakes(self, run: _OpenRun, event: Event) -> bool:
         return is_woken(
@@ -407,6 +456,9 @@ class _Lifetime:
     def _move(self, run: _OpenRun, outcome: Outcome) -> None:
         run.state, run.step, run.due_at, run.until = outcome.state, outcome.step, outcome.due_at, outcome.until
         run.answers.update(outcome.answers)
+        for action in outcome.actions:
+            acting.take_to_heart(self.person, action, self.now)
+            self.told.append((run, action))
         run.begins = False
         run.held_out |= any(one.verb == HELD_OUT for one in outcome.decisions)
         queued = outcome.queued
@@ -438,6 +490,7 @@ class _Lifetime:
             until=until,
             begins=run.begins,
             held_out=run.held_out,
+            id=run.id,
         )
 
     def _facts(self, run: _OpenRun) -> Facts:
@@ -451,6 +504,7 @@ class _Lifetime:
             answers={step: known[id_] for step, id_ in run.answers.items()},
             answered_by=frozenset(run.answers.values()),
             holdout=self.shop.holdout,
+            kinds=self.shop.model.attributes,
             events=[
                 event
                 for event in self.events
@@ -570,9 +624,9 @@ class _Lifetime:
         when = telling.when(self.now, self.lived.zone)
         self.lived.lines.append(Line(at=self.now, when=when, kind=kind, sentence=sentence, **where))
 
-    def _tell_event(self, event: Event, stage: str | None, said: tuple[Says, ...]) -> None:
+    def _tell_event(self, event: Event, stage: str | None, said: tuple[Says, ...], source: str) -> None:
         zone = self.lived.zone
-        self._tell("event", telling.event(event.name, SOURCE, event.payload, self.now, self.now, zone))
+        self._tell("event", telling.event(event.name, source, event.payload, self.now, self.now, zone))
         if stage is not None:
             self._tell("stage", telling.stage(stage, self.now, False, zone))
         for one in said:

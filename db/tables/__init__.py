@@ -44,8 +44,8 @@ from db.tables.ledger import (
     postings,
 )
 from db.tables.loyalty import budgets, memberships, redemptions
+from db.tables.notices import NoticeState, notices
 from db.tables.referrals import (
-    NoticeState,
     ReferralState,
     clicks,
     referral_codes,
@@ -53,7 +53,6 @@ from db.tables.referrals import (
     referral_marks,
     referral_rewards,
     referrals,
-    reward_notices,
     touches,
     vanity_codes,
 )
@@ -119,6 +118,7 @@ __all__ = [
     "memberships",
     "merges",
     "metadata",
+    "notices",
     "postings",
     "privacy_requests",
     "profiles",
@@ -130,7 +130,6 @@ __all__ = [
     "referral_rewards",
     "referrals",
     "releases",
-    "reward_notices",
     "rounds",
     "runs",
     "score_counts",
