@@ -261,8 +261,8 @@ class _Lifetime:
             if due is None or due > self.now:
                 return
             self._advance()
-            self._hear_own()
             self._deliver()
+            self._hear_own()
         raise CannotLiveError("The test stands still: something is due again and again at one moment.")
 
     # Taking in

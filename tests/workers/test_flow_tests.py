@@ -1,5 +1,6 @@
 """`afterglow test` is no second engine: a timeline lived in memory comes to what the workers make of it."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -100,6 +101,25 @@ FLOWS = (
         ],
         starts={"event": "customer.updated"},
     ),
+    small_shop.flow(
+        "acting",
+        [
+            {"set": {"vip": "customer.orders > 1", "tags": {"add": ["seen"], "remove": ["new"]}}},
+            {"award": "customer.orders * 2", "programme": "beans", "because": "a ping"},
+            {
+                "id": "seen",
+                "if": '"seen" in customer.tags and customer.vip',
+                "then": [{"send": "email/receipt", "id": "for-vips"}],
+            },
+            {"move": "loyalty"},
+            {"stop_flow": "either"},
+            {"id": "later", "wait": "2 days"},
+            {"set": {"points": "customer.orders", "vip": '"no truth"'}},
+            {"id": "still", "if": "customer.vip and customer.points > 1", "then": [{"send": "email/news"}]},
+        ],
+        starts={"event": "ping.two", "when": "n < 3"},
+    ),
+    small_shop.flow("moved", [{"notify": "desk"}], starts={"stage": "loyalty"}),
     small_shop.flow("returned", [{"send": "email/gift"}], starts={"event": "order.refunded"}, once_per="order.id"),
 )
 SHOP = {
@@ -108,13 +128,21 @@ SHOP = {
     "keep_for": "2 days",
     "priority": ["divided", "check-in"],
 }
+BEANS = json.dumps(
+    {
+        "programme": "beans",
+        "kind": "loyalty",
+        "about": "Points",
+        "earn": [{"id": "order", "on": "order.paid", "points": 1}],
+    }
+)
 LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Pacific/Auckland")
 
 
 @cache
 def under_test() -> ShopUnderTest:
-    documents = small_shop.documents(*FLOWS, **SHOP)
+    documents = small_shop.documents(*FLOWS, programmes=(BEANS,), **SHOP)
     return ShopUnderTest(catalog=read_documents({(one.kind, one.name): one.body for one in documents}))
 
 
@@ -166,7 +194,7 @@ class Worlds:
 @pytest.fixture
 def worlds(database_url: str) -> Iterator[Worlds]:
     with driving(database_url) as driver:
-        small_shop.put_into_force(driver, *FLOWS, **SHOP)
+        small_shop.put_into_force(driver, *FLOWS, programmes=(BEANS,), **SHOP)
         yield Worlds(driver)
 
 
@@ -199,9 +227,10 @@ def test_what_is_lived_in_memory_is_what_the_workers_do(worlds, lines, zone, hou
         orders=0,
         spent=0,
         stage=None,
+        tags=(),
         consents=(),
         splits={},
-        beside=("divided", "pinged", "either", "returned"),
+        beside=("acting", "divided", "either", "moved", "pinged", "returned"),
         timeline=tuple(told),
         expect=None,
     )
