@@ -91,4 +91,6 @@ def live_through(driver: Driver) -> None:
 @pytest.mark.parametrize("model", [FlowModel, OpeningModel, *VERBS.values()])
 def test_every_key_of_the_language_is_told(model: Any) -> None:
     for name, field in model.model_fields.items():
-        assert re.search(rf"`{field.alias or name}[`:]|^[ -]*{field.alias or name}:", PAGE + ACTIONS, re.MULTILINE), name
+        assert re.search(rf"`{field.alias or name}[`:]|^[ -]*{field.alias or name}:", PAGE + ACTIONS, re.MULTILINE), (
+            name
+        )
