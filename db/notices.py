@@ -9,21 +9,19 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.asking import wait_after
+from afterglow.matching import is_account
 from db import bulk, people
 from db.fetching import LEASE, still_claimed
 from db.referring import Reward
 from db.tables import Moment, NoticeState, identities, referral_rewards
 from db.tables import events as events_table
 from db.tables import notices as table
-
-#: Identities that no source gave.
-_OF_NO_SOURCE: Final = ("email", "phone")
 
 _now = sa.bindparam("now", type_=Moment)
 DUE = sa.exists().where(table.c.state == sa.literal_column("'waiting'"), table.c.due_at <= _now)
@@ -178,10 +176,11 @@ def _ids(connection: Connection, customer_ids: Collection[int]) -> Mapping[int, 
     found: dict[int, dict[str, list[str]]] = defaultdict(dict)
     for row in connection.execute(
         sa.select(i.customer_id, i.source, i.external_id)
-        .where(bulk.among(i.customer_id, sorted(set(customer_ids))), i.source.not_in(_OF_NO_SOURCE))
+        .where(bulk.among(i.customer_id, sorted(set(customer_ids))))
         .order_by(i.source, i.external_id)
     ):
-        found[row.customer_id].setdefault(row.source, []).append(row.external_id)
+        if is_account((row.source, row.external_id)):  # and no order, of which there may be hundreds
+            found[row.customer_id].setdefault(row.source, []).append(row.external_id)
     return found
 
 

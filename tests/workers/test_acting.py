@@ -2,16 +2,25 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from db import ledger, proof, redemptions
-from db.tables import decisions, enrollments, events, ledger_transactions, profiles, stage_entries
+from afterglow import signatures
+from db import ledger, privacy, proof, redemptions
+from db.tables import decisions, enrollments, events, inbox, ledger_transactions, profiles, stage_entries
 from db.tables import notices as notices_table
 from tests.driver import Driver
 from tests.small_shop import flow, small
+from tests.workers.test_notices import SECRET, Shop, shop, wait
+from workers import batches
+from workers.advance import Advance
+from workers.ingest import Ingest
+
+__all__ = ["shop"]  # fixture
 
 BEANS = json.dumps(
     {
@@ -120,3 +129,75 @@ def test_every_action_is_done_once_in_the_order_of_the_steps(driver: Driver):
     assert driver.rows(sa.select(notices_table.c.kind, notices_table.c.state)) == [("asked", "waiting")]
     (posted,) = told(driver, "webhook.asked")
     assert posted["given"] == {"order": "o1", "stage": "loyalty"}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_another_system_hears_once_of_what_the_step_names_signed_and_after_it_failed(
+    database_url: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CRM_SECRET", SECRET)
+    asking = flow("asking", [{"webhook": "crm", "given": {"order": "order.id", "mail": "customer.email"}}])
+    hook = {"webhooks": {"crm": {"url": shop.url, "secret": "CRM_SECRET"}}}
+    shop.answers = [500]
+    with small(database_url, asking, shop=hook, fetch_local="yes") as driver:
+        driver.post("order.paid", {"order": {"id": "o1", "total": 40}})
+        wait(driver, hours=1)
+
+        failed, (headers, body) = shop.heard
+        assert failed[1] == body, "the same bytes again"
+        signatures.verify("standard_webhooks", [SECRET], headers, body, datetime.now(UTC))
+        said = json.loads(body)
+        event = said["data"]["event"]
+        assert (headers["webhook-id"], said["type"]) == (f"event-{event}", "flow.crm")
+        assert said["data"] == {
+            "flow": "asking",
+            "step": "webhook-crm",
+            "event": event,
+            "customer": {"id": driver.customer(), "ids": {"api": ["c1"]}},
+            "given": {"order": "o1", "mail": "sam@example.com"},
+        }
+        shop.answers = [500]
+        driver.post("order.paid", {"order": {"id": "o2", "total": 40}})
+        with driver.app.writing() as connection:
+            privacy.forget(connection, driver.customer(), driver.clock.now(), driver.secret)
+        wait(driver, days=1)
+        assert driver.rows(sa.select(notices_table.c.state)) == [("told",), ("dropped",)]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_while_ingest_and_advance_race_every_action_happens_once_and_nobody_deadlocks(database_url: str):
+    gift = flow(
+        "gift",
+        [
+            {"award": 1, "programme": "beans"},
+            {"set": {"points": "customer.orders", "tags": {"add": ["seen"]}}},
+            {"move": "loyalty"},
+            {"stop_flow": "waiting"},
+        ],
+    )
+    people, rounds, hands = 12, 4, 4
+    with small(database_url, gift, FLOWS[1], programmes=(BEANS,), shop=HOOK) as driver:
+        for n in range(rounds):
+            for one in range(people):
+                who = {"id": f"c{one}", "email": f"c{one}@example.com"}
+                driver.post("order.paid", {"order": {"id": f"o{one}-{n}", "total": 40}}, customer=who, drained=False)
+
+        def work(hand: int) -> None:
+            kinds = (Ingest, Advance) if hand % 2 else (Advance, Ingest)
+            for _ in range(20):
+                for kind in kinds:  # past the turns that the batches of a process take
+                    batches._run(driver.app, kind(driver.app), 3 + hand, alone=False)
+
+        with ThreadPoolExecutor(hands) as pool:
+            for done in [pool.submit(work, hand) for hand in range(hands)]:
+                done.result()
+        driver.drain()
+
+        total = people * rounds
+        assert driver.rows(sa.select(inbox.c.state).where(inbox.c.state != "mapped")) == []
+        for name in ("points.awarded", "customer.set", "stage.moved", "flow.stopped"):
+            assert driver.rows(sa.select(sa.func.count()).where(events.c.name == name)) == [(total,)], name
+        t = ledger_transactions.c
+        assert driver.rows(sa.select(sa.func.sum(t.granted)).where(t.kind == "bonus")) == [(total,)]
+        with driver.app.reading() as connection:
+            assert not proof.verify(connection).differences

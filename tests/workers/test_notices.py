@@ -174,7 +174,7 @@ def test_when_all_tries_are_used_up_a_person_is_told_and_can_let_it_be_tried_aga
 
 
 def test_a_shop_that_is_gone_or_hangs_is_no_yes(driver: Driver, shop: Shop, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(telling, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(telling, "DEADLINE_S", 0.6)
     shop.answers = ["hang", 410]
     driver.at(days=14)
     assert states(driver) == [("given", "waiting", 1, "gave no answer in time")]

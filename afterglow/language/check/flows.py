@@ -202,7 +202,7 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
                 for way in step.ways:
                     yield from _expression(flow, way.path, way.test, names)
             case Act():
-                names = condition_names(flow, world, reached[step.id])
+                names = names_at(flow, world, reached[step.id])
                 yield from _action(flow, step, names, around)
             case UntilDate():
                 yield from _date(flow, step, condition_names(flow, world, reached[step.id]))
