@@ -166,6 +166,7 @@ class Webhook:
 
 Doing = Award | Redeem | SetFacts | Move | Start | StopFlow | Webhook
 
+_NAME_MAX: Final = 80
 #: The attribute that holds a customer's tags.
 TAGS: Final = "tags"
 
@@ -174,7 +175,10 @@ def compile_action(compiler: Compiler, model: Any, path: Path) -> tuple[str, Doi
     """The name of a step that acts and what it does; None where it cannot be read, which the compiler notes."""
     before = len(compiler.problems)
     name, doing = _compiled(compiler, model, path)
-    return (model.id or name, doing) if len(compiler.problems) == before else None
+    name = model.id or name
+    if len(name) > _NAME_MAX:  # which stands in the key of what it does
+        compiler.say(path, f"Give this step a shorter `id`: '{name[:20]}...' has {len(name)} letters, of {_NAME_MAX}.")
+    return (name, doing) if len(compiler.problems) == before else None
 
 
 def _compiled(compiler: Compiler, model: Any, path: Path) -> tuple[str, Doing]:
