@@ -143,7 +143,7 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
     acting.AWARDED: {"programme": "text", "points": "number", "because": "text", **BY},
     acting.SET: {"tags.add": "list", "tags.remove": "list", **BY},
     acting.MOVED: {"stage": "text", **BY},
-    acting.ASKED: {"flow": "text", **BY},
+    acting.ASKED: {"flow": "text"},  # `by` is a step, or somebody who asks from outside
     acting.STOP: {"flow": "text", **BY},
     acting.POSTED: {"webhook": "text", **BY},
     "referral.attributed": {"programme": "text", "referral": "number", "side": "text", "variant": "text"},

@@ -52,8 +52,6 @@ SOURCE: Final = "test"
 _STEPS_MAX: Final = 100_000
 #: So many customers are tried until one falls into the branches that a test names.
 _CUSTOMERS_MAX: Final = 100_000
-#: Of whom an event says nothing.
-_NOBODY: Final[Mapping[str, Any]] = {}
 _FACTS: Final = ("email", "phone", "first_name", "last_name", "locale", "timezone", "country", "region")
 
 
@@ -306,23 +304,15 @@ class _Lifetime:
     def _take_in(self, line: Happens) -> None:
         """What happens by a line of the timeline."""
         stage = line.stage or self.under_test.stages.get(line.event)
-        self._hear(line.consents)
-        self._ingest(line.event, stage, line.payload, SOURCE, line.customer, line.consents)
+        self._ingest(self._mapped(line.event, stage, line.customer, line.payload), line.consents)
 
-    def _ingest(
-        self,
-        name: str,
-        stage: str | None,
-        payload: Mapping[str, Any],
-        source: str,
-        who: Mapping[str, Any] = _NOBODY,
-        said: tuple[Says, ...] = (),
-    ) -> Event:
+    def _ingest(self, mapped: Mapped, said: tuple[Says, ...], source: str = SOURCE) -> Event:
         """What `ingest` does with an event of this customer."""
-        mapped = self._mapped(name, stage, who, payload)
-        event = Event(id=len(self.events) + 1, name=name, occurred_at=self.now, payload=mapped.payload)
+        stage = mapped.stage
+        event = Event(id=len(self.events) + 1, name=mapped.event, occurred_at=self.now, payload=mapped.payload)
         self.events.append(event)
         _refuse(learn(self.person, mapped, self.shop))
+        self._hear(said)
         self._tell_event(event, stage, said, source)
         names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
         woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
@@ -348,11 +338,13 @@ class _Lifetime:
         while self.told:
             run, action = self.told.pop(0)
             by = {"flow": run.flow.name, "step": action.step, "run": run.id}
-            event = self._ingest(action.event, action.stage, {**action.payload, "by": by}, past.OURS)
+            mapped = self._mapped(action.event, action.stage, {}, {**action.payload, "by": by})
+            event = self._ingest(mapped, (), past.OURS)
             if action.event == acting.STOP:
                 self._stop_runs(action.payload["flow"], run.flow.name, event)
             elif action.event == acting.REDEEM:
-                self._ingest(acting.REDEEMED, None, self._redeemed(action, by), past.OURS)
+                told = self._mapped(acting.REDEEMED, None, {}, self._redeemed(action, by))
+                self._ingest(told, (), past.OURS)
 
     def _stop_runs(self, flow: str, by: str, event: Event) -> None:
         """End the runs of a flow, as `workers.acting` does."""
