@@ -13,14 +13,16 @@ from afterglow import signatures
 from db import ledger, privacy, proof, redemptions
 from db.tables import decisions, enrollments, events, inbox, ledger_transactions, profiles, stage_entries
 from db.tables import notices as notices_table
+from tests.coupon_shops import CouponShops
 from tests.driver import Driver
 from tests.small_shop import flow, small
+from tests.workers.test_coupons import beans, shops
 from tests.workers.test_notices import SECRET, Shop, shop, wait
 from workers import batches
 from workers.advance import Advance
 from workers.ingest import Ingest
 
-__all__ = ["shop"]  # fixture
+__all__ = ["shop", "shops"]  # fixtures
 
 BEANS = json.dumps(
     {
@@ -201,3 +203,33 @@ def test_while_ingest_and_advance_race_every_action_happens_once_and_nobody_dead
         assert driver.rows(sa.select(sa.func.sum(t.granted)).where(t.kind == "bonus")) == [(total,)]
         with driver.app.reading() as connection:
             assert not proof.verify(connection).differences
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("answer", "note"), [(None, "given"), ("422", "refused")])
+def test_a_run_waits_for_the_code_that_a_shop_makes_and_hears_where_it_makes_none(
+    database_url: str, shops: CouponShops, answer: str | None, note: str
+):
+    if answer is not None:
+        shops.always["shopify"] = answer
+    outcome = [
+        {"event": "reward.redeemed", "arrived": [{"notify": "desk", "id": "given", "about": "{{ gift.code }}"}]},
+        {"event": "reward.refused", "arrived": [{"notify": "desk", "id": "refused", "about": "{{ gift.because }}"}]},
+    ]
+    steps = [
+        {"award": 60, "programme": "beans"},
+        {"redeem": "five-off", "programme": "beans"},
+        {"id": "gift", "wait_for": outcome, "for_up_to": "3 days"},
+    ]
+    with small(
+        database_url, flow("gift", steps, starts={"event": "ping.one"}), programmes=(beans(),), fetch_local="yes"
+    ) as driver:
+        driver.post("ping.one")
+        driver.drain()
+        driver.actors.close()
+
+        assert driver.touchpoints() == [("gift", note, "sent")]
+        with driver.app.reading() as connection:
+            balance = ledger.balances(connection, [driver.customer()], driver.clock.now())
+            assert not proof.verify(connection).differences
+        assert balance[driver.customer(), "beans", "points"].spendable == (60 if answer else 10)
