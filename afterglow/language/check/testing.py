@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from afterglow.acting import STOP
+from afterglow.decide import STAGE_LEFT
 from afterglow.language.actions import Move, Redeem, SetFacts, Start, StopFlow, Webhook
 from afterglow.language.check.supply import World
 from afterglow.language.compiling import Path
@@ -105,7 +106,8 @@ def _expected(flow: Flow, test: FlowTest, one: Expected) -> Iterator[Problem]:
         case "notify":
             known, what = {step.team for step in steps if type(step) is Notify}, "notifies no team"
         case "stopped":
-            known, what = {rule.event for rule in flow.stops} | {_UNWOUND, STOP}, "is not stopped by"
+            stops = {rule.event for rule in flow.stops} | ({STAGE_LEFT} if flow.ends_with_stage else set())
+            known, what = stops | {_UNWOUND, STOP}, "is not stopped by"
         case "finished":
             known, what = {flow.name}, "is not called"
         case "award":
