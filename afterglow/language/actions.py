@@ -20,7 +20,13 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class AwardModel(_Model):
+class _StepModel(_Model):
+    was: str | list[str] | None = Field(
+        default=None, description="The id, or ids, under which an older version of the flow had this step."
+    )
+
+
+class AwardModel(_StepModel):
     """Give points of a loyalty programme, once."""
 
     award: Given = Field(description="How many points: a number, or an expression such as `order.total * 2`.")
@@ -29,7 +35,7 @@ class AwardModel(_Model):
     id: str | None = Field(default=None, description="Name of this step; `award-<programme>` unless given.")
 
 
-class RedeemModel(_Model):
+class RedeemModel(_StepModel):
     """Buy a reward for the customer with their points, once."""
 
     redeem: str = Field(description="The reward, as the programme names it.")
@@ -44,7 +50,7 @@ class TagsModel(_Model):
     remove: list[str] = Field(default_factory=list, description="Tags that the customer has no longer.")
 
 
-class SetModel(_Model):
+class SetModel(_StepModel):
     """Write down facts about the customer: attributes that shop.yaml declares, and tags."""
 
     set_: dict[str, Given | TagsModel] = Field(
@@ -55,14 +61,14 @@ class SetModel(_Model):
     id: str | None = Field(default=None, description="Name of this step; `set-<first attribute>` unless given.")
 
 
-class MoveModel(_Model):
+class MoveModel(_StepModel):
     """Let the customer enter a stage."""
 
     move: str = Field(description="The stage, as named in stages.yaml.")
     id: str | None = Field(default=None, description="Name of this step; `move-<stage>` unless given.")
 
 
-class StartModel(_Model):
+class StartModel(_StepModel):
     """Start another flow, which says `starts: {asked: true}`; this one goes on."""
 
     start: str = Field(description="The flow to start.")
@@ -72,14 +78,14 @@ class StartModel(_Model):
     id: str | None = Field(default=None, description="Name of this step; `start-<flow>` unless given.")
 
 
-class StopFlowModel(_Model):
+class StopFlowModel(_StepModel):
     """End the customer's runs of another flow; this one goes on."""
 
     stop_flow: str = Field(description="The flow whose runs end.")
     id: str | None = Field(default=None, description="Name of this step; `stop-<flow>` unless given.")
 
 
-class WebhookModel(_Model):
+class WebhookModel(_StepModel):
     """Tell another system, by a signed request that is tried for three days."""
 
     webhook: str = Field(description="Where to, as named in shop.yaml under webhooks.")
@@ -89,7 +95,7 @@ class WebhookModel(_Model):
     id: str | None = Field(default=None, description="Name of this step; `webhook-<name>` unless given.")
 
 
-class SurveyModel(_Model):
+class SurveyModel(_StepModel):
     """Ask the customer: a mail that holds a scale. The answer is the event `survey.answered`."""
 
     survey: str = Field(description="The template, which asks with `rate(...)`, such as `email/how-was-it`.")

@@ -1,7 +1,7 @@
 """Webhooks of ours tell of more than rewards.
 
 Revision ID: 0018
-Revises: 0015
+Revises: 0020
 """
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from db.tables import Moment
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 revision = "0018"
-down_revision = "0015"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 
