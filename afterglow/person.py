@@ -6,6 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from afterglow import telling
+from afterglow.language.actions import TAGS
 from afterglow.language.shop import Shop
 from afterglow.local_time import known_zone
 
@@ -44,6 +45,7 @@ class Person:
         """What expressions and templates know as `customer`."""
         return {
             **self.attributes,
+            TAGS: self.attributes.get(TAGS, []),
             "id": str(self.id),
             "email": self.email,
             "phone": self.phone,

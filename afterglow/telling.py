@@ -130,6 +130,14 @@ def decision(
             return f"A note to the team {detail['team']} was queued."
         case "queued":
             return f"Mail {detail.get('template')} was queued."
+        case "acted":
+            return _acted(detail)
+        case "did nothing":
+            return f"Nothing comes of this step{because}."
+        case "refused":
+            return f"The reward was not given{because}."
+        case "stopped by a flow":
+            return f"Stopped by flow {detail.get('flow')} (event {detail.get('event')})."
         case "ended":
             return f"The flow ends here{because}."
         case "finished":
@@ -164,6 +172,29 @@ def decision(
         case _:
             rest = ", ".join(f"{name} {value}" for name, value in detail.items())
             return f"{verb.capitalize()}{': ' + rest if rest else ''}."
+
+
+def _acted(detail: Mapping[str, Any]) -> str:
+    """What a step did besides sending."""
+    match detail.get("did"):
+        case "points.awarded":
+            for_what = f" for {detail['because']}" if detail.get("because") else ""
+            return f"Awards {detail.get('points')} points of {detail.get('programme')}{for_what}."
+        case "reward.asked":
+            return f"Asks {detail.get('programme')} for the reward {detail.get('reward')}, for the customer's points."
+        case "customer.set":
+            what = [*detail.get("set", ()), *(f"tag {tag}" for tag in detail.get("tags", ()))]
+            without = detail.get("left_out")
+            rest = f"; {', '.join(without)} is missing or of another kind and was left out" if without else ""
+            return f"Sets {', '.join(what)}{rest}."
+        case "stage.moved":
+            return f"Moves the customer to stage {detail.get('stage')}."
+        case "flow.asked":
+            return f"Asks flow {detail.get('flow')} to start."
+        case "flow.stopped":
+            return f"Ends what runs of flow {detail.get('flow')}."
+        case _:
+            return f"Tells {detail.get('webhook')}, by a webhook."
 
 
 #: On what basis a mail went; of service mail it goes without saying.

@@ -32,6 +32,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
+from afterglow.language.actions import TAGS
 from afterglow.matching import One, are_two
 from db import (
     bulk,
@@ -412,7 +413,8 @@ def take_in(kept: Person, merged: Person) -> None:
     if merged.country is not None and (their_news or kept.country is None):
         kept.country, kept.region = merged.country, merged.region  # of one address, so never one of them alone
     older, newer = (kept, merged) if their_news else (merged, kept)
-    kept.attributes = {**older.attributes, **newer.attributes}
+    tags = {tag for one in (older, newer) for tag in one.attributes.get(TAGS, ())}
+    kept.attributes = {**older.attributes, **newer.attributes, **({TAGS: sorted(tags)} if tags else {})}
     kept.updated_at = newer.updated_at or older.updated_at
     if merged.stage_at is not None and (kept.stage_at is None or merged.stage_at > kept.stage_at):
         kept.stage, kept.stage_at = merged.stage, merged.stage_at

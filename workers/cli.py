@@ -36,6 +36,7 @@ from workers.commands import (
     sources,
     testing,
     unwinding,
+    webhooks,
 )
 from workers.commands.failing import sentence
 
@@ -82,7 +83,8 @@ def _common(
 
 FAMILIES = (
     files, planning, review, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting,
-    flows, customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard, segments, me, health,
+    flows, customers, merging, ledger, loyalty, coupons, referrals, webhooks, unwinding, leaderboard, segments, me,
+    health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

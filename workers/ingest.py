@@ -9,7 +9,8 @@
 5. Follow referrals: who was brought by whom, and whether that counts.
 6. Start the flows that the event or the stage starts, wake the runs that wait for it, and note whose goal it is. Let
    the loyalty programmes hear it, and have the segments of its customers judged.
-7. Unwind the orders that were returned: points, rewards, boards and runs.
+7. Do what runs asked for: end runs, buy rewards, note whom to tell.
+8. Unwind the orders that were returned: points, rewards, boards and runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ from db.people import Person
 from db.tables import InboxState, inbox
 from db.tables import enrollments as enrollments_table
 from db.tables import events as events_table
-from workers import goals, joining, loyalty, occasions, referring, unwinding
+from workers import acting, goals, joining, loyalty, occasions, referring, unwinding
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -141,6 +142,7 @@ class Ingest:
             fetching.lack(connection, lacking, now)
             occasions.look_again(connection, hung_on, occasions.hung_on(release, persons), now)
         self.freed |= loyalty.take_part(connection, release, heard, now)
+        self.freed |= acting.do(connection, self.app, release, arrivals, now)
         self.unwound = unwinding.unwind(connection, self.app, release, arrivals, persons, now)
         self.freed |= self.unwound.is_news
         self._referred |= self.unwound.is_due

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-from afterglow import returning, strict_yaml
+from afterglow import acting, returning, strict_yaml
 from afterglow.language import starts
 from afterglow.language.flow import Flow, read_flow
 from afterglow.language.picture import FOLDER, read_picture
@@ -143,16 +143,33 @@ class Catalog:
         return frozenset(stage.stage for stage in self.stages)
 
 
+#: Which step of which run an event of ours comes of.
+BY: Mapping[str, str] = {"by.flow": "text", "by.step": "text", "by.run": "number"}
 #: Events that we record ourselves.
 OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
-    "survey.answered": {"score": "number", "survey": "text"},
+    "survey.answered": {"score": "number", "survey": "text", "scale": "text", "comment": "text", **BY},
     "consent.granted": {"topic": "text"},
     "consent.withdrawn": {"topic": "text"},
     "points.earned": {"programme": "text", "points": "number", "rule": "text", "spendable_at": "date"},
     "points.expiring": {"programme": "text", "points": "number", "expires_at": "date"},
     "tier.reached": {"programme": "text", "tier": "text", "before": "text"},
     "tier.left": {"programme": "text", "tier": "text", "after": "text"},
-    "reward.redeemed": {"programme": "text", "reward": "text", "about": "text", "points": "number", "code": "text"},
+    "reward.redeemed": {
+        "programme": "text",
+        "reward": "text",
+        "about": "text",
+        "points": "number",
+        "code": "text",
+        **BY,
+    },
+    acting.REFUSED: {"programme": "text", "reward": "text", "because": "text", **BY},
+    acting.REDEEM: {"programme": "text", "reward": "text", **BY},
+    acting.AWARDED: {"programme": "text", "points": "number", "because": "text", **BY},
+    acting.SET: {"tags.add": "list", "tags.remove": "list", **BY},
+    acting.MOVED: {"stage": "text", **BY},
+    acting.ASKED: {"flow": "text"},  # `by` is a step, or somebody who asks from outside
+    acting.STOP: {"flow": "text", **BY},
+    acting.POSTED: {"webhook": "text", **BY},
     "referral.attributed": {"programme": "text", "referral": "number", "side": "text", "variant": "text"},
     "referral.qualified": {"programme": "text", "referral": "number", "side": "text", "variant": "text"},
     "referral.rewarded": {

@@ -16,6 +16,20 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
+from afterglow.language import actions
+from afterglow.language.actions import (
+    AwardModel,
+    Doing,
+    MoveModel,
+    Redeem,
+    RedeemModel,
+    SetModel,
+    StartModel,
+    StopFlowModel,
+    SurveyModel,
+    WebhookModel,
+    compile_action,
+)
 from afterglow.language.compiling import Compiler, Path
 from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
 from afterglow.language.segment import crossing
@@ -181,7 +195,7 @@ class StopModel(StepBase):
 
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
-VERBS: Mapping[str, type[_Model]] = {
+VERBS: Mapping[str, type[BaseModel]] = {
     "send": SendModel,
     "wait": WaitModel,
     "until": UntilModel,
@@ -189,6 +203,8 @@ VERBS: Mapping[str, type[_Model]] = {
     "if": IfModel,
     "split": SplitModel,
     "notify": NotifyModel,
+    "survey": SurveyModel,
+    **actions.VERBS,
     "stop": StopModel,
 }
 
@@ -208,6 +224,14 @@ StepModel = Annotated[
     | Annotated[IfModel, Tag("if")]
     | Annotated[SplitModel, Tag("split")]
     | Annotated[NotifyModel, Tag("notify")]
+    | Annotated[SurveyModel, Tag("survey")]
+    | Annotated[AwardModel, Tag("award")]
+    | Annotated[RedeemModel, Tag("redeem")]
+    | Annotated[SetModel, Tag("set")]
+    | Annotated[MoveModel, Tag("move")]
+    | Annotated[StartModel, Tag("start")]
+    | Annotated[StopFlowModel, Tag("stop_flow")]
+    | Annotated[WebhookModel, Tag("webhook")]
     | Annotated[StopModel, Tag("stop")],
     Discriminator(_verb),
 ]
@@ -278,6 +302,16 @@ class Send(_Step):
     """Queue a touchpoint and hold the run until it is settled."""
 
     template: str
+    next: str | None
+    #: Whether the mail asks for an answer (`survey`).
+    asks: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Act(_Step):
+    """Do something besides sending; the run goes on."""
+
+    does: Doing
     next: str | None
 
 
@@ -401,7 +435,7 @@ class Stop(_Step):
     reason: str
 
 
-Step = Send | Wait | Until | UntilDate | WaitFor | If | Split | Notify | Stop
+Step = Send | Act | Wait | Until | UntilDate | WaitFor | If | Split | Notify | Stop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -467,6 +501,8 @@ class Flow:
     document: strict_yaml.Document = field(repr=False, compare=False)
     #: Events that can end a wait or the run; others need not be looked at.
     listens_to: frozenset[str] = frozenset()
+    #: Events that answer what its own steps ask, so that those of another run are nothing to it.
+    asks_for: frozenset[str] = frozenset()
     #: Whether people inside an older version go on in this one.
     moves: bool = False
     #: What steps are called now, by the ids that older versions had for them.
@@ -487,7 +523,7 @@ class Flow:
 def next_steps(step: Step) -> tuple[str | None, ...]:
     """The ids that may follow a step; None is the end of the flow."""
     match step:
-        case Send() | Wait() | Until() | Notify():
+        case Send() | Act() | Wait() | Until() | Notify():
             return (step.next,)
         case UntilDate():
             return (step.next, step.past) if step.skips else (step.next,)
@@ -575,6 +611,7 @@ class _Compiler(Compiler):
                 [rule.event for rule in rules]
                 + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
+            asks_for=frozenset(answer for step in self.steps.values() for answer in _answers(step)),
             moves=model.on_edit == "move",
             renames=self.renames,
             tests=compile_tests(self, model.tests),
@@ -648,6 +685,9 @@ class _Compiler(Compiler):
             case SendModel():
                 name = model.id or model.send.rpartition("/")[2]
                 return Send(id=name, path=path, template=model.send, next=after)
+            case SurveyModel():
+                name = model.id or model.survey.rpartition("/")[2]
+                return Send(id=name, path=path, template=model.survey, next=after, asks=True)
             case WaitModel():
                 duration = self.duration(model.wait, (*path, "wait"))
                 at = self.time_of_day(model.at, (*path, "at"))
@@ -688,7 +728,8 @@ class _Compiler(Compiler):
             case StopModel():
                 reason = model.stop if isinstance(model.stop, str) else "the flow says so"
                 return Stop(id=model.id or "stop", path=path, reason=reason)
-        raise AssertionError(model)
+        action = compile_action(self, model, path)
+        return Act(id=action[0], path=path, does=action[1], next=after) if action else None
 
     def if_(self, model: IfModel, path: Path, after: str | None) -> Step | None:
         ways = []
@@ -815,6 +856,17 @@ def _day(text: object) -> date:
         return date.fromisoformat(str(text))
     except ValueError:
         raise ValueError(f"There is no day '{text}'; write it as 2026-11-27.") from None
+
+
+def _answers(step: Step) -> tuple[str, ...]:
+    """The events of ours that answer what a step asks."""
+    match step:
+        case Send(asks=True):
+            return ("survey.answered",)
+        case Act(does=Redeem()):
+            return ("reward.redeemed", "reward.refused")
+        case _:
+            return ()
 
 
 def walk(flow: Flow) -> Iterator[Step]:

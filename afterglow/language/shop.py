@@ -168,10 +168,10 @@ class LeaderboardsModel(_Model):
     digest: str | None = Field(default=None, description="A team that gets the week's boards on Monday at 08:00.")
 
 
-class RewardWebhookModel(_Model):
-    """Where the shop hears of rewards that it gives itself."""
+class WebhookModel(_Model):
+    """Where another system hears of what happens here."""
 
-    url: str = Field(description="Where the shop takes them: https and a host's name.")
+    url: str = Field(description="Where it takes requests: https and a host's name.")
     secret: str = Field(
         pattern=r"^[A-Z][A-Z0-9_]*$",
         description="The environment variable that holds the secret: whsec_ and base64, as Standard Webhooks says.",
@@ -212,8 +212,11 @@ class ShopModel(_Model):
     teams: dict[str, TeamModel] = Field(default_factory=dict)
     alarms: AlarmsModel | None = Field(default=None, description="Who is told when a source needs somebody.")
     leaderboards: LeaderboardsModel = Field(default_factory=LeaderboardsModel)
-    reward_webhook: RewardWebhookModel | None = Field(
+    reward_webhook: WebhookModel | None = Field(
         default=None, description="Where rewards of the kind `webhook` are posted to."
+    )
+    webhooks: dict[str, WebhookModel] = Field(
+        default_factory=dict, description="Other systems that flows can tell of something, by name."
     )
     quiet_hours: QuietModel | None = None
     caps: list[CapModel] = Field(default_factory=list)

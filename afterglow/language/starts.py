@@ -106,7 +106,7 @@ Occasion = OnDate | OverSegment | Asked
 EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
     OnDate.event: {"flow": "text", "fact": "text", "date": "text", "years": "number"},
     OverSegment.event: {"flow": "text", "segment": "text", "moment": "text"},
-    Asked.event: {"flow": "text", "by": "text", "given": "anything"},
+    Asked.event: {"flow": "text", "by": "anything", "given": "anything"},
 }
 #: The keys that go with each way to start; the others are refused beside it.
 _GO_WITH: Final[Mapping[str, frozenset[str]]] = {

@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from afterglow import dividing, letters, pacing, past, rails, returning, telling, touchpoint
+from afterglow import acting, dividing, letters, pacing, past, rails, returning, telling, touchpoint
+from afterglow.acting import Action
 from afterglow.decide import (
     HELD_OUT,
     Event,
@@ -29,6 +30,7 @@ from afterglow.decide import (
 )
 from afterglow.errors import AfterglowError
 from afterglow.expressions import RenderError
+from afterglow.language.actions import TAGS
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow, Split
 from afterglow.language.segment import ENTERED, LEFT
@@ -243,6 +245,8 @@ class _Lifetime:
         self.segments: set[str] = set()
         self.look_at: datetime | None = None
         self._judge(tells=False)
+        #: What runs told, and is not heard yet: the run and what it did.
+        self.told: list[tuple[_OpenRun, Action]] = []
 
     def play(self) -> Lived:
         before = self.now
@@ -290,6 +294,7 @@ class _Lifetime:
             for told in self.calendar.take(self.now):
                 self._take_in(_happens(told))
             self._advance()
+            self._hear_own()
             self._deliver()
         raise CannotLiveError("The test stands still: something is due again and again at one moment.")
 
@@ -302,6 +307,8 @@ class _Lifetime:
         person.orders, person.spent = self.test.orders, self.shop.to_minor(Decimal(self.test.spent))
         if self.test.orders:
             person.last_order_at = self.now
+        if self.test.tags:
+            person.attributes[TAGS] = sorted(self.test.tags)
         if self.test.stage is not None:
             person.stage, person.stage_at = self.test.stage, self.now
         return person
@@ -347,13 +354,14 @@ class _Lifetime:
             for name in sorted(moved) if tells else ():
                 self._ingest(self._mapped(event, None, {}, {"segment": {"name": name}}), ())
 
-    def _ingest(self, mapped: Mapped, consents: tuple[Says, ...]) -> None:
+    def _ingest(self, mapped: Mapped, said: tuple[Says, ...], source: str = SOURCE) -> Event:
+        """What `ingest` does with an event of this customer."""
         stage = mapped.stage
         event = Event(id=len(self.events) + 1, name=mapped.event, occurred_at=self.now, payload=mapped.payload)
         self.events.append(event)
         _refuse(learn(self.person, mapped, self.shop))
-        self._hear(consents)
-        self._tell_event(event, stage, consents)
+        self._hear(said)
+        self._tell_event(event, stage, said, source)
         names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
         woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event, stage)]
         begun = set()
@@ -371,6 +379,37 @@ class _Lifetime:
                 if letter.run is run:
                     letter.due_at = self.now
         self._unwind(event)
+        return event
+
+    def _hear_own(self) -> None:
+        """What `ingest` does with what runs told; what it brings is heard at once too."""
+        while self.told:
+            run, action = self.told.pop(0)
+            by = {"flow": run.flow.name, "step": action.step, "run": run.id}
+            mapped = self._mapped(action.event, action.stage, {}, {**action.payload, "by": by})
+            event = self._ingest(mapped, (), past.OURS)
+            if action.event == acting.STOP:
+                self._stop_runs(action.payload["flow"], run.flow.name, event)
+            elif action.event == acting.REDEEM:
+                told = self._mapped(acting.REDEEMED, None, {}, self._redeemed(action, by))
+                self._ingest(told, (), past.OURS)
+            self._judge()
+
+    def _stop_runs(self, flow: str, by: str, event: Event) -> None:
+        """End the runs of a flow, as `workers.acting` does."""
+        for run in self.runs:
+            if run.flow.name == flow and run.state in ("waiting", "sending") and run.entered_at <= event.occurred_at:
+                run.state, run.due_at = "stopped", None
+                self.queue = [one for one in self.queue if one.run is not run or one.kind == "service"]
+                detail = {"event": event.id, "name": event.name}
+                self._note(run, self.now, "stopped", run.step, detail, None, f"flow {by}")
+
+    def _redeemed(self, action: Action, by: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What tells of a reward: in a test there are points enough, and the code is CODE."""
+        programme = self.catalog.loyalty.get(action.payload["programme"])
+        reward = programme.rewards.get(action.payload["reward"]) if programme else None
+        told = {"about": reward.about, "points": reward.costs} if reward else {}
+        return {**action.payload, **told, **({"code": "CODE"} if reward and reward.coupon else {}), "by": by}
 
     def _wakes(self, run: _OpenRun, event: Event, stage: str | None) -> bool:
         at, mine = event.occurred_at, run.trigger.id
@@ -457,6 +496,9 @@ class _Lifetime:
     def _move(self, run: _OpenRun, outcome: Outcome) -> None:
         run.state, run.step, run.due_at, run.until = outcome.state, outcome.step, outcome.due_at, outcome.until
         run.answers.update(outcome.answers)
+        for action in outcome.actions:
+            acting.take_to_heart(self.person, action, self.now)
+            self.told.append((run, action))
         run.begins = False
         run.held_out |= any(one.verb == HELD_OUT for one in outcome.decisions)
         queued = outcome.queued
@@ -488,6 +530,7 @@ class _Lifetime:
             until=until,
             begins=run.begins,
             held_out=run.held_out,
+            id=run.id,
         )
 
     def _facts(self, run: _OpenRun) -> Facts:
@@ -501,6 +544,7 @@ class _Lifetime:
             answers={step: known[id_] for step, id_ in run.answers.items()},
             answered_by=frozenset(run.answers.values()),
             holdout=self.shop.holdout,
+            kinds=self.shop.model.attributes,
             events=[
                 event
                 for event in self.events
@@ -627,9 +671,9 @@ class _Lifetime:
         when = telling.when(self.now, self.lived.zone)
         self.lived.lines.append(Line(at=self.now, when=when, kind=kind, sentence=sentence, **where))
 
-    def _tell_event(self, event: Event, stage: str | None, said: tuple[Says, ...]) -> None:
+    def _tell_event(self, event: Event, stage: str | None, said: tuple[Says, ...], source: str) -> None:
         zone = self.lived.zone
-        self._tell("event", telling.event(event.name, SOURCE, event.payload, self.now, self.now, zone))
+        self._tell("event", telling.event(event.name, source, event.payload, self.now, self.now, zone))
         if stage is not None:
             self._tell("stage", telling.stage(stage, self.now, False, zone))
         for one in said:

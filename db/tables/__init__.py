@@ -44,9 +44,9 @@ from db.tables.ledger import (
     postings,
 )
 from db.tables.loyalty import budgets, memberships, redemptions
+from db.tables.notices import NoticeState, notices
 from db.tables.occasions import coming_dates, occasions
 from db.tables.referrals import (
-    NoticeState,
     ReferralState,
     clicks,
     referral_codes,
@@ -54,7 +54,6 @@ from db.tables.referrals import (
     referral_marks,
     referral_rewards,
     referrals,
-    reward_notices,
     touches,
     vanity_codes,
 )
@@ -122,6 +121,7 @@ __all__ = [
     "memberships",
     "merges",
     "metadata",
+    "notices",
     "occasions",
     "postings",
     "privacy_requests",
@@ -135,7 +135,6 @@ __all__ = [
     "referral_rewards",
     "referrals",
     "releases",
-    "reward_notices",
     "rounds",
     "runs",
     "score_counts",

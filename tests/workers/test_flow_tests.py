@@ -101,6 +101,25 @@ FLOWS = (
         ],
         starts={"event": "customer.updated"},
     ),
+    small_shop.flow(
+        "acting",
+        [
+            {"set": {"vip": "customer.orders > 1", "tags": {"add": ["seen"], "remove": ["new"]}}},
+            {"award": "customer.orders * 2", "programme": "beans", "because": "a ping"},
+            {
+                "id": "seen",
+                "if": '"seen" in customer.tags and customer.vip',
+                "then": [{"send": "email/receipt", "id": "for-vips"}],
+            },
+            {"move": "loyalty"},
+            {"stop_flow": "either"},
+            {"id": "later", "wait": "2 days"},
+            {"set": {"points": "customer.orders", "vip": '"no truth"'}},
+            {"id": "still", "if": "customer.vip and customer.points > 1", "then": [{"send": "email/news"}]},
+        ],
+        starts={"event": "ping.two", "when": "n < 3"},
+    ),
+    small_shop.flow("moved", [{"notify": "desk"}], starts={"stage": "loyalty"}),
     small_shop.flow("returned", [{"send": "email/gift"}], starts={"event": "order.refunded"}, once_per="order.id"),
     small_shop.flow(
         "kept",
@@ -156,13 +175,21 @@ SHOP = {
     "blackout": [{"days": "12-24..01-02", "because": "the feasts"}],
     "rate": "2 per hour",
 }
+BEANS = json.dumps(
+    {
+        "programme": "beans",
+        "kind": "loyalty",
+        "about": "Points",
+        "earn": [{"id": "order", "on": "order.paid", "points": 1}],
+    }
+)
 LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Pacific/Auckland")
 
 
 @cache
 def under_test() -> ShopUnderTest:
-    documents = small_shop.documents(*FLOWS, segments=SEGMENTS, **SHOP)
+    documents = small_shop.documents(*FLOWS, segments=SEGMENTS, programmes=(BEANS,), **SHOP)
     return ShopUnderTest(catalog=read_documents({(one.kind, one.name): one.body for one in documents}))
 
 
@@ -215,7 +242,7 @@ class Worlds:
 @pytest.fixture
 def worlds(database_url: str) -> Iterator[Worlds]:
     with driving(database_url) as driver:
-        small_shop.put_into_force(driver, *FLOWS, segments=SEGMENTS, **SHOP)
+        small_shop.put_into_force(driver, *FLOWS, segments=SEGMENTS, programmes=(BEANS,), **SHOP)
         yield Worlds(driver)
 
 
@@ -249,9 +276,24 @@ def test_what_is_lived_in_memory_is_what_the_workers_do(worlds, lines, zone, hou
         orders=0,
         spent=0,
         stage=None,
+        tags=(),
         consents=(),
         splits={},
-        beside=("divided", "pinged", "either", "returned", "first", "second", "staged", "kept", "missed"),
+        beside=(
+            *("acting", "divided", "either", "first", "kept", "missed", "moved", "pinged", "returned", "second", "staged"),
+        ),
+            "acting",
+            "divided",
+            "either",
+            "first",
+            "kept",
+            "missed",
+            "moved",
+            "pinged",
+            "returned",
+            "second",
+            "staged",
+        ),
         timeline=tuple(told),
         expect=None,
     )

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from afterglow.captured import is_expectation
 from afterglow.language.catalog import SEGMENTS, compile_files, read_programme
+from afterglow.language.check.actions import check_circles
 from afterglow.language.check.flows import Surroundings, check_flow
 from afterglow.language.check.mails import check_mails
 from afterglow.language.check.programmes import check_loyalty
@@ -58,6 +59,12 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     flow_files = _flow_files(files)
     flows = {file: flow for file in flow_files if (flow := _read(lambda f=file: read_flow(files[f], f)))}  # type: ignore[misc]
     mails, mail_names = _mails(files)
+    programmes = [
+        _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
+        for file in _in_folder(files, "flows/programmes", ".yaml")
+    ]
+    whole = None not in programmes
+    loyalty = {one.name: one.rewards.keys() for one in programmes if isinstance(one, Programme)}
     around = Surroundings(
         world=world(shop, sources.values(), whole=not broken_sources),
         shop=shop,
@@ -65,6 +72,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         mails=mail_names,
         flows=[_name(file) for file in flow_files],
         segments=segments,
+        rewards=loyalty if whole else None,
     )
     for segment in (sketched or {}).values():
         problems.update(check_segment(segment, around.world, files))
@@ -74,20 +82,15 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
             problems.update(check_owners(shop, sources))
     for file, source in sources.items():
         problems.update(check_source(source, files[file], file, shop, stage_names))
-    programmes = [
-        _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
-        for file in _in_folder(files, "flows/programmes", ".yaml")
-    ]
-    loyalty = [one.name for one in programmes if isinstance(one, Programme)]
     for programme in programmes:
         if isinstance(programme, Programme):
             problems.update(check_loyalty(programme, around.world))
         elif programme is not None:
-            whole = None not in programmes
-            problems.update(check_referral(programme, around.world, shop, loyalty if whole else None))
+            problems.update(check_referral(programme, around.world, shop, [*loyalty] if whole else None))
     for flow in flows.values():
         problems.update(check_flow(flow, around))
         problems.update(gated_in_flow(flow, mails))
+    problems.update(check_circles([*flows.values()]))
     for file in flow_files:
         if file not in flows:
             problems.update(_further(files[file], file, around))

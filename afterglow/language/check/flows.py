@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from afterglow.expressions import FUNCTIONS, Expression, Text
 from afterglow.expressions.parse import Reader
+from afterglow.language.check.actions import Rewards, check_action, expressions_of, wrong_kind
 from afterglow.language.check.rails import check_rails
 from afterglow.language.check.reach import Arrived, arrivals, first_unreachable
 from afterglow.language.check.reading import read_blocks, read_expression
@@ -12,7 +13,7 @@ from afterglow.language.check.starts import check_occasion
 from afterglow.language.check.supply import Names, Shape, World, all_merged, kind_of_shape
 from afterglow.language.check.testing import check_tests
 from afterglow.language.compiling import Path
-from afterglow.language.flow import Flow, If, Notify, Send, UntilDate, WaitFor, walk
+from afterglow.language.flow import Act, Flow, If, Notify, Send, UntilDate, WaitFor, walk
 from afterglow.language.segment import ENTERED
 from afterglow.language.shop import Shop
 from afterglow.problems import Problem, did_you_mean
@@ -31,6 +32,8 @@ class Surroundings:
     mails: Collection[str]
     flows: Collection[str] | None = None
     segments: Collection[str] | None = None
+    #: The rewards of each loyalty programme.
+    rewards: Rewards | None = None
 
 
 def check_flow(flow: Flow, around: Surroundings, *, whole: bool = True) -> Iterator[Problem]:
@@ -209,6 +212,9 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
                 names = condition_names(flow, world, reached[step.id])
                 for way in step.ways:
                     yield from _expression(flow, way.path, way.test, names)
+            case Act():
+                names = names_at(flow, world, reached[step.id])
+                yield from _action(flow, step, names, around)
             case UntilDate():
                 yield from _date(flow, step, condition_names(flow, world, reached[step.id]))
             case WaitFor():
@@ -227,6 +233,15 @@ def _expression(flow: Flow, path: Path, expression: Expression, names: Names) ->
     _, complaints = read_expression(expression, names)
     for complaint in complaints:
         yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+
+
+def _action(flow: Flow, step: Act, names: Names, around: Surroundings) -> Iterator[Problem]:
+    attributes = around.shop.model.attributes if around.shop is not None else {}
+    for path, expression in expressions_of(step):
+        yield from _expression(flow, path, expression, names)
+        kind = kind_of_shape(read_expression(expression, names)[0])
+        if message := wrong_kind(step, path, kind, attributes):
+            yield flow.problem(path, message)
 
 
 def _date(flow: Flow, step: UntilDate, names: Names) -> Iterator[Problem]:
@@ -278,6 +293,8 @@ def _steps(flow: Flow, around: Surroundings) -> Iterator[Problem]:
         match step:
             case Send():
                 yield from _send(flow, step, around)
+            case Act():
+                yield from check_action(flow, step, shop, around.stages, around.flows, around.rewards)
             case Notify():
                 if shop is not None and step.team not in shop.model.teams:
                     meant = did_you_mean(step.team, shop.model.teams)
@@ -305,7 +322,7 @@ def _steps(flow: Flow, around: Surroundings) -> Iterator[Problem]:
 
 
 def _send(flow: Flow, step: Send, around: Surroundings) -> Iterator[Problem]:
-    path = (*step.path, "send")
+    path = (*step.path, "survey" if step.asks else "send")
     if step.template.rpartition("/")[2].startswith("_"):
         message = f"'{step.template}' is no mail to customers; teams are written to with `notify`."
         yield flow.problem(path, message)
