@@ -280,8 +280,6 @@ def test_what_is_lived_in_memory_is_what_the_workers_do(worlds, lines, zone, hou
         consents=(),
         splits={},
         beside=(
-            *("acting", "divided", "either", "first", "kept", "missed", "moved", "pinged", "returned", "second", "staged"),
-        ),
             "acting",
             "divided",
             "either",
