@@ -1,11 +1,11 @@
 """One customer, living through flows on a clock that jumps: the memory between the functions of production.
 
-Each line of the timeline is taken in as `ingest` does; then, as long as something is due, runs take their steps as in
-`advance`, and what they queued goes or does not as in `deliver`, whose outbox this is. The clock then jumps to
-the next moment at which something is due.
+Each event is taken in as `ingest` does; then, as long as something is due, runs take their steps as in `advance`, and
+what they queued goes or does not as in `deliver`, whose outbox this is. The clock then jumps to the next moment at
+which something is due. `Life` serves tests, `simulate` and `backtest`; `_Lifetime` is that of a test.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -195,24 +195,25 @@ def _refuse(remark: str | None) -> None:
         raise CannotLiveError(f"{remark[0].upper()}{remark[1:]}.")
 
 
-class _Lifetime:
-    """One test: the customer, their runs, what is queued."""
+class Life:
+    """One customer: what is known about them, their runs, what is queued.
 
-    def __init__(self, shop: ShopUnderTest, catalog: Catalog, test: FlowTest, number: int) -> None:
-        self.under_test, self.catalog, self.test = shop, catalog, test
+    Args:
+      catalog: the flows that run, whatever the shop has besides.
+      is_told: whether `lived` gets the lines of `why` too.
+    """
+
+    def __init__(
+        self, shop: ShopUnderTest, catalog: Catalog, person: Person, now: datetime, *, is_told: bool = True
+    ) -> None:
+        self.under_test, self.catalog, self.person, self.now = shop, catalog, person, now
         self.shop = catalog.shop
-        first = test.timeline[0]
-        zone = test.customer.get("timezone") or self.shop.model.timezone
-        self.lived = Lived(zone=ZoneInfo(zone))
-        assert first.at is not None
-        self.now = from_wall(first.at, self.lived.zone)
-        self.person = self._somebody(number)
-        self.lived.zone = self.person.zone(self.shop)
-        self.now = from_wall(first.at, self.lived.zone)
-        self.person.since = self.now
-        self.words: dict[str, str] = {}
-        self._hear(test.consents)
+        self.is_told = is_told
+        self.lived = Lived(zone=person.zone(self.shop))
+        self.words: dict[str, rails.Consent] = {}
         self.events: list[Event] = []
+        #: Who told of each event, by its id.
+        self.told_by: dict[int, str] = {}
         self.runs: list[_OpenRun] = []
         #: The newest run of each flow and key.
         self.ran: dict[tuple[str, str], _OpenRun] = {}
@@ -220,24 +221,9 @@ class _Lifetime:
         self.queued = 0
         self.sent: list[datetime] = []
 
-    def play(self) -> Lived:
-        before = self.now
-        for line in self.test.timeline:
-            moment = from_wall(line.at, self.lived.zone) if line.at else before
-            if line.after is not None:
-                moment = line.after.after(before, self.lived.zone)
-            if moment < before:
-                raise CannotLiveError("A line of the timeline happens before the one above it; put them in order.")
-            self._until(moment)
-            self._take_in(line)
-            self._drain()
-            before = moment
-        self._until(None)
-        return self.lived
-
     # The clock
 
-    def _until(self, moment: datetime | None) -> None:
+    def until(self, moment: datetime | None) -> None:
         """Do everything at the moment at which it falls due, up to this one; None: to the end."""
         while (due := self._next_due()) is not None and (moment is None or due <= moment):
             self.now = max(self.now, due)
@@ -260,49 +246,17 @@ class _Lifetime:
 
     # Taking in
 
-    def _somebody(self, number: int) -> Person:
-        person = new(number, self.now)
-        told = self._mapped("customer.created", None, self.test.customer, {})
-        _refuse(learn_about(person, told, self.shop))
-        person.orders, person.spent = self.test.orders, self.shop.to_minor(Decimal(self.test.spent))
-        if self.test.orders:
-            person.last_order_at = self.now
-        if self.test.stage is not None:
-            person.stage, person.stage_at = self.test.stage, self.now
-        return person
-
-    def _mapped(self, event: str, stage: str | None, who: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapped:
-        country = country_code(who.get("country"))
-        facts = {name: who.get(name) for name in _FACTS} | {"country": country}
-        facts["region"] = facts["region"] if country else None
-        try:
-            carried = conforming(payload, self._kinds.get(event, {}))
-        except Unmappable as error:
-            raise CannotLiveError(f"{event}: {error}") from None
-        return Mapped(
-            event=event,
-            occurred_at=self.now,
-            stated_at=self.now,
-            stage=stage,
-            customer=CustomerFacts(**facts, attributes={k: v for k, v in who.items() if k not in _FACTS}),
-            payload=carried,
-            consent=None,
-            account=None,
-        )
-
-    @property
-    def _kinds(self) -> Mapping[str, Mapping[str, str]]:
-        return self.under_test.catalog.events
-
-    def _take_in(self, line: Happens) -> None:
-        """What `ingest` does with an event of this customer."""
-        stage = line.stage or self.under_test.stages.get(line.event)
-        mapped = self._mapped(line.event, stage, line.customer, line.payload)
-        event = Event(id=len(self.events) + 1, name=line.event, occurred_at=self.now, payload=mapped.payload)
+    def take_in(
+        self, event: Event, mapped: Mapped, said: Iterable[rails.Consent] = (), source: str = SOURCE
+    ) -> str | None:
+        """What `ingest` does with an event of this customer, that comes now; a remark where something was left out."""
+        stage, said = mapped.stage, tuple(said)
         self.events.append(event)
-        _refuse(learn(self.person, mapped, self.shop))
-        self._hear(line.consents)
-        self._tell_event(event, stage, line.consents)
+        self.told_by[event.id] = source
+        remark = learn(self.person, mapped, self.shop)
+        self.hear(said)
+        if self.is_told:
+            self._tell_event(event, stage, said)
         names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
         woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
         begun = set()
@@ -311,7 +265,8 @@ class _Lifetime:
             if n is not None:
                 begun.add(flow.name)
                 self.ran[flow.name, key] = self._start(flow, key, event, stage, n)
-        self._tell_refusals(event, stage, names, begun)
+        if self.is_told:
+            self._tell_refusals(event, stage, names, begun)
         self._convert(event)
         for run in woken:
             if run.state == "waiting":
@@ -320,6 +275,7 @@ class _Lifetime:
                 if letter.run is run:
                     letter.due_at = self.now
         self._unwind(event)
+        return remark
 
     def _wakes(self, run: _OpenRun, event: Event) -> bool:
         return is_woken(
@@ -354,15 +310,22 @@ class _Lifetime:
             n=n,
         )
         self.runs.append(run)
+        if not self.is_told:
+            return run
         by = f"stage {flow.stage}" if flow.stage is not None and flow.stage == stage else event.name
         once = f", once per {flow.once_per.text}: {key}" if flow.once_per else ""
         self._tell("start", f"Started by {by} (event {event.id}{once}).", flow=flow.name)
         return run
 
-    def _hear(self, said: tuple[Says, ...]) -> None:
-        """Keep the customer's own words, newer over older, as `db.events.hear_consents` does."""
+    def hear(self, said: Iterable[rails.Consent]) -> None:
+        """Keep words on consent, newer over older, as `db.events.hear_consents` does.
+
+        What the customer said themselves, and any withdrawal, stands before a permission on another basis.
+        """
         for one in said:
-            self.words[one.topic] = one.state
+            before = self.words.get(one.topic)
+            if before is None or _is_own(one) or not _is_own(before):
+                self.words[one.topic] = one
 
     def _unwind(self, event: Event) -> None:
         """End the runs about orders of which nothing is left, as `workers.unwinding` does."""
@@ -371,21 +334,21 @@ class _Lifetime:
             return
         orders: dict[str, list[Event]] = {}
         for one in undoing:
-            subject = past.order_subject(SOURCE, one.payload)
+            subject = past.order_subject(self.told_by[one.id], one.payload)
             if subject is not None:
                 orders.setdefault(subject, []).append(one)
-        mine = past.order_subject(SOURCE, event.payload)
+        mine = past.order_subject(self.told_by[event.id], event.payload)
         if mine is None or mine not in orders:
             return
         told = [one for one in self.events if one.name == self.shop.model.order_event]
-        totals = {past.order_subject(SOURCE, one.payload): total_of(one.payload) for one in told}
+        totals = {past.order_subject(self.told_by[one.id], one.payload): total_of(one.payload) for one in told}
         given = [Undoing(name=one.name, at=one.occurred_at, payload=one.payload) for one in orders[mine]]
         since = undone_at(totals.get(mine), given)
         names = {one.name for one in orders[mine]}
         if since is None:
             return
         for run in self.runs:
-            about = past.order_subject(SOURCE, run.trigger.payload) == mine
+            about = past.order_subject(self.told_by[run.trigger.id], run.trigger.payload) == mine
             is_open = run.state in ("waiting", "sending")
             if not (about and is_open and run.entered_at <= since):
                 continue
@@ -507,7 +470,7 @@ class _Lifetime:
             person=self.person,
             shop=self.shop,
             suppressed=None,
-            consents=[rails.Consent(topic=topic, granted=state == "granted") for topic, state in self.words.items()],
+            consents=list(self.words.values()),
             is_halted=False,
             is_held_out=letter.run.held_out,
             sent=self.sent,
@@ -528,10 +491,12 @@ class _Lifetime:
         stored = letters.context(mail, facts.names(), codes, extra, variants)
         to = Addressed(touchpoint_id=letter.number, customer_id=customer, kind=letter.kind, topic=letter.topic)
         try:
-            self.lived.letters.append(letters.render(mail, stored, self.under_test.head, to))
+            rendered = letters.render(mail, stored, self.under_test.head, to)
         except RenderError as error:
             self._end(letter, "failed", {"because": f"{letter.template}: {error}"})
             return
+        if self.is_told:
+            self.lived.letters.append(rendered)
         if letter.kind == "marketing":
             self.sent.append(self.now)
         detail = {"template": letter.template} | ({"basis": basis} if basis else {})
@@ -563,6 +528,8 @@ class _Lifetime:
         self.lived.notes.append(
             Note(at=at, flow=name, run=run.id, verb=verb, step=step, detail=dict(detail), message=message)
         )
+        if not self.is_told:
+            return
         sentence = telling.decision(verb, step, detail, self.lived.zone, message=message, reason=reason)
         self._tell("decision", sentence, flow=name, step=step)
 
@@ -570,13 +537,13 @@ class _Lifetime:
         when = telling.when(self.now, self.lived.zone)
         self.lived.lines.append(Line(at=self.now, when=when, kind=kind, sentence=sentence, **where))
 
-    def _tell_event(self, event: Event, stage: str | None, said: tuple[Says, ...]) -> None:
-        zone = self.lived.zone
-        self._tell("event", telling.event(event.name, SOURCE, event.payload, self.now, self.now, zone))
+    def _tell_event(self, event: Event, stage: str | None, said: Iterable[rails.Consent]) -> None:
+        zone, source = self.lived.zone, self.told_by[event.id]
+        self._tell("event", telling.event(event.name, source, event.payload, self.now, self.now, zone))
         if stage is not None:
             self._tell("stage", telling.stage(stage, self.now, False, zone))
         for one in said:
-            self._tell("consent", telling.consent(one.topic, one.state == "granted", "email", "consent", {}))
+            self._tell("consent", telling.consent(one.topic, one.granted, "email", one.basis, {}))
 
     def _tell_refusals(self, event: Event, stage: str | None, names: Mapping[str, Any], begun: set[str]) -> None:
         for flow in self.catalog.flows.values():
@@ -593,3 +560,81 @@ class _Lifetime:
             return f"{trigger.name} on {telling.when(trigger.occurred_at, self.lived.zone)} (event {trigger.id})"
 
         return earlier
+
+
+def _is_own(word: rails.Consent) -> bool:
+    return word.basis == "consent" or not word.granted
+
+
+class _Lifetime(Life):
+    """One test: its customer, and what happens to them."""
+
+    def __init__(self, shop: ShopUnderTest, catalog: Catalog, test: FlowTest, number: int) -> None:
+        self.test = test
+        first = test.timeline[0].at
+        assert first is not None
+        zone = ZoneInfo(test.customer.get("timezone") or catalog.shop.model.timezone)
+        super().__init__(shop, catalog, new(number, from_wall(first, zone)), from_wall(first, zone))
+        self._introduce()
+        self.lived.zone = self.person.zone(self.shop)
+        self.now = self.person.since = from_wall(first, self.lived.zone)
+        self.hear(_words(test.consents))
+
+    def play(self) -> Lived:
+        before = self.now
+        for line in self.test.timeline:
+            moment = from_wall(line.at, self.lived.zone) if line.at else before
+            if line.after is not None:
+                moment = line.after.after(before, self.lived.zone)
+            if moment < before:
+                raise CannotLiveError("A line of the timeline happens before the one above it; put them in order.")
+            self.until(moment)
+            self._take_in(line)
+            self._drain()
+            before = moment
+        self.until(None)
+        return self.lived
+
+    def _introduce(self) -> None:
+        """Who the customer is when the test begins."""
+        person = self.person
+        told = self._mapped("customer.created", None, self.test.customer, {})
+        _refuse(learn_about(person, told, self.shop))
+        person.orders, person.spent = self.test.orders, self.shop.to_minor(Decimal(self.test.spent))
+        if self.test.orders:
+            person.last_order_at = self.now
+        if self.test.stage is not None:
+            person.stage, person.stage_at = self.test.stage, self.now
+
+    def _mapped(self, event: str, stage: str | None, who: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapped:
+        country = country_code(who.get("country"))
+        facts = {name: who.get(name) for name in _FACTS} | {"country": country}
+        facts["region"] = facts["region"] if country else None
+        try:
+            carried = conforming(payload, self._kinds.get(event, {}))
+        except Unmappable as error:
+            raise CannotLiveError(f"{event}: {error}") from None
+        return Mapped(
+            event=event,
+            occurred_at=self.now,
+            stated_at=self.now,
+            stage=stage,
+            customer=CustomerFacts(**facts, attributes={k: v for k, v in who.items() if k not in _FACTS}),
+            payload=carried,
+            consent=None,
+            account=None,
+        )
+
+    @property
+    def _kinds(self) -> Mapping[str, Mapping[str, str]]:
+        return self.under_test.catalog.events
+
+    def _take_in(self, line: Happens) -> None:
+        stage = line.stage or self.under_test.stages.get(line.event)
+        mapped = self._mapped(line.event, stage, line.customer, line.payload)
+        event = Event(id=len(self.events) + 1, name=line.event, occurred_at=self.now, payload=mapped.payload)
+        _refuse(self.take_in(event, mapped, _words(line.consents)))
+
+
+def _words(said: Iterable[Says]) -> list[rails.Consent]:
+    return [rails.Consent(topic=one.topic, granted=one.state == "granted") for one in said]
