@@ -67,6 +67,8 @@ class Existing:
 
 
 NOT_BY_BUYING: Final = Existing()
+#: Why marketing does not go that had to wait for longer than the shop keeps it.
+TOO_LATE: Final = "it could not go in time"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +127,7 @@ def _marketing(question: Question, now: datetime) -> Verdict:
     if question.halted:
         return Hold(reason="marketing is halted")
     if question.keep_for.after(question.queued_at, question.zone) < now:
-        return Skip(reason="it could not go in time")
+        return Skip(reason=TOO_LATE)
     for quiet in question.quiet_hours:
         if until := quiet_until(now, quiet, question.zone):
             return Defer(until=until, reason="quiet hours")

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from afterglow import __version__
 from workers.commands import (
     backfill,
+    backtest,
     coupons,
     customers,
     demo,
@@ -78,8 +79,8 @@ def _common(
 
 
 FAMILIES = (
-    files, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers,
-    merging,
+    files, testing, backtest, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows,
+    customers, merging,
     ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:

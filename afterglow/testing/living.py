@@ -211,6 +211,8 @@ class Life:
         self.is_told = is_told
         self.lived = Lived(zone=person.zone(self.shop))
         self.words: dict[str, rails.Consent] = {}
+        #: What the suppression list says of their address: "marketing", "everything" or nothing.
+        self.suppressed: str | None = None
         self.events: list[Event] = []
         #: Who told of each event, by its id.
         self.told_by: dict[int, str] = {}
@@ -225,19 +227,20 @@ class Life:
 
     def until(self, moment: datetime | None) -> None:
         """Do everything at the moment at which it falls due, up to this one; None: to the end."""
-        while (due := self._next_due()) is not None and (moment is None or due <= moment):
+        while (due := self.next_due()) is not None and (moment is None or due <= moment):
             self.now = max(self.now, due)
             self._drain()
         self.now = moment or self.now
 
-    def _next_due(self) -> datetime | None:
+    def next_due(self) -> datetime | None:
+        """The next moment at which a run or a message is to be looked at; None: all is done."""
         waiting = [run.due_at for run in self.runs if run.state == "waiting" and run.due_at is not None]
         return min([*waiting, *(letter.due_at for letter in self.queue)], default=None)
 
     def _drain(self) -> None:
         """Let runs take steps, and messages go, until nothing is due now."""
         for _ in range(_STEPS_MAX):
-            due = self._next_due()
+            due = self.next_due()
             if due is None or due > self.now:
                 return
             self._advance()
@@ -247,9 +250,19 @@ class Life:
     # Taking in
 
     def take_in(
-        self, event: Event, mapped: Mapped, said: Iterable[rails.Consent] = (), source: str = SOURCE
+        self,
+        event: Event,
+        mapped: Mapped,
+        said: Iterable[rails.Consent] = (),
+        source: str = SOURCE,
+        *,
+        is_history: bool = False,
     ) -> str | None:
-        """What `ingest` does with an event of this customer, that comes now; a remark where something was left out."""
+        """What `ingest` does with an event of this customer, that comes now; a remark where something was left out.
+
+        Args:
+          is_history: it is recorded, but starts nothing and wakes nobody.
+        """
         stage, said = mapped.stage, tuple(said)
         self.events.append(event)
         self.told_by[event.id] = source
@@ -257,6 +270,9 @@ class Life:
         self.hear(said)
         if self.is_told:
             self._tell_event(event, stage, said)
+        if is_history:
+            self._unwind(event)
+            return remark
         names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
         woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
         begun = set()
@@ -329,6 +345,8 @@ class Life:
 
     def _unwind(self, event: Event) -> None:
         """End the runs about orders of which nothing is left, as `workers.unwinding` does."""
+        if past.order_of(event.payload) is None:
+            return
         undoing = [one for one in self.events if one.name in self.catalog.undoing]
         if not undoing:
             return
@@ -405,13 +423,13 @@ class Life:
 
     def _facts(self, run: _OpenRun) -> Facts:
         """What `workers.facts` reads."""
-        known = {event.id: answer_of(event.name, event.payload) for event in self.events}
+        known = {event.id: event for event in self.events} if run.answers else {}
         return Facts(
             customer=self.person.facts(self.shop),
             shop=self.shop.facts,
             zone=self.person.zone(self.shop),
             trigger=run.trigger.payload,
-            answers={step: known[id_] for step, id_ in run.answers.items()},
+            answers={step: answer_of(known[id_].name, known[id_].payload) for step, id_ in run.answers.items()},
             answered_by=frozenset(run.answers.values()),
             holdout=self.shop.holdout,
             events=[
@@ -469,7 +487,7 @@ class Life:
             facts=facts,
             person=self.person,
             shop=self.shop,
-            suppressed=None,
+            suppressed=self.suppressed,
             consents=list(self.words.values()),
             is_halted=False,
             is_held_out=letter.run.held_out,

@@ -1,0 +1,214 @@
+"""`backtest`: the stored history relived under the files in the folder, beside what happened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from afterglow.backtest import Comparison, Example, Figures
+    from workers.backtest import Work
+    from workers.commands.opening import Desk
+
+
+class Format(Enum):
+    """How the comparison is told."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+#: What each difference is called, in a sentence and over its column.
+_DIFFERENCES = {
+    "only_would": ("would have gone and did not", "only new"),
+    "only_went": ("went and would not have gone", "only old"),
+    "earlier": ("would have gone earlier", "earlier"),
+    "later": ("would have gone later", "later"),
+}
+
+
+def add_to(main: typer.Typer) -> None:
+    """Declare the command."""
+    main.command()(backtest)
+
+
+def backtest(
+    since: Annotated[str, typer.Option(help="From then on, such as 2026-11-01, in the shop's zone.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="The shop's folder; this folder if left out.", file_okay=False, exists=True)
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="json: for scripts.")] = Format.TEXT,
+) -> None:
+    """Relive the stored history under the files in a folder, and compare it with what happened.
+
+    Nothing is written, and nobody gets a mail.
+    """
+    from workers.commands.opening import opened
+
+    with opened() as desk:
+        work = work_of(desk, folder, since)
+        found = watched(work, quiet=form is Format.JSON)
+    if form is Format.JSON:
+        from afterglow.backtest import plain
+        from workers.commands.console import say_json
+
+        say_json(plain(found, work.period))
+    else:
+        tell(found, work)
+
+
+def work_of(desk: "Desk", folder: Path | None, since: str) -> "Work":
+    """What is to be relived: from a day on up to now, under the files in a folder.
+
+    Raises:
+      Problems: everything that is wrong with the files.
+    """
+    from datetime import datetime
+
+    from afterglow.language.catalog import compile_files, read_documents
+    from afterglow.local_time import from_wall
+    from workers.backtest import Work
+    from workers.files import read_shop_folder
+
+    documents = compile_files(read_shop_folder(folder or desk.settings.shop_dir))
+    zone = read_documents({(one.kind, one.name): one.body for one in documents}).shop.zone
+    try:
+        moment = datetime.fromisoformat(since)
+    except ValueError:
+        raise typer.BadParameter(f"--since {since}: write it as 2026-11-01 or 2026-11-01T09:00:00+01:00.") from None
+    with desk.database.reading() as connection:
+        now = desk.now(connection)
+    return Work(
+        database_url=desk.settings.database_url,
+        documents=documents,
+        secret=desk.settings.secrets[0],
+        since=moment if moment.tzinfo else from_wall(moment, zone),
+        until=now,
+    )
+
+
+def watched(work: "Work", *, quiet: bool) -> "Comparison":
+    """Do it, with a bar on standard error where that is a terminal."""
+    from workers.backtest import backtest as run
+
+    with _bar(quiet) as say:
+        return run(work, say=say)
+
+
+@contextmanager
+def _bar(quiet: bool) -> "Iterator[Callable[[Comparison, float], None]]":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[events]:,} events"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        task = progress.add_task("", total=1.0, events=0)
+        yield lambda found, share: progress.update(task, completed=share, events=found.events)
+
+
+def tell(found: "Comparison", work: "Work") -> None:
+    """The comparison for people."""
+    from workers.commands.console import count, moment, say, say_next, say_table
+
+    period = work.period
+    say(
+        f"{count(found.events, 'event')} of {count(found.customers, 'customer')} relived; compared from "
+        f"{moment(period.since)} to {moment(period.until)} UTC.",
+        style="bold",
+    )
+    say(_reach(found, work))
+    if not found.figures:
+        say("No mail went, and none would have gone.")
+        return
+    say()
+    heads = tuple(head for _, head in _DIFFERENCES.values())
+    rows = [
+        (flow, template, one.went, one.would, *(getattr(one, name) for name in _DIFFERENCES))
+        for (flow, template), one in sorted(found.figures.items())
+    ]
+    say_table(("flow", "mail", "went", "would go", *heads), rows, numbers=("went", "would go", *heads))
+    _tell_rails(found)
+    _tell_examples(found)
+    say()
+    say(
+        "Names, addresses, zones and attributes are today's. What was said about consent before the last word that is "
+        "stored is taken as agreed where they withdrew, and as nothing where they agreed. What programmes and "
+        "segments told is told again as it was. Halts, outages and a rate of the shop are left out.",
+        style="dim",
+    )
+    say_next(("afterglow backtest --since DAY --format json", "every figure, by flow and by day"))
+
+
+def _reach(found: "Comparison", work: "Work") -> str:
+    from workers.commands.console import count, moment
+
+    if found.reaches_back_to is None:
+        return "Nothing is stored yet."
+    told = f"The history reaches back to {moment(found.reaches_back_to)} UTC"
+    if found.reaches_back_to > work.since:
+        told += ", which is later than the day asked for"
+    told += "."
+    if found.imported:
+        told += (
+            f" {count(found.imported, 'event')} came late, by an import or `backfill`: what happened since "
+            "the day asked for starts flows here, though it could start none then."
+        )
+    return told
+
+
+def _tell_rails(found: "Comparison") -> None:
+    from workers.commands.console import count, say
+
+    kept = [
+        (flow, template, reasons, verb)
+        for (flow, template), one in sorted(found.figures.items())
+        for verb, reasons in (("would have waited", one.deferred), ("would not have gone", one.dropped))
+        if reasons
+    ]
+    if not kept:
+        return
+    say()
+    say("Kept back by the rails:", style="bold")
+    for flow, template, reasons, verb in kept:
+        for reason, number in reasons.most_common():
+            say(f"{flow}, {template}: {count(number, 'mail')} {verb}: {reason}.", indent=2)
+
+
+def _tell_examples(found: "Comparison") -> None:
+    from workers.commands.console import say
+
+    say()
+    differing = [(place, one) for place, one in sorted(found.figures.items()) if one.examples]
+    if not differing:
+        say("Everything would have gone as it went.")
+        say()
+        return
+    say("For example, by our numbers:", style="bold")
+    for (flow, template), one in differing:
+        for name, (sentence, _) in _DIFFERENCES.items():
+            if name in one.examples:
+                say(f"{flow}, {template} {sentence}: {_named(one, name)}.", indent=2)
+    say()
+
+
+def _named(figures: "Figures", difference: str) -> str:
+    named = ", ".join(_when(example) for example in figures.examples[difference])
+    more = getattr(figures, difference) - len(figures.examples[difference])
+    return f"{named} and {more:,} more" if more else named
+
+
+def _when(example: "Example") -> str:
+    from workers.commands.console import moment
+
+    moments = [moment(one) for one in (example.went, example.would) if one is not None]
+    return f"{example.customer} ({' -> '.join(moments)})"
