@@ -31,6 +31,7 @@ from workers.commands import (
     processes,
     referrals,
     seeing,
+    simulate,
     sources,
     testing,
     unwinding,
@@ -79,8 +80,8 @@ def _common(
 
 
 FAMILIES = (
-    files, testing, backtest, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows,
-    customers, merging,
+    files, testing, simulate, backtest, seeing, sources, processes, demo, events, importing, backfill, inbox, halting,
+    flows, customers, merging,
     ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:

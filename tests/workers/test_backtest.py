@@ -1,7 +1,10 @@
 """A backtest is no second engine: what is relived from the stored history is what the workers did."""
 
+import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,22 +12,22 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from afterglow.backtest import Period, relive
+from afterglow import ROOT
+from afterglow.backtest import Example, Period, relive
+from afterglow.language.catalog import Document
 from afterglow.language.testing import Happens
 from afterglow.local_time import from_wall
+from afterglow.past import past_key
 from afterglow.testing import ShopUnderTest
 from afterglow.testing.living import Life
 from db import lives
 from tests import small_shop
 from tests.driver import Driver, driving
+from tests.workers.test_cli import Afterglow, afterglow
 from tests.workers.test_flow_tests import FLOWS, LONG, SHOP, ZONES, Worlds, decided, happenings, under_test
 from workers.backtest import Work, backtest
 
-WELCOME = small_shop.flow(
-    "welcome",
-    [{"id": "two-days", "wait": "2 days"}, {"send": "email/note"}, {"id": "a-day", "wait": "1 day"}, {"send": "email/news"}],
-    once_per="customer.id",
-)  # fmt: skip
+__all__ = ["afterglow"]  # fixture
 
 
 @pytest.fixture
@@ -81,4 +84,126 @@ def _post(driver: Driver, who: dict[str, Any], line: Happens, said: str | None) 
 def _numbered(life: Life, detail: Any) -> dict[str, Any]:
     """A decision with events counted from one, as `decided` has them."""
     place = {event.id: n for n, event in enumerate(sorted(life.events, key=lambda event: event.id), start=1)}
-    return {name: place[value] if name == "event" and isinstance(value, int) else value for name, value in detail.items()}
+    return {
+        name: place[value] if name == "event" and isinstance(value, int) else value for name, value in detail.items()
+    }
+
+
+# -- The comparison ------------------------------------------------------------------------------------------
+
+GREETING = [{"id": "two-days", "wait": "2 days"}, {"send": "email/note"}, {"send": "email/news", "id": "again"}]
+SOONER = [{"id": "two-days", "wait": "1 day"}, {"send": "email/note"}, {"send": "email/gift", "id": "gift"}]
+START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+
+
+def greeting(steps: list[Any], **shop: Any) -> tuple[Document, ...]:
+    return small_shop.documents(small_shop.flow("greeting", steps, once_per="order.id"), **shop)
+
+
+def work(driver: Driver, documents: tuple[Document, ...], since: datetime = START) -> Work:
+    return Work(
+        database_url=str(driver.app.settings.database_url),
+        documents=documents,
+        secret=driver.secret,
+        since=since,
+        until=driver.clock.now(),
+    )
+
+
+@pytest.fixture
+def greeted(database_url: str) -> Iterator[Driver]:
+    """Two customers were greeted; one withdrew before the second mail."""
+    with small_shop.small(database_url, small_shop.flow("greeting", GREETING, once_per="order.id")) as driver:
+        for name in ("sam", "kim"):
+            who = {"id": name, "email": f"{name}@example.com", "timezone": "Europe/Paris"}
+            order = {"order": {"id": name, "total": 40, "gift": "a cup"}}
+            driver.post("order.paid", order, customer=who, consent="granted")
+        driver.at(days=30)
+        yield driver
+
+
+def test_the_files_in_force_come_to_what_happened(greeted: Driver):
+    found = backtest(work(greeted, greeting(GREETING)))
+
+    figures = found.figures
+    assert {place: (one.went, one.would, one.same) for place, one in figures.items()} == {
+        ("greeting", "email/note"): (2, 2, 2),
+        ("greeting", "email/news"): (2, 2, 2),
+    }
+    assert not any(one.examples or one.dropped for one in figures.values())
+    assert (found.customers, found.events, found.reaches_back_to) == (2, 2, START)
+
+
+def test_what_changed_is_told_by_mail_with_who_and_when(greeted: Driver):
+    found = backtest(work(greeted, greeting(SOONER)))
+
+    note, news, gift = (found.figures["greeting", f"email/{name}"] for name in ("note", "news", "gift"))
+    assert (note.earlier, note.later, note.same) == (2, 0, 0)
+    assert (news.only_went, news.would, gift.only_would, gift.went) == (2, 0, 2, 0)
+    sam = greeted.customer("sam")
+    assert note.examples["earlier"][0] == Example(
+        customer=sam, went=START + timedelta(days=2), would=START + timedelta(days=1)
+    )
+
+
+def test_what_the_caps_would_keep_back_is_counted(greeted: Driver):
+    capped = greeting(GREETING, caps=[{"at_most": 1, "within": "7 days"}], keep_for="2 days")
+
+    found = backtest(work(greeted, capped))
+
+    news = found.figures["greeting", "email/news"]
+    assert news.only_went == 2
+    assert news.deferred == {"cap of 1 within 7 days": 2}
+    assert news.dropped == {"it could not go in time, after cap of 1 within 7 days": 2}
+
+
+def test_only_what_is_since_the_day_asked_for_is_compared(greeted: Driver):
+    found = backtest(work(greeted, greeting(GREETING), since=START + timedelta(days=3)))
+
+    assert (found.events, found.figures) == (2, {})
+
+
+def test_processes_come_to_what_one_comes_to(greeted: Driver, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("workers.backtest.RANGE", 1)  # in this process; those that are spawned take whole ranges
+    heard: list[float] = []
+
+    alone = backtest(work(greeted, greeting(SOONER)), processes=1, say=lambda found, share: heard.append(share))
+
+    monkeypatch.setattr("db.lives.PAGE", 1)
+    assert alone == backtest(work(greeted, greeting(SOONER)), processes=1)
+    assert heard == [0.5, 1.0]
+
+
+def test_the_past_that_was_imported_starts_flows_from_the_day_asked_for_on(greeted: Driver):
+    greeted.post(
+        "order.paid", {"order": {"id": "old", "total": 10}}, occurred_at=START, key=past_key("order.paid", "old")
+    )
+
+    greeted.at(days=31)
+    flows = greeting([{"send": "email/receipt"}])
+    since, later = (backtest(work(greeted, flows, START + timedelta(days=n))) for n in (-1, 1))
+
+    assert since.figures["greeting", "email/receipt"].only_would == 3
+    assert (later.figures, later.imported) == ({}, 1)
+
+
+def test_the_command_tells_it_in_words_and_as_json(
+    greeted: Driver, afterglow: Afterglow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("AFTERGLOW_DATABASE_URL", str(greeted.app.settings.database_url))
+    for folder in ("flows", "templates/email"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+
+    status, told, _ = afterglow("backtest", "--since", "2026-03-02")
+    assert status == 0
+    assert "2 events of 2 customers relived" in told
+    assert "The history reaches back to 2026-03-02 08:00 UTC, which is later than the day asked" in told
+
+    status, told, _ = afterglow("backtest", "--since", "2026-03-02", "--format", "json")
+    mails = {(one["flow"], one["template"]): one for one in json.loads(told)["mails"]}
+    assert status == 0
+    assert mails["greeting", "email/note"]["only_went"] == 2
+
+    status, _, errors = afterglow("backtest", "--since", "yesterday")
+    assert status == 2
+    assert "write it as 2026-11-01" in errors

@@ -1,7 +1,5 @@
 """`backtest`: the stored history relived under the files in the folder, beside what happened."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from afterglow.backtest import Comparison, Example, Figures
     from workers.backtest import Work
     from workers.commands.opening import Desk
@@ -95,25 +91,10 @@ def work_of(desk: "Desk", folder: Path | None, since: str) -> "Work":
 def watched(work: "Work", *, quiet: bool) -> "Comparison":
     """Do it, with a bar on standard error where that is a terminal."""
     from workers.backtest import backtest as run
+    from workers.commands.progress import bar
 
-    with _bar(quiet) as say:
-        return run(work, say=say)
-
-
-@contextmanager
-def _bar(quiet: bool) -> "Iterator[Callable[[Comparison, float], None]]":
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True, highlight=False)
-    columns = (
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[events]:,} events"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
-        task = progress.add_task("", total=1.0, events=0)
-        yield lambda found, share: progress.update(task, completed=share, events=found.events)
+    with bar("events", quiet=quiet) as say:
+        return run(work, say=lambda found, share: say(share, found.events))
 
 
 def tell(found: "Comparison", work: "Work") -> None:
@@ -137,6 +118,7 @@ def tell(found: "Comparison", work: "Work") -> None:
         for (flow, template), one in sorted(found.figures.items())
     ]
     say_table(("flow", "mail", "went", "would go", *heads), rows, numbers=("went", "would go", *heads))
+    _tell_days(found)
     _tell_rails(found)
     _tell_examples(found)
     say()
@@ -164,6 +146,22 @@ def _reach(found: "Comparison", work: "Work") -> str:
             "the day asked for starts flows here, though it could start none then."
         )
     return told
+
+
+def _tell_days(found: "Comparison") -> None:
+    """Mails of each day as they would have gone, above those that went."""
+    from datetime import timedelta
+
+    from afterglow.pictures.bars import columns
+    from workers.commands.console import say, say_lines, width
+
+    first, last = min(found.days), max(found.days)
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    for place, title in ((1, "Mails a day that would have gone:"), (0, "Mails a day that went:")):
+        say()
+        say(title, style="bold")
+        counts = [found.days.get(day, [0, 0])[place] for day in days]
+        say_lines(columns(counts, width(), (str(first), str(last)), height=4))
 
 
 def _tell_rails(found: "Comparison") -> None:
