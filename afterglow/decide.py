@@ -146,11 +146,22 @@ def stopping(flow: Flow, run: Run, facts: Facts) -> Outcome | None:
     names = facts.names()
     for event in facts.events:
         for rule in flow.stops:
-            if event.id != run.event_id and event.name == rule.event and _is_same(rule, names, event):
-                reason = f"{rule.event}" + (f" with the same {rule.same.text}" if rule.same else "")
+            if event.id == run.event_id or event.name != rule.event or not is_of_segment(rule.segment, event.payload):
+                continue
+            if _is_same(rule, names, event):
+                reason = rule.event + (f" with the same {rule.same.text}" if rule.same else "")
+                reason += f" of {rule.segment}" if rule.segment else ""
                 decision = Decision(verb="stopped", step=run.step, detail={"event": event.id, "name": event.name})
                 return Outcome(state="stopped", step=run.step, reason=reason, decisions=(decision,))
     return None
+
+
+def is_of_segment(segment: str | None, payload: Mapping[str, Any]) -> bool:
+    """Whether an event tells of this segment, where it must be one (None: any event will do)."""
+    if segment is None:
+        return True
+    told = payload.get("segment")
+    return isinstance(told, Mapping) and told.get("name") == segment
 
 
 class _Walk:

@@ -1,12 +1,13 @@
 """What an event sets going: the flows that it starts, the runs that must look at it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from afterglow.decide import run_key
+from afterglow.decide import is_of_segment, run_key
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow
+from afterglow.language.segment import ENTERED
 
 
 def started_by(
@@ -23,11 +24,25 @@ def started_by(
         *catalog.started_by_event.get(event, ()),
         *(catalog.started_by_stage.get(stage, ()) if stage else ()),
     ):
-        if flow.when is not None and not flow.when.is_true(names):
+        if not is_of_segment(flow.segment, names) or (flow.when is not None and not flow.when.is_true(names)):
             continue
         key = run_key(flow.once_per, names, event_id)
         if key is not None:
             yield flow, key
+
+
+def could_start(flow: Flow, event: str, stages: Collection[str], payload: Mapping[str, Any]) -> bool:
+    """Whether an event, or a stage that it brings, is what starts a flow; whether it does is for `started_by`."""
+    return flow.stage in stages or (flow.event == event and is_of_segment(flow.segment, payload))
+
+
+def starter(flow: Flow, event: str, stages: Collection[str]) -> str:
+    """What started a flow, in words."""
+    if flow.stage in stages:
+        return f"stage {flow.stage}"
+    if flow.segment is not None:
+        return f"{'entering' if event == ENTERED else 'leaving'} segment {flow.segment}"
+    return event
 
 
 def is_woken(

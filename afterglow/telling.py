@@ -12,6 +12,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from afterglow.expressions import MISSING
+from afterglow.language.segment import ENTERED, LEFT
 
 #: Causes before effects.
 Kind = Literal["event", "stage", "consent", "inbox", "start", "refusal", "decision", "touchpoint", "note", "standing"]
@@ -228,7 +229,9 @@ def _or_unknown(moment: datetime | None, zone: ZoneInfo) -> str:
 def event(
     name: str, source: str, payload: Mapping[str, Any], occurred_at: datetime, at: datetime, zone: ZoneInfo
 ) -> str:
-    """That something happened, as a sentence. Of the payload only ids are told."""
+    """That something happened, as a sentence. Of the payload only ids are told, and the names of segments."""
+    if name in (ENTERED, LEFT) and isinstance(segment := payload.get("segment"), Mapping):
+        return f"{'Entered' if name == ENTERED else 'Left'} segment {segment.get('name')}."
     ids = [f"{thing} {held['id']}" for thing, held in payload.items() if isinstance(held, Mapping) and "id" in held]
     late = f"; it happened on {when(occurred_at, zone)}" if abs(at - occurred_at) > _LATE else ""
     return f"{name} came from {source}{': ' + ', '.join(ids) if ids else ''}{late}."
@@ -305,7 +308,7 @@ def _taken(taken_from: str | None, country: str | None, region: str | None) -> s
 
 def values(names: frozenset[str], facts: Mapping[str, Any]) -> dict[str, str]:
     """What a condition saw, by name: `{"customer.orders": "2", "order.total": "missing"}`, without personal data."""
-    return {name: _shown(name, _reach(facts, name)) for name in sorted(names)}
+    return {name: shown(name, _reach(facts, name)) for name in sorted(names)}
 
 
 def _reach(facts: Mapping[str, Any], dotted: str) -> object:
@@ -317,7 +320,8 @@ def _reach(facts: Mapping[str, Any], dotted: str) -> object:
     return value
 
 
-def _shown(name: str, value: object) -> str:
+def shown(name: str, value: object) -> str:
+    """A value that a condition saw under a name, in words; of what is personal only whether it is known."""
     if value is MISSING or value is None:
         return "missing"
     if name in _PRIVATE:

@@ -17,11 +17,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
-from afterglow.language.catalog import Catalog, Document, read_documents
+from afterglow.language.catalog import SEGMENTS, Catalog, Document, read_documents
 from afterglow.language.flow import Flow, read_flow
 from afterglow.language.referral import ReferralProgramme, read_referral
+from afterglow.language.segment import Segment, read_segments
 from afterglow.mail_templates import Mail, load_mail
-from db import bulk
+from db import bulk, segments
 from db.engine import load_json
 from db.tables import documents, releases
 
@@ -77,7 +78,12 @@ def apply(connection: Connection, new: Sequence[Document], *, now: datetime, by:
     connection.execute(
         releases.insert().values(applied_at=now, applied_by=by or getpass.getuser(), digest=digest, manifest=manifest)
     )
+    segments.arrange(connection, _segments(new), now)
     return True
+
+
+def _segments(new: Sequence[Document]) -> Mapping[str, Segment]:
+    return next((read_segments(one.body, SEGMENTS) for one in new if one.kind == "segments"), {})
 
 
 def in_force(connection: Connection) -> dict[tuple[str, str], str]:

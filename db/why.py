@@ -17,6 +17,7 @@ from afterglow.language.flow import Flow, WaitFor
 from afterglow.language.shop import Shop
 from afterglow.problems import did_you_mean
 from afterglow.refusals import Standing, refusal
+from afterglow.starting import could_start, starter
 from afterglow.telling import Kind, Line, Message
 from db import history, people
 from db.catalog import CatalogCache
@@ -135,7 +136,7 @@ class _Teller:
         for row in self.h.events:
             wanted = self.h.release_at(row.recorded_at).flows.get(flow)
             stages = {entry.stage for entry in self.h.stages.get(row.id, ())}
-            if wanted and (wanted.event == row.name or wanted.stage in stages or row.name in wanted.listens_to):
+            if wanted and (could_start(wanted, row.name, stages, row.payload) or row.name in wanted.listens_to):
                 named.add(row.id)
         mine = {run for run, name in self.flow_of.items() if name == flow}
         named |= {self.run_of[run].event_id for run in mine}
@@ -178,12 +179,12 @@ class _Teller:
                 yield self._started(run, row, stages)
             begun = {self.flow_of[run.id] for run in mine}
             for flow in release.flows.values():
-                if flow.name not in begun and (flow.event == row.name or flow.stage in stages):
+                if flow.name not in begun and could_start(flow, row.name, stages, row.payload):
                     yield self._refused(flow, row, standing, release.shop)
 
     def _started(self, run: Any, event: Any, stages: Sequence[str]) -> Line:
         flow = self.h.versions[run.flow_id]
-        by = f"stage {flow.stage}" if flow.stage in stages else event.name
+        by = starter(flow, event.name, stages)
         once = f", once per {flow.once_per.text}: {self.h.keys.get(run.id)}" if flow.once_per else ""
         return self._line(
             event.recorded_at,

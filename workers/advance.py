@@ -112,7 +112,7 @@ def _load_facts(
     return load_facts(
         connection,
         [(row.id, row.customer_id, row.event_id, row.entered_at, flows[row.flow_id]) for row in rows],
-        people.load(connection, (row.customer_id for row in rows)),
+        people.load(connection, (row.customer_id for row in rows), segments=release.catalog.reads_segments),
         release.catalog.shop,
     )
 

@@ -14,6 +14,7 @@ from afterglow import returning, strict_yaml
 from afterglow.language.flow import Flow, read_flow
 from afterglow.language.programme import Programme, read_loyalty
 from afterglow.language.referral import ReferralProgramme, read_referral
+from afterglow.language.segment import ENTERED, LEFT, Segment, read_segments
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
 from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
 from afterglow.language.testing import without_tests
@@ -21,8 +22,9 @@ from afterglow.mail.sources import TEAM_MAILS
 from afterglow.mail_templates import Mail, compile_mail, load_mail, with_shop
 from afterglow.problems import Problem, Problems, did_you_mean
 
+SEGMENTS = "flows/segments.yaml"
 #: The kinds of documents, in the order in which they are compiled.
-KINDS = ("shop", "stages", "source", "programme", "flow", "template")
+KINDS = ("shop", "stages", "segments", "source", "programme", "flow", "template")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +51,9 @@ class Catalog:
     flows: Mapping[str, Flow]
     mails: Mapping[str, Mail]
     programmes: Mapping[str, Programme | ReferralProgramme] = field(default_factory=dict)
+    segments: Mapping[str, Segment] = field(default_factory=dict)
+    #: Whether something may read `customer.segments`, so that somebody must know them.
+    reads_segments: bool = False
 
     @cached_property
     def loyalty(self) -> Mapping[str, Programme]:
@@ -154,6 +159,8 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
         "webhook": "text",
         "milestone": "number",
     },
+    ENTERED: {"segment.name": "text"},
+    LEFT: {"segment.name": "text"},
     returning.UNWOUND: {"order.id": "text", "order.source": "text", "reason": "text", "by": "text"},
 }
 
@@ -230,10 +237,12 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
             attempt(kind, kind, required, lambda f=required, r=reader: r(files[f], f))  # type: ignore[misc]
         else:
             problems.append(Problem(required, 1, 1, "This file is missing; `afterglow init` writes one to begin with."))
+    if SEGMENTS in files:
+        attempt("segments", "segments", SEGMENTS, lambda: read_segments(files[SEGMENTS], SEGMENTS))
     for file in sorted(files):
         folder, _, base = file.rpartition("/")
         name, _, ending = base.rpartition(".")
-        if folder == "flows" and ending == "yaml" and name not in ("shop", "stages"):
+        if folder == "flows" and ending == "yaml" and name not in ("shop", "stages", "segments"):
             attempt("flow", name, file, lambda f=file: read_flow(files[f], f))  # type: ignore[misc]
         elif folder == "flows/sources" and ending == "yaml":
             attempt("source", name, file, lambda f=file: read_source(files[f], f))  # type: ignore[misc]
@@ -270,4 +279,8 @@ def read_documents(documents: Mapping[tuple[str, str], str]) -> Catalog:
         programmes={
             name: read_programme(body, f"flows/programmes/{name}.yaml") for name, body in named("programme").items()
         },
+        segments=read_segments(documents["segments", "segments"], SEGMENTS) if named("segments") else {},
+        reads_segments=any(
+            "segments" in body for (kind, _), body in documents.items() if kind in ("flow", "programme", "template")
+        ),
     )

@@ -16,6 +16,7 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.segment import ENTERED, LEFT
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
@@ -31,17 +32,21 @@ def _described(text: str, **options: Any) -> Any:
 
 
 class StartsModel(_Model):
-    """What brings a customer into the flow: a stage or an event."""
+    """What brings a customer into the flow: a stage, an event, or a segment that is entered or left."""
 
     stage: str | None = _described("Start when the customer enters this stage.", default=None)
     event: str | None = _described("Start when this event happens.", default=None)
+    segment: str | None = _described("Start when the customer enters this segment.", default=None)
+    leaves: str | None = _described("Start when the customer leaves this segment.", default=None)
     when: str | None = _described("Only where this condition is true, such as `customer.orders == 1`.", default=None)
 
 
 class StopsModel(_Model):
-    """An event that ends the run."""
+    """An event that ends the run, or a segment that is entered or left."""
 
-    event: str = _described("The event that ends the run.")
+    event: str | None = _described("The event that ends the run.", default=None)
+    segment: str | None = _described("Entering this segment ends the run.", default=None)
+    leaves: str | None = _described("Leaving this segment ends the run.", default=None)
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
@@ -370,10 +375,11 @@ class Reenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
-    """An event that ends a run."""
+    """An event that ends a run; of a segment only where it is this one."""
 
     event: str
     same: Expression | None
+    segment: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -395,6 +401,8 @@ class Flow:
     owner: str | None
     stage: str | None
     event: str | None
+    #: The segment that is entered or left, where such an event starts it.
+    segment: str | None = None
     when: Expression | None
     once_per: Expression | None
     #: When a key may run again; None: never.
@@ -463,20 +471,17 @@ class _Compiler(Compiler):
 
     def flow(self, model: FlowModel) -> Flow:
         stops = model.stops if isinstance(model.stops, list) else [model.stops]
-        if (model.starts.stage is None) == (model.starts.event is None):
-            self.say(("starts",), "A flow starts by a stage or by an event: give one of the two.")
+        event, segment = self.happening(model.starts, ("starts",), model.starts.stage)
         first = self.sequence(model.steps, ("steps",), after=None)
-        rules = tuple(
-            StopRule(event=stop.event, same=self.expression(stop.same, _at(("stops",), n, model.stops, "same")))
-            for n, stop in enumerate(stops)
-        )
+        rules = tuple(rule for n, stop in enumerate(stops) if (rule := self.stop(stop, n, model)))
         return Flow(
             name=model.flow,
             about=model.about,
             status=model.status,
             owner=model.owner,
             stage=model.starts.stage,
-            event=model.starts.event,
+            event=event,
+            segment=segment,
             when=self.expression(model.starts.when, ("starts", "when")),
             once_per=self.expression(model.once_per, ("once_per",)),
             reenter=self.reenter(model),
@@ -498,6 +503,26 @@ class _Compiler(Compiler):
             ),
             tests=compile_tests(self, model.tests),
         )
+
+    def happening(
+        self, model: StartsModel | StopsModel, path: Path, stage: str | None = None
+    ) -> tuple[str | None, str | None]:
+        """The event that is meant, and of which segment it must be."""
+        if sum(one is not None for one in (stage, model.event, model.segment, model.leaves)) != 1:
+            ways = "a stage, an event, or a segment that is entered (`segment`) or left (`leaves`)"
+            what = f"A flow starts by {ways}" if path == ("starts",) else f"A run is stopped by {ways[9:]}"
+            self.say(path, f"{what}: give one of them.")
+        if model.segment is not None:
+            return ENTERED, model.segment
+        return (LEFT, model.leaves) if model.leaves is not None else (model.event, None)
+
+    def stop(self, model: StopsModel, n: int, flow: FlowModel) -> StopRule | None:
+        path = ("stops", n) if isinstance(flow.stops, list) else ("stops",)
+        event, segment = self.happening(model, path)
+        same = self.expression(model.same, (*path, "same"))
+        if segment is not None and model.same is not None:
+            self.say((*path, "same"), "Entering or leaving a segment carries nothing to compare; leave 'same' out.")
+        return StopRule(event=event, same=same, segment=segment) if event is not None else None
 
     def goal(self, model: GoalModel) -> Goal | None:
         within = self.duration(model.within, ("goal", "within"))
@@ -691,10 +716,6 @@ class _Compiler(Compiler):
         except ValueError:
             self.say(path, f"'{text}' is not a time of day; write it as \"10:00\".")
             return None
-
-
-def _at(path: Path, n: int, value: object, key: str) -> Path:
-    return (*path, n, key) if isinstance(value, list) else (*path, key)
 
 
 def walk(flow: Flow) -> Iterator[Step]:

@@ -69,7 +69,7 @@ class CapModel(_Model):
 
     def compiled(self) -> "Cap":
         """The cap; ValueError where the window is not a duration."""
-        return Cap(at_most=self.at_most, window=_exact(self.within), within=self.within)
+        return Cap(at_most=self.at_most, window=exact(self.within), within=self.within)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -323,7 +323,7 @@ def read_shop(text: str, file: str) -> Shop:
     holdout = attempt(("holdout",), lambda: parse_holdout(model.holdout))
     boards = model.leaderboards
     declared = tuple(attempt(("leaderboards", "declared", n), one.compiled) for n, one in enumerate(boards.declared))
-    settle = attempt(("leaderboards", "settle"), lambda: _exact(boards.settle))
+    settle = attempt(("leaderboards", "settle"), lambda: exact(boards.settle))
     if problems or zone is None:
         raise Problems(tuple(problems))
     facts = model.model_dump(
@@ -394,7 +394,7 @@ def _day(text: str) -> date:
         raise ValueError(f"'{text}' is not a day; write it as 2026-03-10.") from None
 
 
-def _exact(text: str) -> timedelta:
+def exact(text: str) -> timedelta:
     """A duration as a length of time; a day is 24 hours and a month 30 days here."""
     duration = parse_duration(text)
     return timedelta(days=duration.days + 30 * duration.months, seconds=duration.seconds)

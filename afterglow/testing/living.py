@@ -40,7 +40,7 @@ from afterglow.mapping import CustomerFacts, Mapped, Unmappable, conforming
 from afterglow.person import Person, new
 from afterglow.refusals import refusal
 from afterglow.returning import Undoing, total_of, undone_at
-from afterglow.starting import is_woken, started_by
+from afterglow.starting import could_start, is_woken, started_by, starter
 from afterglow.telling import Line, Message
 from afterglow.whereabouts import country_code
 
@@ -328,7 +328,7 @@ class Life:
         self.runs.append(run)
         if not self.is_told:
             return run
-        by = f"stage {flow.stage}" if flow.stage is not None and flow.stage == stage else event.name
+        by = starter(flow, event.name, () if stage is None else (stage,))
         once = f", once per {flow.once_per.text}: {key}" if flow.once_per else ""
         self._tell("start", f"Started by {by} (event {event.id}{once}).", flow=flow.name)
         return run
@@ -565,7 +565,8 @@ class Life:
 
     def _tell_refusals(self, event: Event, stage: str | None, names: Mapping[str, Any], begun: set[str]) -> None:
         for flow in self.catalog.flows.values():
-            if flow.name not in begun and (flow.event == event.name or (stage is not None and flow.stage == stage)):
+            stages = () if stage is None else (stage,)
+            if flow.name not in begun and could_start(flow, event.name, stages, event.payload):
                 found = refusal(flow, names, event.id, self._ran_by(flow, event), forgotten=False)
                 self._tell("refusal", found.sentence, flow=flow.name)
 

@@ -70,6 +70,7 @@ from db.tables.runs import (
     runs,
     touchpoints,
 )
+from db.tables.segments import quintiles, segment_fillings, segment_looks, segment_members
 
 __all__ = [
     "EPOCH",
@@ -123,6 +124,7 @@ __all__ = [
     "privacy_requests",
     "profiles",
     "pulses",
+    "quintiles",
     "redemptions",
     "referral_codes",
     "referral_decisions",
@@ -138,6 +140,9 @@ __all__ = [
     "scores",
     "season_seals",
     "seasons",
+    "segment_fillings",
+    "segment_looks",
+    "segment_members",
     "stage_entries",
     "suppressions",
     "touches",

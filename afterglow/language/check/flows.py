@@ -11,6 +11,7 @@ from afterglow.language.check.supply import Names, Shape, World, all_merged, kin
 from afterglow.language.check.testing import check_tests
 from afterglow.language.compiling import Path
 from afterglow.language.flow import Flow, If, Notify, Send, UntilDate, WaitFor, walk
+from afterglow.language.segment import ENTERED
 from afterglow.language.shop import Shop
 from afterglow.problems import Problem, did_you_mean
 
@@ -27,6 +28,7 @@ class Surroundings:
     stages: Collection[str] | None
     mails: Collection[str]
     flows: Collection[str] | None = None
+    segments: Collection[str] | None = None
 
 
 def check_flow(flow: Flow, around: Surroundings, *, whole: bool = True) -> Iterator[Problem]:
@@ -47,9 +49,9 @@ def _triggers(flow: Flow, around: Surroundings) -> Iterator[Problem]:
         meant = did_you_mean(flow.stage, around.stages)
         yield flow.problem(("starts", "stage"), f"There is no stage '{flow.stage}' in stages.yaml.{meant}")
     if flow.event is not None:
-        yield from _event(flow, ("starts", "event"), flow.event, around)
+        yield from _event_or_segment(flow, ("starts",), flow.event, flow.segment, around)
     for n, rule in enumerate(flow.stops):
-        yield from _event(flow, (*stop_path(flow, n), "event"), rule.event, around)
+        yield from _event_or_segment(flow, stop_path(flow, n), rule.event, rule.segment, around)
     if flow.goal is not None:
         yield from _event(flow, ("goal", "event"), flow.goal.event, around)
     for step in flow.steps.values():
@@ -57,6 +59,17 @@ def _triggers(flow: Flow, around: Surroundings) -> Iterator[Problem]:
             for awaited in step.awaited:
                 key = "wait_for" if awaited.path == step.path else "event"
                 yield from _event(flow, (*awaited.path, key), awaited.event, around)
+
+
+def _event_or_segment(
+    flow: Flow, path: Path, event: str, segment: str | None, around: Surroundings
+) -> Iterator[Problem]:
+    if segment is None:
+        yield from _event(flow, (*path, "event"), event, around)
+    elif around.segments is not None and segment not in around.segments:
+        key = "segment" if event == ENTERED else "leaves"
+        meant = did_you_mean(segment, around.segments)
+        yield flow.problem((*path, key), f"There is no segment '{segment}' in segments.yaml.{meant}")
 
 
 def _event(flow: Flow, path: Path, event: str, around: Surroundings) -> Iterator[Problem]:
