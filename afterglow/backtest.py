@@ -5,7 +5,7 @@ the files had always been in force. What the database does not remember of the p
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from afterglow import rails
 from afterglow.decide import Event
+from afterglow.language.segment import ENTERED, LEFT
 from afterglow.learn import learn
 from afterglow.mapping import CustomerFacts, Mapped
 from afterglow.person import Person, new
@@ -85,7 +86,7 @@ def relive(shop: ShopUnderTest, history: History, period: Period) -> Life:
 
     What is not stored is taken so:
 
-    - Name, address, zone and attributes are today's; orders, spending and stage are as of each moment.
+    - Name, address, zone and attributes are today's; orders, spending, stage and segments are as of each moment.
     - What was said about consent before the first word that is stored: whoever withdrew had agreed, and nobody else.
     - What a file or a provider's list brought came when it happened, and starts flows only within the period.
     - What programmes and segments told is told again as it was.
@@ -148,6 +149,13 @@ def _at_the_beginning(history: History, shop: ShopUnderTest) -> Person:
     today, brought = history.person, new(history.person.id, history.person.since)
     for told in history.told:
         learn(brought, _mapped(told), shop.catalog.shop)
+    segments = set(today.segments)
+    for told in reversed(history.told):
+        name = str(_segment(told.event))
+        if told.event.name == ENTERED:
+            segments.discard(name)
+        elif told.event.name == LEFT:
+            segments.add(name)
     is_staged, has_ordered = brought.stage is not None, brought.orders > 0
     return replace(
         today,
@@ -157,7 +165,14 @@ def _at_the_beginning(history: History, shop: ShopUnderTest) -> Person:
         stage=None if is_staged else today.stage,
         stage_at=None if is_staged else today.stage_at,
         attributes=dict(today.attributes),
+        segments=sorted(segments),
     )
+
+
+def _segment(event: Event) -> object:
+    """The segment that an event tells of."""
+    segment = event.payload.get("segment")
+    return segment.get("name") if isinstance(segment, Mapping) else None
 
 
 def _mapped(told: Told) -> Mapped:

@@ -13,12 +13,13 @@ from functools import cached_property
 from typing import Any, Final
 
 from afterglow import dividing, previews, rails
+from afterglow.backtest import History, Word
 from afterglow.decide import Event
 from afterglow.language.catalog import Catalog
 from afterglow.language.check.supply import Shape, World, world
 from afterglow.language.flow import Flow, WaitFor
 from afterglow.mapping import CustomerFacts, Mapped
-from afterglow.person import Person, new
+from afterglow.person import new
 from afterglow.testing.living import Life, Note, ShopUnderTest
 
 #: What an event is called by which a stage is entered that no source says an event brings.
@@ -119,29 +120,31 @@ class Simulated:
         return None
 
 
-def simulate(plan: Plan, people: Iterable[Person]) -> Simulated:
+def simulate(plan: Plan, people: Iterable[History]) -> Simulated:
     """Let these customers live through a flow, one after the other."""
     found = Simulated(days=plan.days)
-    for person in people:
-        _count(found, plan, _Simulated(plan, person).play())
+    for who in people:
+        _count(found, plan, _Simulated(plan, who).play())
     return found
 
 
-def made_up(plan: Plan, numbers: Iterable[int]) -> Iterator[Person]:
-    """Customers of whom only an address is known: their zone and language are the shop's."""
+def made_up(plan: Plan, numbers: Iterable[int]) -> Iterator[History]:
+    """Customers who agreed to marketing, and of whom only an address is known: zone and language are the shop's."""
     for number in numbers:
         person = new(number, plan.starts)
         person.email = f"customer-{number}@shop.example"
-        yield person
+        agreed = Word(said=rails.Consent(topic="*", granted=True), at=plan.starts)
+        yield History(person=person, told=(), words=(agreed,))
 
 
 class _Simulated:
     """One customer: what happens to them is drawn as they go."""
 
-    def __init__(self, plan: Plan, person: Person) -> None:
-        self.plan, self.number = plan, person.id
-        self.life = Life(plan.shop, plan.catalog, person, plan.starts, is_told=False)
-        self.life.hear([rails.Consent(topic="*", granted=True)])
+    def __init__(self, plan: Plan, who: History) -> None:
+        self.plan, self.number = plan, who.person.id
+        self.life = Life(plan.shop, plan.catalog, who.person, plan.starts, is_told=False)
+        self.life.hear(word.said for word in who.words)
+        self.life.suppressed = who.suppressed[1] if who.suppressed else None
         #: What will happen: when, in which order, and as which event with which payload and stage.
         self.ahead: list[tuple[datetime, int, str, Mapping[str, Any], str | None]] = []
         self.drawn = 0
@@ -151,12 +154,14 @@ class _Simulated:
         flow, life = self.plan.played, self.life
         moment = self.plan.starts + self.plan.chance("comes", self.number) * (self.plan.ends - self.plan.starts)
         event = flow.event or self._bringing(flow.stage)
-        trigger = self._payload(event, {})
+        trigger = self._payload(event, _of_segment(flow.segment))
         self._expect(moment, event, trigger, flow.stage)
         for n, rule in enumerate(flow.stops):
             if self.plan.chance(f"stops {n}", self.number) < self.plan.stops:
                 after = self.plan.chance(f"stops {n} when", self.number) * (self.plan.ends - moment)
-                self._expect(moment + after, rule.event, self._payload(rule.event, trigger))
+                self._expect(
+                    moment + after, rule.event, self._payload(rule.event, {**trigger, **_of_segment(rule.segment)})
+                )
         seen = 0
         while True:
             due = life.next_due()
@@ -220,6 +225,11 @@ class _Simulated:
         self.drawn += 1
         mark = 1 + int(5 * self.plan.chance(f"mark {self.drawn}", self.number))
         return _marked({**made, **{name: trigger[name] for name in made.keys() & trigger.keys()}}, mark)
+
+
+def _of_segment(segment: str | None) -> Mapping[str, Any]:
+    """What an event carries that tells of a segment."""
+    return {"segment": {"name": segment}} if segment else {}
 
 
 def _marked(payload: Mapping[str, Any], mark: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Each page is a transaction of its own, so that no snapshot is held for long and 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,16 @@ from afterglow.decide import Event
 from afterglow.person import Person
 from db import bulk, identity, people
 from db.engine import Database
-from db.tables import consents, customers, enrollments, events, stage_entries, suppressions, touchpoints
+from db.tables import (
+    consents,
+    customers,
+    enrollments,
+    events,
+    segment_members,
+    stage_entries,
+    suppressions,
+    touchpoints,
+)
 
 #: How many customers are read at once.
 PAGE = 200
@@ -52,21 +62,44 @@ def _page(connection: Connection, after: int, upto: int) -> list[int]:
 
 
 def _histories(connection: Connection, page: Sequence[int], secret: bytes, period: Period) -> list[History]:
-    persons = people.load(connection, page)
     told = _told(connection, page, period.until)
-    words = _words(connection, page, told)
-    suppressed = _suppressed(connection, persons, secret)
     went = _went(connection, page, period)
     return [
-        History(
-            person=persons[id_],
-            told=tuple(told[id_].values()),
-            words=words[id_],
-            suppressed=suppressed.get(id_),
-            went=went[id_],
-        )
-        for id_ in page
+        replace(history, told=tuple(told[id_].values()), went=went[id_])
+        for id_, history in zip(page, _people(connection, page, secret, told), strict=True)
     ]
+
+
+def count_members(connection: Connection, segment: str) -> int:
+    """How many are in a segment now."""
+    m = segment_members.c
+    return connection.execute(sa.select(sa.func.count()).where(m.segment == segment)).scalar() or 0
+
+
+def members(database: Database, secret: bytes, segment: str) -> Iterator[History]:
+    """Who is in a segment now, without what happened to them."""
+    after = 0
+    m, c = segment_members.c, customers.c
+    while True:
+        query = sa.select(m.customer_id).join(customers, c.id == m.customer_id)
+        of_it = query.where(m.segment == segment, m.customer_id > after, c.forgotten_at.is_(None))
+        with database.reading() as connection:
+            page = [row.customer_id for row in connection.execute(of_it.order_by(m.customer_id).limit(PAGE))]
+            found = _people(connection, page, secret, {})
+        if not page:
+            return
+        yield from found
+        after = page[-1]
+
+
+def _people(
+    connection: Connection, page: Sequence[int], secret: bytes, told: Mapping[int, Mapping[int, Told]]
+) -> list[History]:
+    """What is known of people today."""
+    persons = people.load(connection, page, segments=True)
+    words = _words(connection, page, told)
+    suppressed = _suppressed(connection, persons, secret)
+    return [History(person=persons[id_], told=(), words=words[id_], suppressed=suppressed.get(id_)) for id_ in page]
 
 
 def _told(connection: Connection, page: Iterable[int], until: datetime) -> Mapping[int, dict[int, Told]]:
@@ -97,7 +130,7 @@ def _words(
     query = sa.select(c.customer_id, c.topic, c.state, c.basis, c.evidence, c.occurred_at)
     found: dict[int, list[Word]] = defaultdict(list)
     for row in connection.execute(query.where(bulk.among(c.customer_id, page), c.channel == "email")):
-        brought = told[row.customer_id].get(row.evidence.get("event"))
+        brought = told.get(row.customer_id, {}).get(row.evidence.get("event"))
         said = rails.Consent(topic=row.topic, granted=row.state == "granted", basis=row.basis)
         at = brought.came_at if brought is not None and not brought.is_past else row.occurred_at
         found[row.customer_id].append(Word(said=said, at=at))

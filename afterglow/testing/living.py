@@ -31,6 +31,7 @@ from afterglow.errors import AfterglowError
 from afterglow.expressions import RenderError
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow, Split
+from afterglow.language.segment import ENTERED, LEFT
 from afterglow.language.testing import FlowTest, Happens, Says
 from afterglow.learn import learn, learn_about
 from afterglow.letters import Addressed, Letterhead
@@ -267,6 +268,7 @@ class Life:
         self.events.append(event)
         self.told_by[event.id] = source
         remark = learn(self.person, mapped, self.shop)
+        self._move_between_segments(event)
         self.hear(said)
         if self.is_told:
             self._tell_event(event, stage, said)
@@ -292,6 +294,12 @@ class Life:
                     letter.due_at = self.now
         self._unwind(event)
         return remark
+
+    def _move_between_segments(self, event: Event) -> None:
+        """Who enters or leaves a segment is in it, or is not, from that moment on."""
+        if event.name in (ENTERED, LEFT) and isinstance(segment := event.payload.get("segment"), Mapping):
+            others = set(self.person.segments) - {segment.get("name")}
+            self.person.segments = sorted({*others, str(segment.get("name"))} if event.name == ENTERED else others)
 
     def _wakes(self, run: _OpenRun, event: Event) -> bool:
         return is_woken(

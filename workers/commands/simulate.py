@@ -1,5 +1,6 @@
-"""`simulate`: a flow lived through by made-up customers."""
+"""`simulate`: a flow lived through by made-up customers, or by those of a segment."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,10 +8,11 @@ import typer
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime, timedelta
     from zoneinfo import ZoneInfo
 
+    from afterglow.backtest import History
     from afterglow.language.flow import Flow
     from afterglow.simulate import Plan, Simulated
 
@@ -27,6 +29,7 @@ def simulate(
     flow: Annotated[str, typer.Argument(help="The flow, live or a draft.")],
     days: Annotated[int, typer.Option(min=1, max=3650, help="For how long; customers come evenly over it.")] = 90,
     customers: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many come.")] = 1000,
+    segment: Annotated[str | None, typer.Option(help="The real customers of this segment instead.")] = None,
     answers: Annotated[str, typer.Option(help="The share of waits for an event that one ends.")] = "50%",
     stops: Annotated[str, typer.Option(help="The share of customers whom each `stops` event befalls.")] = "0%",
     begins: Annotated[str | None, typer.Option("--from", help="The first day; today unless given.")] = None,
@@ -35,9 +38,9 @@ def simulate(
     folder: Annotated[Path | None, typer.Option(help="The shop's folder.", file_okay=False, exists=True)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
 ) -> None:
-    """Let made-up customers live through a flow: mails a day, caps hit, how long it takes, who is left inside.
+    """Let customers live through a flow: mails a day, caps hit, how long it takes, who is left inside.
 
-    The other live flows run beside it. Without a database, and nobody gets a mail.
+    They are made up, or those of a segment. The other live flows run beside it, and nobody gets a mail.
     """
     from afterglow.simulate import Plan
     from db.settings import load_settings
@@ -55,13 +58,13 @@ def simulate(
         answers=_share(answers, "--answers"),
         stops=_share(stops, "--stops"),
     )
-    found = _watched(plan, customers, quiet=as_json)
+    found = _watched(plan, customers, segment, quiet=as_json)
     if svg is not None:
         svg.write_text(_picture(plan, found), encoding="utf-8")
     if as_json:
         say_json(_plain(plan, found))
     else:
-        _tell(plan, found)
+        _tell(plan, found, segment)
 
 
 def _known(flow: str, flows: "Mapping[str, Flow]") -> str:
@@ -96,26 +99,48 @@ def _share(written: str, option: str) -> float:
     return share
 
 
-def _watched(plan: "Plan", customers: int, *, quiet: bool) -> "Simulated":
+@contextmanager
+def _people(plan: "Plan", customers: int, segment: str | None) -> "Iterator[tuple[int, Iterator[History]]]":
+    """How many there are, and who: made up, or those of a segment as they are known today."""
+    from afterglow.problems import did_you_mean
+    from afterglow.simulate import made_up
+    from db import lives
+    from workers.commands.opening import UnknownError, opened
+
+    if segment is None:
+        yield customers, made_up(plan, range(1, customers + 1))
+        return
+    with opened() as desk:
+        with desk.database.reading() as connection:
+            count, known = lives.count_members(connection, segment), desk.release(connection).catalog.segments
+        if not count:
+            raise UnknownError(f"Nobody is in a segment '{segment}'.{did_you_mean(segment, known)}")
+        yield count, lives.members(desk.database, desk.settings.secrets[0], segment)
+
+
+def _watched(plan: "Plan", customers: int, segment: str | None, *, quiet: bool) -> "Simulated":
     """Live through it in slices, with a bar on standard error where that is a terminal."""
-    from afterglow.simulate import Simulated, made_up, simulate
+    from itertools import islice
+
+    from afterglow.simulate import Simulated, simulate
     from workers.commands.progress import bar
 
     found = Simulated(days=plan.days)
-    with bar("customers", quiet=quiet) as say:
-        for first in range(1, customers + 1, _SLICE):
-            found.add(simulate(plan, made_up(plan, range(first, min(first + _SLICE, customers + 1)))))
-            say(found.customers / customers, found.customers)
+    with _people(plan, customers, segment) as (total, people), bar("customers", quiet=quiet) as say:
+        while some := list(islice(people, _SLICE)):
+            found.add(simulate(plan, some))
+            say(found.customers / total, found.customers)
     return found
 
 
-def _tell(plan: "Plan", found: "Simulated") -> None:
+def _tell(plan: "Plan", found: "Simulated", segment: str | None) -> None:
     """What came of it, for people."""
     from afterglow.pictures.bars import columns
     from workers.commands.console import count, say, say_lines, say_next, width
 
     came, days = count(found.customers, "customer"), count(plan.days, "day")
-    say(f"{plan.flow}: {came} over {days}, seed {plan.seed}.", style="bold")
+    whose = f" of the segment {segment}" if segment else ""
+    say(f"{plan.flow}: {came}{whose} over {days}, seed {plan.seed}.", style="bold")
     if not found.runs:
         say("The flow began for nobody: its `when` is not true of them, or its `once_per` is nothing that they bring.")
         return
@@ -133,10 +158,15 @@ def _tell(plan: "Plan", found: "Simulated") -> None:
     _tell_counted("Kept back by the rails:", {"had to wait": found.deferred, "did not go": found.dropped})
     _tell_ways(plan, found)
     say()
+    who = (
+        "All are as they are known today"
+        if segment
+        else "All are new, agreed to marketing and live where the shop does"
+    )
     say(
         f"{plan.answers:.0%} of its waits for an event are answered, and each event that stops it befalls "
-        f"{plan.stops:.0%} of customers, at moments drawn by chance. All are new, agreed to marketing and live where "
-        "the shop does; what events carry is an example, and marks are one to five.",
+        f"{plan.stops:.0%} of customers, at moments drawn by chance. {who}; what events carry is an example, and marks "
+        "are one to five.",
         style="dim",
     )
     say_next((f"afterglow graph {plan.flow}", "the flow as a picture"), ("afterglow test", "what must come of what"))
