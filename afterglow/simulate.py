@@ -124,8 +124,13 @@ def simulate(plan: Plan, people: Iterable[History]) -> Simulated:
     """Let these customers live through a flow, one after the other."""
     found = Simulated(days=plan.days)
     for who in people:
-        _count(found, plan, _Simulated(plan, who).play())
+        _count(found, plan, lived(plan, who))
     return found
+
+
+def lived(plan: Plan, who: History) -> Life:
+    """One customer's life, to the end of everything that was set going."""
+    return _Simulated(plan, who).play()
 
 
 def made_up(plan: Plan, numbers: Iterable[int]) -> Iterator[History]:

@@ -215,8 +215,9 @@ class Life:
         #: What the suppression list says of their address: "marketing", "everything" or nothing.
         self.suppressed: str | None = None
         self.events: list[Event] = []
-        #: Who told of each event, by its id.
+        #: Who told of each event, and the stage that it brought, by its id.
         self.told_by: dict[int, str] = {}
+        self.stages: dict[int, str | None] = {}
         self.runs: list[_OpenRun] = []
         #: The newest run of each flow and key.
         self.ran: dict[tuple[str, str], _OpenRun] = {}
@@ -266,7 +267,7 @@ class Life:
         """
         stage, said = mapped.stage, tuple(said)
         self.events.append(event)
-        self.told_by[event.id] = source
+        self.told_by[event.id], self.stages[event.id] = source, stage
         remark = learn(self.person, mapped, self.shop)
         self._move_between_segments(event)
         self.hear(said)

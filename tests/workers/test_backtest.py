@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from afterglow.language.catalog import Document
 from afterglow.language.testing import Happens
 from afterglow.local_time import from_wall
 from afterglow.past import past_key
+from afterglow.simulate import Plan, lived, made_up
 from afterglow.testing import ShopUnderTest
 from afterglow.testing.living import Life
 from db import lives
@@ -87,6 +89,44 @@ def _numbered(life: Life, detail: Any) -> dict[str, Any]:
     return {
         name: place[value] if name == "event" and isinstance(value, int) else value for name, value in detail.items()
     }
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@settings(
+    max_examples=200 if LONG else 10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    flow=st.sampled_from(["check-in", "divided", "pinged", "either"]),
+    seed=st.integers(1, 10**6),
+    answers=st.sampled_from([0.0, 0.5, 1.0]),
+    stops=st.sampled_from([0.0, 0.5]),
+)
+def test_what_is_simulated_is_what_the_workers_do_with_the_same_events(worlds, flow, seed, answers, stops):
+    driver = worlds.driver
+    worlds.customers += 1
+    start = from_wall(worlds.start, ZoneInfo("Europe/Paris"))
+    plan = Plan(shop=under_test(), flow=flow, starts=start, days=20, seed=seed, answers=answers, stops=stops)
+    (who,) = made_up(plan, [worlds.customers])
+
+    life = lived(plan, who)
+
+    address = {"id": f"c{worlds.customers}", "email": who.person.email}
+    for n, event in enumerate(life.events):
+        driver.at(event.occurred_at)
+        driver.post(
+            event.name,
+            json.loads(orjson.dumps(event.payload, default=float)),
+            stage=life.stages[event.id],
+            customer=address,
+            consent=None if n else "granted",
+        )
+    driver.at(driver.clock.now() + timedelta(days=60))
+    worlds.start = (driver.clock.now() + timedelta(days=2)).replace(tzinfo=None)
+    assert driver.customer(address["id"]) == who.person.id
+    mine = [(one.at, one.flow, one.verb, one.step, dict(one.detail)) for one in life.lived.notes]
+    assert mine == decided(driver, who.person.id)
 
 
 # -- The comparison ------------------------------------------------------------------------------------------
