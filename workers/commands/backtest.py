@@ -114,7 +114,7 @@ def tell(found: "Comparison", work: "Work") -> None:
     say()
     heads = tuple(head for _, head in _DIFFERENCES.values())
     rows = [
-        (flow, template, one.went, one.would, *(getattr(one, name) for name in _DIFFERENCES))
+        (flow, _mail(template), one.went, one.would, *(getattr(one, name) for name in _DIFFERENCES))
         for (flow, template), one in sorted(found.figures.items())
     ]
     say_table(("flow", "mail", "went", "would go", *heads), rows, numbers=("went", "would go", *heads))
@@ -129,6 +129,11 @@ def tell(found: "Comparison", work: "Work") -> None:
         style="dim",
     )
     say_next(("afterglow backtest --since DAY --format json", "every figure, by flow and by day"))
+
+
+def _mail(template: str) -> str:
+    """A template as a narrow table has room for it."""
+    return "a note to a team" if template == "email/_notify" else template.removeprefix("email/")
 
 
 def _reach(found: "Comparison", work: "Work") -> str:
@@ -179,7 +184,7 @@ def _tell_rails(found: "Comparison") -> None:
     say("Kept back by the rails:", style="bold")
     for flow, template, reasons, verb in kept:
         for reason, number in reasons.most_common():
-            say(f"{flow}, {template}: {count(number, 'mail')} {verb}: {reason}.", indent=2)
+            say(f"{flow}, {_mail(template)}: {count(number, 'mail')} {verb}: {reason}.", indent=2)
 
 
 def _tell_examples(found: "Comparison") -> None:
@@ -189,14 +194,12 @@ def _tell_examples(found: "Comparison") -> None:
     differing = [(place, one) for place, one in sorted(found.figures.items()) if one.examples]
     if not differing:
         say("Everything would have gone as it went.")
-        say()
         return
     say("For example, by our numbers:", style="bold")
     for (flow, template), one in differing:
         for name, (sentence, _) in _DIFFERENCES.items():
             if name in one.examples:
-                say(f"{flow}, {template} {sentence}: {_named(one, name)}.", indent=2)
-    say()
+                say(f"{flow}, {_mail(template)} {sentence}: {_named(one, name)}.", indent=2)
 
 
 def _named(figures: "Figures", difference: str) -> str:
