@@ -219,6 +219,7 @@ class Life:
         self.told_by: dict[int, str] = {}
         self.stages: dict[int, str | None] = {}
         self.runs: list[_OpenRun] = []
+        self.open: list[_OpenRun] = []
         #: The newest run of each flow and key.
         self.ran: dict[tuple[str, str], _OpenRun] = {}
         self.queue: list[_Touchpoint] = []
@@ -236,7 +237,8 @@ class Life:
 
     def next_due(self) -> datetime | None:
         """The next moment at which a run or a message is to be looked at; None: all is done."""
-        waiting = [run.due_at for run in self.runs if run.state == "waiting" and run.due_at is not None]
+        self.open = [run for run in self.open if run.state in ("waiting", "sending")]
+        waiting = [run.due_at for run in self.open if run.state == "waiting" and run.due_at is not None]
         return min([*waiting, *(letter.due_at for letter in self.queue)], default=None)
 
     def _drain(self) -> None:
@@ -277,7 +279,7 @@ class Life:
             self._unwind(event)
             return remark
         names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
-        woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
+        woken = [run for run in self.open if run.state in ("waiting", "sending") and self._wakes(run, event)]
         begun = set()
         for flow, key in started_by(self.catalog, event.name, stage, event.id, names):
             n = next_n(flow, self._last(flow, key), event.occurred_at, self.lived.zone)
@@ -335,6 +337,7 @@ class Life:
             n=n,
         )
         self.runs.append(run)
+        self.open.append(run)
         if not self.is_told:
             return run
         by = starter(flow, event.name, () if stage is None else (stage,))
@@ -389,7 +392,7 @@ class Life:
 
     def _advance(self) -> None:
         """What `advance` does with the runs that are due."""
-        due = [run for run in self.runs if run.state == "waiting" and run.due_at is not None and run.due_at <= self.now]
+        due = [run for run in self.open if run.state == "waiting" and run.due_at is not None and run.due_at <= self.now]
         for run in sorted(due, key=lambda run: (run.due_at, run.id)):
             outcome = decide(run.flow, self._run(run, run.step, run.until), self._facts(run), self.now)
             self._move(run, outcome)
