@@ -5,7 +5,7 @@ the files had always been in force. What the database does not remember of the p
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -23,6 +23,8 @@ from afterglow.testing.living import Life, Note, ShopUnderTest
 SAME: Final = timedelta(minutes=10)
 #: So many customers are named for each difference.
 EXAMPLES_MAX: Final = 3
+#: Our own events that a life tells itself, by the files it is lived under.
+LIVED: Final = frozenset({ENTERED, LEFT})
 #: Our own events by which a customer's word on consent is told.
 _WORDS: Final = {"consent.granted": True, "consent.withdrawn": False}
 
@@ -49,12 +51,15 @@ class Word:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mail:
-    """A message that went, or would have gone: of a flow's run, which an event began."""
+    """A message that went, or would have gone: of a flow's run, which an event began.
+
+    `trigger` is the event's number; its name where a life tells it itself, and so under another number.
+    """
 
     at: datetime
     flow: str
     template: str
-    trigger: int
+    trigger: int | str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,12 +94,14 @@ def relive(shop: ShopUnderTest, history: History, period: Period) -> Life:
     - Name, address, zone and attributes are today's; orders, spending, stage and segments are as of each moment.
     - What was said about consent before the first word that is stored: whoever withdrew had agreed, and nobody else.
     - What a file or a provider's list brought came when it happened, and starts flows only within the period.
-    - What programmes and segments told is told again as it was.
+    - What programmes told is told again as it was; who enters and leaves segments is judged anew.
     """
     moments = sorted(_moments(history, period), key=lambda one: one[0])
     first = moments[0][0] if moments else period.until
     life = Life(shop, shop.catalog, _at_the_beginning(history, shop), first, is_told=False)
+    life.first_id = max((told.event.id for told in history.told), default=0) + 1
     life.hear(_before(history))
+    life.begin()
     for moment, happens in moments:
         if moment >= period.until:
             break
@@ -112,6 +119,8 @@ def _moments(history: History, period: Period) -> Iterator[tuple[datetime, Calla
         at, covers = history.suppressed
         yield at, partial(_suppress, covers=covers)
     for told in history.told:
+        if told.event.name in LIVED:
+            continue
         moment = told.event.occurred_at if told.is_past else told.came_at
         starts_nothing = told.is_past and told.event.occurred_at < period.since
         yield (
@@ -149,13 +158,6 @@ def _at_the_beginning(history: History, shop: ShopUnderTest) -> Person:
     today, brought = history.person, new(history.person.id, history.person.since)
     for told in history.told:
         learn(brought, _mapped(told), shop.catalog.shop)
-    segments = set(today.segments)
-    for told in reversed(history.told):
-        name = str(_segment(told.event))
-        if told.event.name == ENTERED:
-            segments.discard(name)
-        elif told.event.name == LEFT:
-            segments.add(name)
     is_staged, has_ordered = brought.stage is not None, brought.orders > 0
     return replace(
         today,
@@ -165,14 +167,7 @@ def _at_the_beginning(history: History, shop: ShopUnderTest) -> Person:
         stage=None if is_staged else today.stage,
         stage_at=None if is_staged else today.stage_at,
         attributes=dict(today.attributes),
-        segments=sorted(segments),
     )
-
-
-def _segment(event: Event) -> object:
-    """The segment that an event tells of."""
-    segment = event.payload.get("segment")
-    return segment.get("name") if isinstance(segment, Mapping) else None
 
 
 def _mapped(told: Told) -> Mapped:
@@ -292,7 +287,7 @@ class Comparison:
 
     def _compare(self, customer: int, went: Iterable[Mail], would: Iterable[Mail]) -> None:
         """Hold mails of the same run and template against each other, in the order of time."""
-        pairs: dict[tuple[str, str, int], tuple[list[datetime], list[datetime]]] = {}
+        pairs: dict[tuple[str, str, int | str], tuple[list[datetime], list[datetime]]] = {}
         for place, mails in enumerate((went, would)):
             for mail in sorted(mails, key=lambda mail: mail.at):
                 pairs.setdefault((mail.flow, mail.template, mail.trigger), ([], []))[place].append(mail.at)
@@ -327,10 +322,20 @@ class Comparison:
 def sent(life: Life, period: Period) -> list[Mail]:
     """What would have gone in a period, in the order in which it goes."""
     return [
-        Mail(at=note.at, flow=note.flow, template=note.message.template, trigger=life.runs[note.run - 1].trigger.id)
+        Mail(
+            at=note.at,
+            flow=note.flow,
+            template=note.message.template,
+            trigger=trigger_of(life.runs[note.run - 1].trigger),
+        )
         for note in life.lived.notes
         if note.verb == "sent" and note.message is not None and note.at in period
     ]
+
+
+def trigger_of(event: Event) -> int | str:
+    """By what a run is known that an event began: see `Mail`."""
+    return event.name if event.name in LIVED else event.id
 
 
 def _difference(went: datetime | None, would: datetime | None) -> str:

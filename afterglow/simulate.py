@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from afterglow import dividing, previews, rails
 from afterglow.backtest import History, Word
-from afterglow.decide import Event
 from afterglow.language.catalog import Catalog
 from afterglow.language.check.supply import Shape, World, world
 from afterglow.language.flow import Flow, WaitFor
@@ -150,6 +149,8 @@ class _Simulated:
         self.life = Life(plan.shop, plan.catalog, who.person, plan.starts, is_told=False)
         self.life.hear(word.said for word in who.words)
         self.life.suppressed = who.suppressed[1] if who.suppressed else None
+        self.life.first_id = max((told.event.id for told in who.told), default=0) + 1
+        self.life.begin([told.event for told in who.told])
         #: What will happen: when, in which order, and as which event with which payload and stage.
         self.ahead: list[tuple[datetime, int, str, Mapping[str, Any], str | None]] = []
         self.drawn = 0
@@ -204,8 +205,7 @@ class _Simulated:
             consent=None,
             account=None,
         )
-        id_ = len(self.life.events) + 1
-        self.life.take_in(Event(id=id_, name=event, occurred_at=now, payload=payload), mapped)
+        self.life.take_in(self.life.happening(mapped), mapped)
 
     def _answer(self, note: Note) -> None:
         """Where a wait of the flow for an event began, draw whether one comes, which, and when."""

@@ -5,7 +5,6 @@ Each page is a transaction of its own, so that no snapshot is held for long and 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow import past, rails
-from afterglow.backtest import History, Mail, Period, Told, Word
+from afterglow.backtest import History, Mail, Period, Told, Word, trigger_of
 from afterglow.decide import Event
 from afterglow.person import Person
 from db import bulk, identity, people
@@ -62,11 +61,20 @@ def _page(connection: Connection, after: int, upto: int) -> list[int]:
 
 
 def _histories(connection: Connection, page: Sequence[int], secret: bytes, period: Period) -> list[History]:
+    persons = people.load(connection, page, segments=True)
     told = _told(connection, page, period.until)
-    went = _went(connection, page, period)
+    words = _words(connection, page, told)
+    suppressed = _suppressed(connection, persons, secret)
+    went = _went(connection, page, period, told)
     return [
-        replace(history, told=tuple(told[id_].values()), went=went[id_])
-        for id_, history in zip(page, _people(connection, page, secret, told), strict=True)
+        History(
+            person=persons[id_],
+            told=tuple(told[id_].values()),
+            words=words[id_],
+            suppressed=suppressed.get(id_),
+            went=went[id_],
+        )
+        for id_ in page
     ]
 
 
@@ -76,30 +84,20 @@ def count_members(connection: Connection, segment: str) -> int:
     return connection.execute(sa.select(sa.func.count()).where(m.segment == segment)).scalar() or 0
 
 
-def members(database: Database, secret: bytes, segment: str) -> Iterator[History]:
-    """Who is in a segment now, without what happened to them."""
-    after = 0
+def members(database: Database, secret: bytes, segment: str, now: datetime) -> Iterator[History]:
+    """Who is in a segment, and what happened to them up to now."""
+    after, period = 0, Period(since=now, until=now)
     m, c = segment_members.c, customers.c
     while True:
         query = sa.select(m.customer_id).join(customers, c.id == m.customer_id)
         of_it = query.where(m.segment == segment, m.customer_id > after, c.forgotten_at.is_(None))
         with database.reading() as connection:
             page = [row.customer_id for row in connection.execute(of_it.order_by(m.customer_id).limit(PAGE))]
-            found = _people(connection, page, secret, {})
+            found = _histories(connection, page, secret, period)
         if not page:
             return
         yield from found
         after = page[-1]
-
-
-def _people(
-    connection: Connection, page: Sequence[int], secret: bytes, told: Mapping[int, Mapping[int, Told]]
-) -> list[History]:
-    """What is known of people today."""
-    persons = people.load(connection, page, segments=True)
-    words = _words(connection, page, told)
-    suppressed = _suppressed(connection, persons, secret)
-    return [History(person=persons[id_], told=(), words=words[id_], suppressed=suppressed.get(id_)) for id_ in page]
 
 
 def _told(connection: Connection, page: Iterable[int], until: datetime) -> Mapping[int, dict[int, Told]]:
@@ -130,7 +128,7 @@ def _words(
     query = sa.select(c.customer_id, c.topic, c.state, c.basis, c.evidence, c.occurred_at)
     found: dict[int, list[Word]] = defaultdict(list)
     for row in connection.execute(query.where(bulk.among(c.customer_id, page), c.channel == "email")):
-        brought = told.get(row.customer_id, {}).get(row.evidence.get("event"))
+        brought = told[row.customer_id].get(row.evidence.get("event"))
         said = rails.Consent(topic=row.topic, granted=row.state == "granted", basis=row.basis)
         at = brought.came_at if brought is not None and not brought.is_past else row.occurred_at
         found[row.customer_id].append(Word(said=said, at=at))
@@ -149,7 +147,9 @@ def _suppressed(
     return {id_: rows[digest] for id_, digest in digests.items() if digest in rows}
 
 
-def _went(connection: Connection, page: Iterable[int], period: Period) -> Mapping[int, list[Mail]]:
+def _went(
+    connection: Connection, page: Iterable[int], period: Period, told: Mapping[int, Mapping[int, Told]]
+) -> Mapping[int, list[Mail]]:
     """What went to each customer, or may have gone."""
     t = touchpoints.c
     query = (
@@ -165,6 +165,8 @@ def _went(connection: Connection, page: Iterable[int], period: Period) -> Mappin
     found: dict[int, list[Mail]] = defaultdict(list)
     rows: Iterable[Any] = connection.execute(query)
     for row in rows:
-        mail = Mail(at=row.prepared_at, flow=row.flow, template=row.template, trigger=row.event_id)
+        began = told[row.customer_id].get(row.event_id)
+        trigger = trigger_of(began.event) if began is not None else row.event_id
+        mail = Mail(at=row.prepared_at, flow=row.flow, template=row.template, trigger=trigger)
         found[row.customer_id].append(mail)
     return found

@@ -44,6 +44,7 @@ from db import (
     recounting,
     referring,
     requests,
+    segments,
     touchpoints,
 )
 from db.catalog import Release
@@ -87,6 +88,8 @@ RULED = frozenset(
         "memberships",
         "scores",
         "me_links",
+        "segment_members",
+        "segment_looks",
     }
 )
 
@@ -240,6 +243,7 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     journal["ledger"] = ledger.transfer(connection, kept.id, merged.id, now)
     loyalty.take_over(connection, kept.id, merged.id, now)
     journal["scores"] = leaderboards.move(connection, merged.id, kept.id, now)
+    segments.take_over(connection, kept.id, merged.id, now)
     requests.follow(connection, merged.id, kept.id)
     take_in(kept, merged)
     people.save(connection, {kept.id: kept}, ())

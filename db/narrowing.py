@@ -137,7 +137,8 @@ class _Narrowing:
     def still(self, column: sa.ColumnElement[Any], right: Node, operator: str) -> Where:
         assert isinstance(right, Call)
         assert operator in (">", ">=")
-        return column >= self.now + moved(right)
+        found: sa.ColumnElement[bool] = column >= self.now + moved(right)
+        return found
 
     def compared(self, left: Node, operator: str, value: object) -> Where:
         """A value of the customer beside one that is written out."""
@@ -192,7 +193,8 @@ class _Narrowing:
         if "\0" in tag:
             return None
         if self.dialect == "postgresql":
-            return sa.type_coerce(profiles.c.attributes, JSONB).contains({"tags": [tag]})
+            held: sa.ColumnElement[bool] = sa.type_coerce(profiles.c.attributes, JSONB).contains({"tags": [tag]})
+            return held
         each = sa.func.json_each(profiles.c.attributes, "$.tags").table_valued("value")
         return sa.exists(sa.select(sa.literal(1)).select_from(each).where(each.c.value == tag))
 

@@ -73,10 +73,9 @@ def load(connection: Connection, ids: Iterable[int], *, segments: bool = False) 
         people[row.id] = Person(**values)
     if segments:
         s = segment_members.c
-        for row in connection.execute(
-            sa.select(s.customer_id, s.segment).where(bulk.among(s.customer_id, list(ids))).order_by(s.segment)
-        ):
-            people[row.customer_id].segments.append(row.segment)
+        theirs = sa.select(s.customer_id, s.segment).where(bulk.among(s.customer_id, list(ids))).order_by(s.segment)
+        for member in connection.execute(theirs):
+            people[member.customer_id].segments.append(member.segment)
     return people
 
 

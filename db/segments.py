@@ -132,6 +132,33 @@ def looked(connection: Connection, ids: Sequence[int], again: Mapping[int, datet
     )
 
 
+# Customers who turn out to be one, or are forgotten
+
+
+def take_over(connection: Connection, kept: int, merged: int, now: datetime) -> None:
+    """One customer is another now, both locked: who was in a segment stays in it until it is judged, and told of."""
+    s = segment_members.c
+    theirs = [
+        (row.segment, kept, row.since)
+        for row in connection.execute(sa.select(s.segment, s.since).where(s.customer_id == merged))
+    ]
+    enter(connection, theirs)
+    forget(connection, [merged])
+    look_again(connection, [kept], now)
+
+
+def look_again(connection: Connection, ids: Iterable[int], now: datetime, *, tells: bool = True) -> None:
+    """Have customers judged, where there are segments at all."""
+    if are_in_force(connection):
+        touch(connection, ids, now, tells=tells)
+
+
+def forget(connection: Connection, ids: Iterable[int]) -> None:
+    """Customers are in no segment any more, and nobody looks."""
+    for table in (segment_members, segment_looks):
+        connection.execute(table.delete().where(bulk.among(table.c.customer_id, list(ids))))
+
+
 # What must be known
 
 

@@ -31,6 +31,7 @@ from workers.commands import (
     processes,
     referrals,
     seeing,
+    segments,
     simulate,
     sources,
     testing,
@@ -82,7 +83,7 @@ def _common(
 FAMILIES = (
     files, testing, simulate, backtest, seeing, sources, processes, demo, events, importing, backfill, inbox, halting,
     flows, customers, merging,
-    ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
+    ledger, loyalty, coupons, referrals, unwinding, leaderboard, segments, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 
 from afterglow import returning, strict_yaml
 from afterglow.language.flow import Flow, read_flow
+from afterglow.language.picture import FOLDER, read_picture
 from afterglow.language.programme import Programme, read_loyalty
 from afterglow.language.referral import ReferralProgramme, read_referral
 from afterglow.language.segment import ENTERED, LEFT, Segment, read_segments
@@ -24,7 +25,7 @@ from afterglow.problems import Problem, Problems, did_you_mean
 
 SEGMENTS = "flows/segments.yaml"
 #: The kinds of documents, in the order in which they are compiled.
-KINDS = ("shop", "stages", "segments", "source", "programme", "flow", "template")
+KINDS = ("shop", "stages", "segments", "source", "programme", "flow", "template", "picture")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +53,8 @@ class Catalog:
     mails: Mapping[str, Mail]
     programmes: Mapping[str, Programme | ReferralProgramme] = field(default_factory=dict)
     segments: Mapping[str, Segment] = field(default_factory=dict)
+    #: Pictures of personas, as texts (`read_picture`), by their path below `pictures/`.
+    pictures: Mapping[str, str] = field(default_factory=dict)
     #: Whether something may read `customer.segments`, so that somebody must know them.
     reads_segments: bool = False
 
@@ -248,6 +251,8 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
             attempt("source", name, file, lambda f=file: read_source(files[f], f))  # type: ignore[misc]
         elif folder == "flows/programmes" and ending == "yaml":
             attempt("programme", name, file, lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
+        elif file.startswith(FOLDER):
+            attempt("picture", file.removeprefix(FOLDER), file, lambda f=file: read_picture(files[f], f))  # type: ignore[misc]
         elif folder == "templates/email" and ending == "mjml" and (not name.startswith("_") or name in TEAM_MAILS):
             attempt("template", f"email/{name}", file, lambda n=name: compile_mail(f"email/{n}", files))  # type: ignore[misc]
     if problems:
@@ -280,6 +285,7 @@ def read_documents(documents: Mapping[tuple[str, str], str]) -> Catalog:
             name: read_programme(body, f"flows/programmes/{name}.yaml") for name, body in named("programme").items()
         },
         segments=read_segments(documents["segments", "segments"], SEGMENTS) if named("segments") else {},
+        pictures=named("picture"),
         reads_segments=any(
             "segments" in body for (kind, _), body in documents.items() if kind in ("flow", "programme", "template")
         ),

@@ -5,7 +5,7 @@ what they queued goes or does not as in `deliver`, whose outbox this is. The clo
 which something is due. `Life` serves tests, `simulate` and `backtest`; `_Lifetime` is that of a test.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -41,6 +41,7 @@ from afterglow.mapping import CustomerFacts, Mapped, Unmappable, conforming
 from afterglow.person import Person, new
 from afterglow.refusals import refusal
 from afterglow.returning import Undoing, total_of, undone_at
+from afterglow.segments import Known, judge
 from afterglow.starting import could_start, is_woken, started_by, starter
 from afterglow.telling import Line, Message
 from afterglow.whereabouts import country_code
@@ -215,6 +216,8 @@ class Life:
         #: What the suppression list says of their address: "marketing", "everything" or nothing.
         self.suppressed: str | None = None
         self.events: list[Event] = []
+        #: From this number on, what is told in this life is numbered.
+        self.first_id = 1
         #: Who told of each event, and the stage that it brought, by its id.
         self.told_by: dict[int, str] = {}
         self.stages: dict[int, str | None] = {}
@@ -225,6 +228,14 @@ class Life:
         self.queue: list[_Touchpoint] = []
         self.queued = 0
         self.sent: list[datetime] = []
+        #: The segments they are in, and when time alone may change that.
+        self.segments: set[str] = set()
+        self.look_at: datetime | None = None
+
+    def begin(self, before: Sequence[Event] = ()) -> None:
+        """Begin after what happened before, by which nothing is told or started: it says which segments they are in."""
+        self.events += before
+        self._judge(tells=False)
 
     # The clock
 
@@ -236,10 +247,11 @@ class Life:
         self.now = moment or self.now
 
     def next_due(self) -> datetime | None:
-        """The next moment at which a run or a message is to be looked at; None: all is done."""
+        """The next moment at which a run, a message or the segments are to be looked at; None: all is done."""
         self.open = [run for run in self.open if run.state in ("waiting", "sending")]
         waiting = [run.due_at for run in self.open if run.state == "waiting" and run.due_at is not None]
-        return min([*waiting, *(letter.due_at for letter in self.queue)], default=None)
+        looks = [] if self.look_at is None else [self.look_at]
+        return min([*waiting, *(letter.due_at for letter in self.queue), *looks], default=None)
 
     def _drain(self) -> None:
         """Let runs take steps, and messages go, until nothing is due now."""
@@ -247,6 +259,8 @@ class Life:
             due = self.next_due()
             if due is None or due > self.now:
                 return
+            if self.look_at is not None and self.look_at <= self.now:
+                self._judge()
             self._advance()
             self._deliver()
         raise CannotLiveError("The test stands still: something is due again and again at one moment.")
@@ -262,16 +276,77 @@ class Life:
         *,
         is_history: bool = False,
     ) -> str | None:
-        """What `ingest` does with an event of this customer, that comes now; a remark where something was left out.
+        """What `ingest` does with an event of this customer, that comes now, and with what segments say of it.
 
         Args:
           is_history: it is recorded, but starts nothing and wakes nobody.
+
+        Returns:
+          A remark where something was left out.
         """
-        stage, said = mapped.stage, tuple(said)
+        remark = self._ingest(event, mapped, tuple(said), source, is_history=is_history)
+        self._judge()
+        return remark
+
+    def _mapped(self, event: str, stage: str | None, who: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapped:
+        country = country_code(who.get("country"))
+        facts = {name: who.get(name) for name in _FACTS} | {"country": country}
+        facts["region"] = facts["region"] if country else None
+        try:
+            carried = conforming(payload, self._kinds.get(event, {}))
+        except Unmappable as error:
+            raise CannotLiveError(f"{event}: {error}") from None
+        return Mapped(
+            event=event,
+            occurred_at=self.now,
+            stated_at=self.now,
+            stage=stage,
+            customer=CustomerFacts(**facts, attributes={k: v for k, v in who.items() if k not in _FACTS}),
+            payload=carried,
+            consent=None,
+            account=None,
+        )
+
+    @property
+    def _kinds(self) -> Mapping[str, Mapping[str, str]]:
+        return self.under_test.catalog.events
+
+    def _judge(self, *, tells: bool = True) -> None:
+        """What `workers.segments` does: the customer enters and leaves segments, which is told as events."""
+        if not self.catalog.segments:
+            return
+        known = Known(person=self.person, events=self.events)
+        names = known.names(self.shop)
+        found = {name: judge(one, known, names, self.now) for name, one in self.catalog.segments.items()}
+        self.look_at = min((one.look_at for one in found.values() if one.look_at is not None), default=None)
+        before, self.segments = self.segments, {name for name, one in found.items() if one.is_in}
+        self.person.segments = sorted(self.segments)
+        for event, moved in ((ENTERED, self.segments - before), (LEFT, before - self.segments)):
+            for name in sorted(moved) if tells else ():
+                self._ingest_own(self._mapped(event, None, {}, {"segment": {"name": name}}))
+
+    def happening(self, mapped: Mapped) -> Event:
+        """What is mapped as the next event of this customer, happening now."""
+        id_ = self.first_id + len(self.events)
+        return Event(id=id_, name=mapped.event, occurred_at=self.now, payload=mapped.payload)
+
+    def _ingest_own(self, mapped: Mapped) -> None:
+        """Take in what we tell ourselves of this customer."""
+        self._ingest(self.happening(mapped), mapped, (), past.OURS)
+
+    def _ingest(
+        self,
+        event: Event,
+        mapped: Mapped,
+        said: tuple[rails.Consent, ...],
+        source: str,
+        *,
+        is_history: bool = False,
+    ) -> str | None:
+        stage = mapped.stage
         self.events.append(event)
         self.told_by[event.id], self.stages[event.id] = source, stage
         remark = learn(self.person, mapped, self.shop)
-        self._move_between_segments(event)
         self.hear(said)
         if self.is_told:
             self._tell_event(event, stage, said)
@@ -297,12 +372,6 @@ class Life:
                     letter.due_at = self.now
         self._unwind(event)
         return remark
-
-    def _move_between_segments(self, event: Event) -> None:
-        """Who enters or leaves a segment is in it, or is not, from that moment on."""
-        if event.name in (ENTERED, LEFT) and isinstance(segment := event.payload.get("segment"), Mapping):
-            others = set(self.person.segments) - {segment.get("name")}
-            self.person.segments = sorted({*others, str(segment.get("name"))} if event.name == ENTERED else others)
 
     def _wakes(self, run: _OpenRun, event: Event) -> bool:
         return is_woken(
@@ -355,6 +424,10 @@ class Life:
             if before is None or _is_own(one) or not _is_own(before):
                 self.words[one.topic] = one
 
+    def _about(self, event: Event) -> str | None:
+        """The order that an event speaks of."""
+        return past.order_subject(self.told_by.get(event.id, SOURCE), event.payload)
+
     def _unwind(self, event: Event) -> None:
         """End the runs about orders of which nothing is left, as `workers.unwinding` does."""
         if past.order_of(event.payload) is None:
@@ -364,21 +437,21 @@ class Life:
             return
         orders: dict[str, list[Event]] = {}
         for one in undoing:
-            subject = past.order_subject(self.told_by[one.id], one.payload)
+            subject = self._about(one)
             if subject is not None:
                 orders.setdefault(subject, []).append(one)
-        mine = past.order_subject(self.told_by[event.id], event.payload)
+        mine = self._about(event)
         if mine is None or mine not in orders:
             return
         told = [one for one in self.events if one.name == self.shop.model.order_event]
-        totals = {past.order_subject(self.told_by[one.id], one.payload): total_of(one.payload) for one in told}
+        totals = {self._about(one): total_of(one.payload) for one in told}
         given = [Undoing(name=one.name, at=one.occurred_at, payload=one.payload) for one in orders[mine]]
         since = undone_at(totals.get(mine), given)
         names = {one.name for one in orders[mine]}
         if since is None:
             return
         for run in self.runs:
-            about = past.order_subject(self.told_by[run.trigger.id], run.trigger.payload) == mine
+            about = self._about(run.trigger) == mine
             is_open = run.state in ("waiting", "sending")
             if not (about and is_open and run.entered_at <= since):
                 continue
@@ -610,6 +683,7 @@ class _Lifetime(Life):
         self.lived.zone = self.person.zone(self.shop)
         self.now = self.person.since = from_wall(first, self.lived.zone)
         self.hear(_words(test.consents))
+        self.begin()
 
     def play(self) -> Lived:
         before = self.now
@@ -637,34 +711,10 @@ class _Lifetime(Life):
         if self.test.stage is not None:
             person.stage, person.stage_at = self.test.stage, self.now
 
-    def _mapped(self, event: str, stage: str | None, who: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapped:
-        country = country_code(who.get("country"))
-        facts = {name: who.get(name) for name in _FACTS} | {"country": country}
-        facts["region"] = facts["region"] if country else None
-        try:
-            carried = conforming(payload, self._kinds.get(event, {}))
-        except Unmappable as error:
-            raise CannotLiveError(f"{event}: {error}") from None
-        return Mapped(
-            event=event,
-            occurred_at=self.now,
-            stated_at=self.now,
-            stage=stage,
-            customer=CustomerFacts(**facts, attributes={k: v for k, v in who.items() if k not in _FACTS}),
-            payload=carried,
-            consent=None,
-            account=None,
-        )
-
-    @property
-    def _kinds(self) -> Mapping[str, Mapping[str, str]]:
-        return self.under_test.catalog.events
-
     def _take_in(self, line: Happens) -> None:
         stage = line.stage or self.under_test.stages.get(line.event)
         mapped = self._mapped(line.event, stage, line.customer, line.payload)
-        event = Event(id=len(self.events) + 1, name=line.event, occurred_at=self.now, payload=mapped.payload)
-        _refuse(self.take_in(event, mapped, _words(line.consents)))
+        _refuse(self.take_in(self.happening(mapped), mapped, _words(line.consents)))
 
 
 def _words(said: Iterable[Says]) -> list[rails.Consent]:

@@ -1,5 +1,6 @@
 """`afterglow test` is no second engine: a timeline lived in memory comes to what the workers make of it."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -101,6 +102,29 @@ FLOWS = (
         starts={"event": "customer.updated"},
     ),
     small_shop.flow("returned", [{"send": "email/gift"}], starts={"event": "order.refunded"}, once_per="order.id"),
+    small_shop.flow(
+        "kept",
+        [{"send": "email/receipt"}, {"id": "a-while", "wait": "4 days"}, {"send": "email/note"}],
+        starts={"segment": "frequent", "when": '"quiet" not in customer.segments'},
+        stops=[{"leaves": "frequent"}, {"segment": "quiet"}],
+    ),
+    small_shop.flow("missed", [{"send": "email/receipt"}], starts={"leaves": "frequent"}),
+)
+SEGMENTS = json.dumps(
+    {
+        "segments": [
+            {
+                "segment": "frequent",
+                "about": "Two orders in a week, none of them a present",
+                "when": 'count("order.paid", where=order.gift is missing, within="7 days") >= 2',
+            },
+            {
+                "segment": "quiet",
+                "about": "Nothing for three days",
+                "when": 'last("ping.one") < ago("72 hours") and customer.orders > 0',
+            },
+        ]
+    }
 )
 SHOP = {
     "quiet_hours": {"from": "21:00", "to": "08:00"},
@@ -114,7 +138,7 @@ ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Pacific/Auckland")
 
 @cache
 def under_test() -> ShopUnderTest:
-    documents = small_shop.documents(*FLOWS, **SHOP)
+    documents = small_shop.documents(*FLOWS, segments=SEGMENTS, **SHOP)
     return ShopUnderTest(catalog=read_documents({(one.kind, one.name): one.body for one in documents}))
 
 
@@ -166,7 +190,7 @@ class Worlds:
 @pytest.fixture
 def worlds(database_url: str) -> Iterator[Worlds]:
     with driving(database_url) as driver:
-        small_shop.put_into_force(driver, *FLOWS, **SHOP)
+        small_shop.put_into_force(driver, *FLOWS, segments=SEGMENTS, **SHOP)
         yield Worlds(driver)
 
 
@@ -201,7 +225,7 @@ def test_what_is_lived_in_memory_is_what_the_workers_do(worlds, lines, zone, hou
         stage=None,
         consents=(),
         splits={},
-        beside=("divided", "pinged", "either", "returned"),
+        beside=("divided", "pinged", "either", "returned", "kept", "missed"),
         timeline=tuple(told),
         expect=None,
     )

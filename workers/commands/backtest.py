@@ -124,8 +124,8 @@ def tell(found: "Comparison", work: "Work") -> None:
     say()
     say(
         "Names, addresses, zones and attributes are today's. What was said about consent before the last word that is "
-        "stored is taken as agreed where they withdrew, and as nothing where they agreed. What programmes and "
-        "segments told is told again as it was. Halts, outages and a rate of the shop are left out.",
+        "stored is taken as agreed where they withdrew, and as nothing where they agreed. What programmes "
+        "told is told again as it was. Halts, outages and a rate of the shop are left out.",
         style="dim",
     )
     say_next(("afterglow backtest --since DAY --format json", "every figure, by flow and by day"))

@@ -113,9 +113,10 @@ def _people(plan: "Plan", customers: int, segment: str | None) -> "Iterator[tupl
     with opened() as desk:
         with desk.database.reading() as connection:
             count, known = lives.count_members(connection, segment), desk.release(connection).catalog.segments
+            now = desk.now(connection)
         if not count:
             raise UnknownError(f"Nobody is in a segment '{segment}'.{did_you_mean(segment, known)}")
-        yield count, lives.members(desk.database, desk.settings.secrets[0], segment)
+        yield count, lives.members(desk.database, desk.settings.secrets[0], segment, now)
 
 
 def _watched(plan: "Plan", customers: int, segment: str | None, *, quiet: bool) -> "Simulated":

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from db.app import App
 from db.broker import Hints
 from db.clock import JumpingClock
-from db.tables import enrollments, referrals, touchpoints
+from db.tables import enrollments, referrals, segment_looks, touchpoints
 from workers.demo.letterbox import Letterbox
 from workers.demo.lives import end_of, life, lives, start_of
 from workers.demo.people import Person, a_friend, everybody
@@ -269,4 +269,5 @@ _NEXT_DUE = sa.union_all(
         for lane in ("0", "1")
     ),
     sa.select(sa.func.min(referrals.c.due_at).label("at")),
+    sa.select(sa.func.min(segment_looks.c.due_at).label("at")),
 )

@@ -67,7 +67,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         segments=segments,
     )
     for segment in (sketched or {}).values():
-        problems.update(check_segment(segment, around.world))
+        problems.update(check_segment(segment, around.world, files))
     if shop is not None:
         problems.update(check_shop(shop, [_name(file) for file in flow_files], around.world))
         if not broken_sources:

@@ -1,10 +1,11 @@
 """Hold a segment against what the shop's events, customers and brand supply."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from afterglow.expressions.tree import Node, Past
 from afterglow.language.check.reading import read_tree
 from afterglow.language.check.supply import Names, Shape, World
+from afterglow.language.picture import FOLDER
 from afterglow.language.segment import Segment
 from afterglow.problems import Problem, did_you_mean
 from afterglow.segments import MEASURES
@@ -16,8 +17,14 @@ _ONE_EVENT = dict.fromkeys(("customer", "account", "shop", "rfm"), "this reads w
 _ITSELF = {"customer.segments": "a segment cannot hang on segments; say here what is true of the customer."}
 
 
-def check_segment(segment: Segment, world: World) -> Iterator[Problem]:
-    """Everything in a segment that does not fit the other files."""
+def check_segment(segment: Segment, world: World, files: Collection[str]) -> Iterator[Problem]:
+    """Everything in a segment that does not fit the other files, which `files` are the names of."""
+    picture = segment.persona.picture if segment.persona else None
+    if picture is not None and FOLDER + picture not in files:
+        there = [file.removeprefix(FOLDER) for file in files if file.startswith(FOLDER)]
+        path = (*segment.path, "persona", "picture")
+        meant = did_you_mean(picture, there)
+        yield segment.document.problem(path, f"There is no picture {FOLDER}{picture}.{meant}")
     customer = world.customer and {
         name: shape for name, shape in world.customer.items() if f"customer.{name}" not in _ADDRESS | _ITSELF
     }
@@ -37,8 +44,9 @@ def _past(segment: Segment, past: Past, world: World) -> Iterator[Problem]:
         yield _inside(segment, *_place(segment.when.text, place), f"No source brings an event '{past.event}'.{hint}")
     elif (carried := world.of_event(past.event)) is not None:
         names = Names(given=dict(carried), supplier=past.event, absent=_ONE_EVENT)
-        for part in filter(None, (past.amount, past.where)):
-            yield from _read(segment, part, names)
+        for part in (past.amount, past.where):
+            if part is not None:
+                yield from _read(segment, part, names)
 
 
 def _read(segment: Segment, tree: Node, names: Names) -> Iterator[Problem]:
