@@ -14,6 +14,7 @@ from typing import Any, Final
 from afterglow import rails
 from afterglow.decide import Event
 from afterglow.language.segment import ENTERED, LEFT
+from afterglow.language.starts import OnDate, OverSegment
 from afterglow.learn import learn
 from afterglow.mapping import CustomerFacts, Mapped
 from afterglow.person import Person, new
@@ -24,7 +25,7 @@ SAME: Final = timedelta(minutes=10)
 #: So many customers are named for each difference.
 EXAMPLES_MAX: Final = 3
 #: Our own events that a life tells itself, by the files it is lived under.
-LIVED: Final = frozenset({ENTERED, LEFT})
+LIVED: Final = frozenset({ENTERED, LEFT, OnDate.event, OverSegment.event})
 #: Our own events by which a customer's word on consent is told.
 _WORDS: Final = {"consent.granted": True, "consent.withdrawn": False}
 
@@ -94,7 +95,7 @@ def relive(shop: ShopUnderTest, history: History, period: Period) -> Life:
     - Name, address, zone and attributes are today's; orders, spending, stage and segments are as of each moment.
     - What was said about consent before the first word that is stored: whoever withdrew had agreed, and nobody else.
     - What a file or a provider's list brought came when it happened, and starts flows only within the period.
-    - What programmes told is told again as it was; who enters and leaves segments is judged anew.
+    - What programmes told is told again as it was; segments, dates and schedules come anew.
     """
     moments = sorted(_moments(history, period), key=lambda one: one[0])
     first = moments[0][0] if moments else period.until

@@ -261,10 +261,11 @@ class _Walk:
         if self.until is not None:
             return self.hold(step, self.until)
         why = "missing" if date is None else "past" if date < self.now else "too far away"
-        self.note("passed over", step, {"date": step.date.text, "was": why, "stops": step.stops})
+        detail = {"date": step.named, "was": why, "stops": step.stops} | ({"skips": True} if step.skips else {})
+        self.note("passed over", step, detail)
         if step.stops:
-            return self.outcome("finished", reason=f"{step.date.text} is {why}")
-        self.go(step.next)
+            return self.outcome("finished", reason=f"{step.named} is {why}")
+        self.go(step.past)
         return None
 
     def wait_for(self, step: WaitFor) -> Outcome | None:

@@ -94,8 +94,8 @@ def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
         case UntilDate():
             offset = f", {_offset(written['offset'])}" if written.get("offset") else ""
             at = f", at {step.at:%H:%M} where the customer lives" if step.at else ""
-            past = "end here" if step.stops else "go on"
-            return "until", f"Wait until {step.date.text}{offset}{at}; {past} where that is missing or past"
+            past = "end here" if step.stops else "skip to the next date" if step.skips else "go on"
+            return "until", f"Wait until {step.named}{offset}{at}; {past} where that is missing or past"
         case WaitFor():
             events = [each.event + (f" of the same {each.same.text}" if each.same else "") for each in step.awaited]
             return "wait for", f"Wait for {' or '.join(events)}, for up to {written['for_up_to']}"

@@ -150,6 +150,7 @@ class _Simulated:
         self.life.hear(word.said for word in who.words)
         self.life.suppressed = who.suppressed[1] if who.suppressed else None
         self.life.first_id = max((told.event.id for told in who.told), default=0) + 1
+        self.life.horizon = plan.ends
         self.life.begin([told.event for told in who.told])
         #: What will happen: when, in which order, and as which event with which payload and stage.
         self.ahead: list[tuple[datetime, int, str, Mapping[str, Any], str | None]] = []
@@ -161,6 +162,8 @@ class _Simulated:
         moment = self.plan.starts + self.plan.chance("comes", self.number) * (self.plan.ends - self.plan.starts)
         event = flow.event or self._bringing(flow.stage)
         trigger = self._payload(event, _of_segment(flow.segment))
+        if flow.occasion is not None:
+            trigger = {**trigger, "flow": flow.name}
         self._expect(moment, event, trigger, flow.stage)
         for n, rule in enumerate(flow.stops):
             if self.plan.chance(f"stops {n}", self.number) < self.plan.stops:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from afterglow.expressions import MISSING
 from afterglow.language.segment import ENTERED, LEFT
+from afterglow.language.starts import EVENTS as OCCASIONS
 
 #: Causes before effects.
 Kind = Literal["event", "stage", "consent", "inbox", "start", "refusal", "decision", "touchpoint", "note", "standing"]
@@ -101,6 +102,7 @@ def decision(
             return f"Reached its goal{out}: {detail.get('name')} came (event {detail.get('event')})."
         case "passed over":
             then = "the flow ends here" if detail.get("stops") else "it goes on at once"
+            then = "what follows is skipped, up to the next date" if detail.get("skips") else then
             return f"{detail.get('date')} is {detail.get('was')}, so there is nothing to wait until: {then}."
         case "waits for":
             return f"Waits for {detail.get('event')}, until {_moment(detail, zone)} at the latest."
@@ -233,6 +235,8 @@ def event(
     if name in (ENTERED, LEFT) and isinstance(segment := payload.get("segment"), Mapping):
         return f"{'Entered' if name == ENTERED else 'Left'} segment {segment.get('name')}."
     ids = [f"{thing} {held['id']}" for thing, held in payload.items() if isinstance(held, Mapping) and "id" in held]
+    if name in OCCASIONS:
+        ids.insert(0, f"flow {payload.get('flow')}")
     late = f"; it happened on {when(occurred_at, zone)}" if abs(at - occurred_at) > _LATE else ""
     return f"{name} came from {source}{': ' + ', '.join(ids) if ids else ''}{late}."
 

@@ -15,6 +15,7 @@ have something of which there can be only one:
   with the number it was posted for;
 - tiers are looked at anew, with what both have earned;
 - scores on leaderboards are added up;
+- dates that start flows come as the kept customer has them then;
 - links to their own pages stay with the number that they name, and lead on by the stone;
 - suppressions are of addresses, not of customers, and stay.
 
@@ -40,6 +41,7 @@ from db import (
     leaderboards,
     ledger,
     loyalty,
+    occasions,
     people,
     recounting,
     referring,
@@ -88,6 +90,7 @@ RULED = frozenset(
         "memberships",
         "scores",
         "me_links",
+        "coming_dates",
         "segment_members",
         "segment_looks",
     }
@@ -242,6 +245,7 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     journal["brought"] = recounting.brought(connection, recounting.moved(journal["referrals"], merged.id))
     journal["ledger"] = ledger.transfer(connection, kept.id, merged.id, now)
     loyalty.take_over(connection, kept.id, merged.id, now)
+    occasions.take_over(connection, kept.id, merged.id, now)
     journal["scores"] = leaderboards.move(connection, merged.id, kept.id, now)
     segments.take_over(connection, kept.id, merged.id, now)
     requests.follow(connection, merged.id, kept.id)

@@ -31,6 +31,7 @@ from db import (
     leaderboards,
     merging,
     notices,
+    occasions,
     people,
     proof,
     redemptions,
@@ -143,6 +144,7 @@ def forget(
     referring.forget(connection, [customer_id, *stones])
     notices.forget(connection, [customer_id, *stones], FORGOTTEN)
     leaderboards.forget(connection, [customer_id, *stones])
+    occasions.forget(connection, [customer_id, *stones])
     segments.forget(connection, [customer_id, *stones])
     unlinked = unlinking.unlink(connection, customer_id, [customer_id, *stones], now)
     return Forgotten(

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from afterglow import ROOT
 from afterglow.language.catalog import Document, compile_files
-from db import bulk, catalog
+from db import bulk, catalog, occasions
 from db.app import App, open_app
 from db.clock import JumpingClock
 from db.settings import load_settings
@@ -120,6 +120,7 @@ class Driver:
           after_start: as `timedelta` takes them: days, hours, minutes.
         """
         to = moment or START + timedelta(**after_start)
+        self.actors.tend()
         self.drain()
         while (due := self._next_due()) is not None and due <= to:
             self.clock.jump(due)
@@ -138,6 +139,7 @@ class Driver:
         with self.app.reading() as connection:
             queries = (waiting, queued, fetching, referred, asked, judged)
             found = [connection.execute(query).scalar() for query in queries]
+            found.append(occasions.next_due(connection))
         return min((moment for moment in found if moment is not None), default=None)
 
     def apply(self, changed: Mapping[str, str | Callable[[str], str]] | None = None) -> None:

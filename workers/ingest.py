@@ -24,6 +24,7 @@ from afterglow import past
 from afterglow.decide import next_n
 from afterglow.language.flow import Flow
 from afterglow.language.segment import ENTERED, LEFT
+from afterglow.language.starts import Asked
 from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
@@ -36,7 +37,7 @@ from db.people import Person
 from db.tables import InboxState, inbox
 from db.tables import enrollments as enrollments_table
 from db.tables import events as events_table
-from workers import goals, joining, loyalty, referring, unwinding
+from workers import goals, joining, loyalty, occasions, referring, unwinding
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -117,6 +118,7 @@ class Ingest:
         joins = joining.add(connection, joins, persons, release.catalog.shop, fates)
         _find_companies(connection, [*arrivals, *joins], persons)
         heard: list[Heard] = []
+        hung_on = occasions.hung_on(release, persons, but=fresh)
         starting = self._take_in(connection, release, arrivals, persons, fates, heard)
         self._referred |= referring.follow(connection, release, arrivals, persons, self.app.settings.secrets, now)
         starting = events.claim_keys(connection, starting)
@@ -137,6 +139,7 @@ class Ingest:
                 also="tries = 0",
             )
             fetching.lack(connection, lacking, now)
+            occasions.look_again(connection, hung_on, occasions.hung_on(release, persons), now)
         self.freed |= loyalty.take_part(connection, release, heard, now)
         self.unwound = unwinding.unwind(connection, self.app, release, arrivals, persons, now)
         self.freed |= self.unwound.is_news
@@ -264,6 +267,7 @@ class Ingest:
                 event_id=arrival.event_id,
                 entered_at=arrival.mapped.occurred_at,
                 due_at=arrival.at,
+                lane=0 if flow.occasion is None or isinstance(flow.occasion, Asked) else 1,
                 n=next_n(
                     flow,
                     last.get((flow.name, arrival.customer_id, key)),

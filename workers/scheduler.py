@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from db import coupons, notices, referring, segments
+from db import coupons, notices, occasions, referring, segments
 from db.app import App
 from db.tables import enrollments, inbox, merges, touchpoints
 
@@ -47,7 +47,9 @@ _DUE = sa.select(
     ).label("fetch"),
     coupons.DUE.label("coupons"),
     segments.DUE.label("segments"),
-    sa.or_(sa.exists().where(merges.c.state == sa.literal_column("'wanted'")), referring.DUE).label("tend"),
+    sa.or_(sa.exists().where(merges.c.state == sa.literal_column("'wanted'")), referring.DUE, occasions.DUE).label(
+        "tend"
+    ),
 )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from afterglow import returning, strict_yaml
+from afterglow.language import starts
 from afterglow.language.flow import Flow, read_flow
 from afterglow.language.picture import FOLDER, read_picture
 from afterglow.language.programme import Programme, read_loyalty
@@ -18,6 +19,7 @@ from afterglow.language.referral import ReferralProgramme, read_referral
 from afterglow.language.segment import ENTERED, LEFT, Segment, read_segments
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
 from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
+from afterglow.language.starts import OnDate, OverSegment
 from afterglow.language.testing import without_tests
 from afterglow.mail.sources import TEAM_MAILS
 from afterglow.mail_templates import Mail, compile_mail, load_mail, with_shop
@@ -77,6 +79,20 @@ class Catalog:
     def started_by_event(self) -> Mapping[str, tuple[Flow, ...]]:
         """Live flows by the event that starts them."""
         return _grouped(self.flows, lambda flow: flow.event)
+
+    @cached_property
+    def on_dates(self) -> Mapping[str, OnDate]:
+        """The dates that start flows, by flow; drafts start for nobody."""
+        return {name: one.occasion for name, one in self._begun.items() if isinstance(one.occasion, OnDate)}
+
+    @cached_property
+    def over_segments(self) -> Mapping[str, OverSegment]:
+        """The schedules and moments that start flows, by flow; drafts start for nobody."""
+        return {name: one.occasion for name, one in self._begun.items() if isinstance(one.occasion, OverSegment)}
+
+    @property
+    def _begun(self) -> Mapping[str, Flow]:
+        return {name: flow for name, flow in self.flows.items() if flow.status != "draft"}
 
     @cached_property
     def events(self) -> Mapping[str, Mapping[str, str]]:
@@ -164,6 +180,7 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
     },
     ENTERED: {"segment.name": "text"},
     LEFT: {"segment.name": "text"},
+    **starts.EVENTS,
     returning.UNWOUND: {"order.id": "text", "order.source": "text", "reason": "text", "by": "text"},
 }
 

@@ -4,9 +4,10 @@ A marketer writes an ordered list with nested branches; `decide` walks a graph i
 Positions of customers hang on step ids, so ids are unique in a flow and do not depend on order.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import time
+from dataclasses import dataclass, field, replace
+from datetime import date, time
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
@@ -16,8 +17,9 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
-from afterglow.language.segment import ENTERED, LEFT
+from afterglow.language.segment import crossing
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
+from afterglow.language.starts import Occasion, StartsModel, start_of
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
 from afterglow.problems import Problem, Problems, did_you_mean
@@ -29,16 +31,6 @@ class _Model(BaseModel):
 
 def _described(text: str, **options: Any) -> Any:
     return Field(description=text, **options)
-
-
-class StartsModel(_Model):
-    """What brings a customer into the flow: a stage, an event, or a segment that is entered or left."""
-
-    stage: str | None = _described("Start when the customer enters this stage.", default=None)
-    event: str | None = _described("Start when this event happens.", default=None)
-    segment: str | None = _described("Start when the customer enters this segment.", default=None)
-    leaves: str | None = _described("Start when the customer leaves this segment.", default=None)
-    when: str | None = _described("Only where this condition is true, such as `customer.orders == 1`.", default=None)
 
 
 class StopsModel(_Model):
@@ -86,18 +78,21 @@ class OpeningModel(_Model):
 
 
 class UntilModel(_Model):
-    """Wait until a time of the week, or until a date that is known."""
+    """Wait until a time of the week, or until a date that is known or given."""
 
     id: str = _described("Name of this step; customers' positions hang on it.")
     until: OpeningModel | str = _described(
-        'A time of the week, such as `{weekday: tuesday, at: "10:00"}`, or a date, such as `customer.renewal_date`.'
+        'A time of the week, such as `{weekday: tuesday, at: "10:00"}`, or a date, such as `customer.renewal_date` or '
+        "2026-11-27."
     )
     offset: str | None = _described("So long after the date, or before it: `-30 days`.", default=None)
     at: str | None = _described(
         'Local time on that day, such as "10:00"; the day begins it unless given.', default=None
     )
-    if_past: Literal["go on", "stop"] | None = _described(
-        "What happens where the date is missing, unreadable or past.", default=None
+    if_past: Literal["go on", "skip", "stop"] | None = _described(
+        "What happens where the date is missing, unreadable or past. skip: what follows is passed over, up to the next "
+        "date of the same list of steps.",
+        default=None,
     )
 
 
@@ -274,7 +269,7 @@ class Until(_Step):
 class UntilDate(_Step):
     """Stand still until a date that a fact tells, moved by `offset`, to a local time of day where `at` is given.
 
-    Where the date is missing or past the run goes on, or ends where `stops` is set.
+    Where the date is missing or past the run goes on with `past`, or ends where `stops` is set.
     """
 
     date: Expression
@@ -282,6 +277,17 @@ class UntilDate(_Step):
     at: time | None
     stops: bool
     next: str | None
+    past: str | None
+
+    @property
+    def named(self) -> str:
+        """The date as it is written in the file."""
+        return self.date.text.strip('"')
+
+    @property
+    def skips(self) -> bool:
+        """Whether somebody who comes too late passes over what follows."""
+        return not self.stops and self.past != self.next
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -420,6 +426,8 @@ class Flow:
     #: Events that can end a wait or the run; others need not be looked at.
     listens_to: frozenset[str] = frozenset()
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
+    #: What the event is told of where it is one of our own, about this flow alone.
+    occasion: Occasion | None = None
 
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this flow's file."""
@@ -429,8 +437,10 @@ class Flow:
 def next_steps(step: Step) -> tuple[str | None, ...]:
     """The ids that may follow a step; None is the end of the flow."""
     match step:
-        case Send() | Wait() | Until() | UntilDate() | Notify():
+        case Send() | Wait() | Until() | Notify():
             return (step.next,)
+        case UntilDate():
+            return (step.next, step.past) if step.skips else (step.next,)
         case WaitFor():
             return (*(awaited.first for awaited in step.awaited), step.timed_out)
         case If():
@@ -471,7 +481,7 @@ class _Compiler(Compiler):
 
     def flow(self, model: FlowModel) -> Flow:
         stops = model.stops if isinstance(model.stops, list) else [model.stops]
-        event, segment = self.happening(model.starts, ("starts",), model.starts.stage)
+        start = start_of(self, model.starts)
         first = self.sequence(model.steps, ("steps",), after=None)
         rules = tuple(rule for n, stop in enumerate(stops) if (rule := self.stop(stop, n, model)))
         return Flow(
@@ -480,8 +490,8 @@ class _Compiler(Compiler):
             status=model.status,
             owner=model.owner,
             stage=model.starts.stage,
-            event=event,
-            segment=segment,
+            event=start.event,
+            segment=start.segment,
             when=self.expression(model.starts.when, ("starts", "when")),
             once_per=self.expression(model.once_per, ("once_per",)),
             reenter=self.reenter(model),
@@ -502,23 +512,15 @@ class _Compiler(Compiler):
                 + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
             tests=compile_tests(self, model.tests),
+            occasion=start.occasion,
         )
-
-    def happening(
-        self, model: StartsModel | StopsModel, path: Path, stage: str | None = None
-    ) -> tuple[str | None, str | None]:
-        """The event that is meant, and of which segment it must be."""
-        if sum(one is not None for one in (stage, model.event, model.segment, model.leaves)) != 1:
-            ways = "a stage, an event, or a segment that is entered (`segment`) or left (`leaves`)"
-            what = f"A flow starts by {ways}" if path == ("starts",) else f"A run is stopped by {ways[9:]}"
-            self.say(path, f"{what}: give one of them.")
-        if model.segment is not None:
-            return ENTERED, model.segment
-        return (LEFT, model.leaves) if model.leaves is not None else (model.event, None)
 
     def stop(self, model: StopsModel, n: int, flow: FlowModel) -> StopRule | None:
         path = ("stops", n) if isinstance(flow.stops, list) else ("stops",)
-        event, segment = self.happening(model, path)
+        if sum(one is not None for one in (model.event, model.segment, model.leaves)) != 1:
+            ways = "an event, or a segment that is entered (`segment`) or left (`leaves`)"
+            self.say(path, f"A run is stopped by {ways}: give one of them.")
+        event, segment = crossing(model.segment, model.leaves) or (model.event, None)
         same = self.expression(model.same, (*path, "same"))
         if segment is not None and model.same is not None:
             self.say((*path, "same"), "Entering or leaving a segment carries nothing to compare; leave 'same' out.")
@@ -547,11 +549,14 @@ class _Compiler(Compiler):
 
     def sequence(self, models: Sequence[Any], path: Path, *, after: str | None) -> str | None:
         """Compile a list of steps, last first, so that each knows its successor. The id of its first step."""
-        following = after
+        following = next_date = after
         for n in range(len(models) - 1, -1, -1):
             step = self.step(models[n], (*path, n), following)
             if step is None:
                 continue
+            if isinstance(step, UntilDate):
+                step = replace(step, past=next_date) if models[n].if_past == "skip" else step
+                next_date = step.id
             if step.id in self.steps:  # the other one stands further down
                 self.say(self.steps[step.id].path, f"Two steps are called '{step.id}'; give this one another id.")
             self.steps[step.id] = step
@@ -663,21 +668,24 @@ class _Compiler(Compiler):
 
     def until_date(self, model: UntilModel, path: Path, after: str | None) -> Step | None:
         assert isinstance(model.until, str)
-        date = self.expression(model.until, (*path, "until"))
+        fixed = _DAY.fullmatch(model.until)
+        date = self.expression(f'"{model.until}"' if fixed else model.until, (*path, "until"))
+        if fixed:
+            self.collected((*path, "until"), lambda: _day(model.until))
         given = model.offset
         offset = self.collected((*path, "offset"), lambda: parse_offset(given)) if given is not None else Duration()
         at = self.time_of_day(model.at, (*path, "at"))
         if model.if_past is None:
             self.say(
-                path, f"Say with `if_past` what '{model.id}' does where the date is missing or past: go on, or stop."
+                path,
+                f"Say with `if_past` what '{model.id}' does where the date is missing or past: go on, skip, or stop.",
             )
         if at is not None and offset is not None and offset.seconds:
             self.say((*path, "at"), "'at' goes with an offset in days; hours are counted exactly.")
         if date is None or offset is None:
             return None
-        return UntilDate(
-            id=model.id, path=path, date=date, offset=offset, at=at, stops=model.if_past == "stop", next=after
-        )
+        stops = model.if_past == "stop"
+        return UntilDate(id=model.id, path=path, date=date, offset=offset, at=at, stops=stops, next=after, past=after)
 
     def wait_for(self, model: WaitForModel, path: Path, after: str | None) -> Step | None:
         if isinstance(model.wait_for, str):
@@ -716,6 +724,17 @@ class _Compiler(Compiler):
         except ValueError:
             self.say(path, f"'{text}' is not a time of day; write it as \"10:00\".")
             return None
+
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def _day(text: object) -> date:
+    """The day that is written. Raises ValueError with a sentence for the author of the flow."""
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        raise ValueError(f"There is no day '{text}'; write it as 2026-11-27.") from None
 
 
 def walk(flow: Flow) -> Iterator[Step]:

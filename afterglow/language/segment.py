@@ -31,6 +31,13 @@ FUNCTIONS: Final = PAST | MOVING
 PICTURE = re.compile(r"(?:[a-z0-9_-]+/)*[a-z0-9_-]+\.(?:png|jpg|jpeg|webp)", re.ASCII)
 
 
+def crossing(entered: str | None, left: str | None) -> tuple[str, str] | None:
+    """The event that tells of a segment that is entered or left, and the segment; None where neither is."""
+    if entered is not None:
+        return ENTERED, entered
+    return (LEFT, left) if left is not None else None
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -44,6 +44,7 @@ from afterglow.returning import Undoing, total_of, undone_at
 from afterglow.segments import Known, judge
 from afterglow.starting import could_start, is_woken, started_by, starter
 from afterglow.telling import Line, Message
+from afterglow.testing.calendar import Calendar
 from afterglow.whereabouts import country_code
 
 #: Who tells of what happens in a test.
@@ -228,6 +229,9 @@ class Life:
         self.queue: list[_Touchpoint] = []
         self.queued = 0
         self.sent: list[datetime] = []
+        self.calendar = Calendar(catalog=catalog, person=self.person)
+        #: Dates and schedules come until then: the last moment that is named.
+        self.horizon = self.now
         #: The segments they are in, and when time alone may change that.
         self.segments: set[str] = set()
         self.look_at: datetime | None = None
@@ -236,11 +240,13 @@ class Life:
         """Begin after what happened before, by which nothing is told or started: it says which segments they are in."""
         self.events += before
         self._judge(tells=False)
+        self.calendar.begin(self.now)
 
     # The clock
 
     def until(self, moment: datetime | None) -> None:
         """Do everything at the moment at which it falls due, up to this one; None: to the end."""
+        self.horizon = max(self.horizon, moment) if moment else self.horizon
         while (due := self.next_due()) is not None and (moment is None or due <= moment):
             self.now = max(self.now, due)
             self._drain()
@@ -251,7 +257,9 @@ class Life:
         self.open = [run for run in self.open if run.state in ("waiting", "sending")]
         waiting = [run.due_at for run in self.open if run.state == "waiting" and run.due_at is not None]
         looks = [] if self.look_at is None else [self.look_at]
-        return min([*waiting, *(letter.due_at for letter in self.queue), *looks], default=None)
+        comes = self.calendar.due_at
+        coming = [comes] if comes is not None and comes <= self.horizon else []
+        return min([*waiting, *(letter.due_at for letter in self.queue), *looks, *coming], default=None)
 
     def _drain(self) -> None:
         """Let runs take steps, and messages go, until nothing is due now."""
@@ -260,6 +268,9 @@ class Life:
             if due is None or due > self.now:
                 return
             if self.look_at is not None and self.look_at <= self.now:
+                self._judge()
+            for told in self.calendar.take(self.now):
+                self._ingest_own(self._mapped(told.event, None, {}, told.payload))
                 self._judge()
             self._advance()
             self._deliver()
@@ -286,6 +297,7 @@ class Life:
         """
         remark = self._ingest(event, mapped, tuple(said), source, is_history=is_history)
         self._judge()
+        self.calendar.look_again(self.now)
         return remark
 
     def _mapped(self, event: str, stage: str | None, who: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapped:
@@ -697,6 +709,7 @@ class _Lifetime(Life):
             self._take_in(line)
             self._drain()
             before = moment
+        self.horizon = max([before, *(from_wall(one.at, self.lived.zone) for one in self.test.expect or () if one.at)])
         self.until(None)
         return self.lived
 

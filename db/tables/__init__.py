@@ -44,6 +44,7 @@ from db.tables.ledger import (
     postings,
 )
 from db.tables.loyalty import budgets, memberships, redemptions
+from db.tables.occasions import coming_dates, occasions
 from db.tables.referrals import (
     NoticeState,
     ReferralState,
@@ -96,6 +97,7 @@ __all__ = [
     "budgets",
     "claims",
     "clicks",
+    "coming_dates",
     "consents",
     "contexts",
     "coupons",
@@ -120,6 +122,7 @@ __all__ = [
     "memberships",
     "merges",
     "metadata",
+    "occasions",
     "postings",
     "privacy_requests",
     "profiles",

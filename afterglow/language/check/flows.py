@@ -7,6 +7,7 @@ from afterglow.expressions import FUNCTIONS, Expression, Text
 from afterglow.expressions.parse import Reader
 from afterglow.language.check.reach import Arrived, arrivals, first_unreachable
 from afterglow.language.check.reading import read_blocks, read_expression
+from afterglow.language.check.starts import check_occasion
 from afterglow.language.check.supply import Names, Shape, World, all_merged, kind_of_shape
 from afterglow.language.check.testing import check_tests
 from afterglow.language.compiling import Path
@@ -48,7 +49,8 @@ def _triggers(flow: Flow, around: Surroundings) -> Iterator[Problem]:
     if flow.stage is not None and around.stages is not None and flow.stage not in around.stages:
         meant = did_you_mean(flow.stage, around.stages)
         yield flow.problem(("starts", "stage"), f"There is no stage '{flow.stage}' in stages.yaml.{meant}")
-    if flow.event is not None:
+    yield from check_occasion(flow, around.shop, around.segments)
+    if flow.event is not None and flow.occasion is None:
         yield from _event_or_segment(flow, ("starts",), flow.event, flow.segment, around)
     for n, rule in enumerate(flow.stops):
         yield from _event_or_segment(flow, stop_path(flow, n), rule.event, rule.segment, around)
