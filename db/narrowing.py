@@ -186,7 +186,8 @@ class _Narrowing:
         if name in _TEXTS:
             return _TEXTS[name].in_(values)
         if name is not None and name not in _OURS and self.shop.model.attributes.get(name) == "text":
-            return profiles.c.attributes[name].as_string().in_(values)
+            attribute: sa.ColumnElement[str] = profiles.c.attributes[name].as_string()
+            return attribute.in_(values)
         return self.elsewhere(left)
 
     def tagged(self, tag: str) -> Where:

@@ -64,7 +64,7 @@ def redeem(
         if (before.customer_id, before.programme, before.reward) != (customer_id, programme, reward):
             raise RedemptionError(f"Something else was redeemed under the key '{key}'; use a new key.")
         return before
-    person = people.load(connection, [customer_id]).get(customer_id)
+    person = people.load(connection, [customer_id], segments=True).get(customer_id)
     if person is None or person.forgotten_at is not None:
         raise RedemptionError(f"There is no customer {customer_id} any more; nothing was redeemed.")
     coupon = release.catalog.loyalty[programme].coupons.get(wanted.coupon or "")

@@ -56,9 +56,9 @@ class Filling:
         """Whether the segment stands in no file any more."""
         return self.digest == _GONE
 
-    def covers(self, customer_id: int) -> bool:
-        """Whether this customer is still to be judged by it for the first time."""
-        return self.upto < customer_id <= self.last
+    def is_quiet_about(self, customer_id: int) -> bool:
+        """Whether this customer is still to be judged by it for the first time, of which nobody is told."""
+        return not self.tells and self.upto < customer_id <= self.last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,14 +244,19 @@ def leave(connection: Connection, pairs: Collection[tuple[str, int]]) -> None:
 def arrange(connection: Connection, segments: Mapping[str, Segment], now: datetime) -> None:
     """Segments come into force: new and edited ones are to be filled, and those that are no more emptied."""
     stored = {one.segment: one for one in fillings(connection)}
+    if not stored and not segments:
+        return
     newest = connection.execute(sa.select(sa.func.max(customers.c.id))).scalar() or 0
     rows = [
         (name, one.digest, 0, newest, False, now)
         for name, one in segments.items()
         if name not in stored or stored[name].digest != one.digest
     ]
-    rows += [(name, _GONE, 0, 1, False, now) for name, one in stored.items() if name not in segments]
+    rows += [(name, _GONE, 0, 1, False, now) for name in stored if name not in segments]
     _put_fillings(connection, rows)
+    f, s = segment_fillings.c, segment_members.c
+    deserted = (f.digest == _GONE) & ~sa.exists().where(s.segment == f.segment)
+    connection.execute(segment_fillings.delete().where(deserted))
 
 
 def fillings(connection: Connection) -> list[Filling]:
@@ -369,8 +374,12 @@ def _divided(connection: Connection, column: sa.Column[Any]) -> list[int]:
 
 
 def keep_cuts(connection: Connection, found: Cuts, segments: Mapping[str, Segment], now: datetime) -> None:
-    """Keep new cuts; who thereby comes into another fifth enters and leaves segments as ever."""
-    if found == cuts(connection):
+    """Keep new cuts; who thereby comes into another fifth enters and leaves segments as ever.
+
+    The first cuts only fill a segment that could not be filled without them, which is told to nobody.
+    """
+    before = cuts(connection)
+    if found == before:
         return
     bulk.insert(
         connection,
@@ -383,7 +392,7 @@ def keep_cuts(connection: Connection, found: Cuts, segments: Mapping[str, Segmen
     _put_fillings(
         connection,
         [
-            (one.segment, one.digest, 0, newest, one.upto >= one.last, now)
+            (one.segment, one.digest, 0, newest, bool(before) and one.upto >= one.last, now)
             for one in fillings(connection)
             if one.segment in segments and segments[one.segment].reads_fifths
         ],

@@ -19,7 +19,7 @@ from afterglow.problems import did_you_mean
 from afterglow.refusals import Standing, refusal
 from afterglow.starting import could_start, starter
 from afterglow.telling import Kind, Line, Message
-from db import history, people
+from db import history, people, segments
 from db.catalog import CatalogCache
 from db.history import History, UnknownCustomerError
 from db.merging import MERGED_EVENT, PARTED_EVENT
@@ -97,13 +97,18 @@ def heading(connection: Connection, customer_id: int) -> str:
 
 
 def about(connection: Connection, catalog: CatalogCache, customer_id: int) -> list[str]:
-    """What holds for everything that is told about a customer: whose clock and language, and where we know it from."""
+    """What holds for everything that is told about a customer: whose clock and language, how known, which segments."""
     person = people.load(connection, [customer_id]).get(customer_id)
     if person is None:
         raise UnknownCustomerError
     if person.forgotten_at is not None:
         return []
-    return list(person.whereabouts(catalog.current(connection).catalog.shop))
+    shop = catalog.current(connection).catalog.shop
+    theirs = segments.members(connection, [customer_id])[customer_id]
+    return [
+        *person.whereabouts(shop),
+        *(f"In segment {name} since {telling.when(since, person.zone(shop))}." for name, since in theirs.items()),
+    ]
 
 
 class _Teller:

@@ -28,8 +28,10 @@ from workers.commands import (
     loyalty,
     me,
     merging,
+    planning,
     processes,
     referrals,
+    review,
     seeing,
     segments,
     simulate,
@@ -81,9 +83,9 @@ def _common(
 
 
 FAMILIES = (
-    files, testing, simulate, backtest, seeing, sources, processes, demo, events, importing, backfill, inbox, halting,
-    flows, customers, merging,
-    ledger, loyalty, coupons, referrals, unwinding, leaderboard, segments, me, health,
+    files, planning, review, testing, simulate, backtest, seeing, sources, processes, demo, events, importing, backfill,
+    inbox, halting, flows, customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard, segments, me,
+    health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

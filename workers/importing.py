@@ -348,7 +348,7 @@ class Starter:
             happened = [row for row in happened if row.id in those]
         else:
             happened = [row for row in happened if could_start(self.flow, row.name, (), row.payload)]
-        persons = people.load(connection, [row.customer_id for row in happened])
+        persons = people.load(connection, [row.customer_id for row in happened], segments=True)
         shop = self.release.catalog.shop
         keys: dict[tuple[int, str], Any] = {}
         for row in happened:

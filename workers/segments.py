@@ -96,7 +96,7 @@ def _judge(connection: Connection, app: App, looks: Sequence[segments.Look], now
             for one in found.moved
             if one.customer_id not in quiet
             and one.segment in fillings
-            and not fillings[one.segment].covers(one.customer_id)
+            and not fillings[one.segment].is_quiet_about(one.customer_id)
         ],
     )
 

@@ -22,7 +22,7 @@ from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.trial import Trial
 from afterglow.matching import Identity, Register
-from afterglow.starting import could_start
+from afterglow.starting import could_start, hears
 from db import events, identity, people
 from db.catalog import CatalogCache
 from db.people import Person
@@ -222,7 +222,7 @@ class _Teller:
             return self._made[customer]
         assert self._connection is not None
         story.customer_id, story.who = customer, f"customer {customer}"
-        return people.load(self._connection, [customer])[customer]
+        return people.load(self._connection, [customer], segments=True)[customer]
 
     def _make(self, arrival: Arrival) -> int:
         person = people.new(-1 - len(self._made), arrival.mapped.occurred_at)
@@ -287,5 +287,5 @@ class _Teller:
         return [
             Woken(run=row.id, flow=flows[row.flow_id].name, step=steps.get(row.id))
             for row in rows
-            if mapped.event in flows[row.flow_id].listens_to
+            if hears(flows[row.flow_id], mapped.event, mapped.stage)
         ]

@@ -20,7 +20,7 @@ from db.tables.customers import (
     profiles,
     suppressions,
 )
-from db.tables.files import documents, halts, releases
+from db.tables.files import documents, halts, releases, send_turns
 from db.tables.intake import (
     InboxState,
     alarms,
@@ -146,6 +146,7 @@ __all__ = [
     "segment_fillings",
     "segment_looks",
     "segment_members",
+    "send_turns",
     "stage_entries",
     "suppressions",
     "touches",

@@ -142,6 +142,7 @@ def test_fifths_are_divided_daily_and_who_moves_by_it_is_told_of(database_url: s
         driver.drain()
         s = segment_members.c
         assert driver.rows(sa.select(s.customer_id)) == [(driver.customer("c5"),)]
+        assert told(driver) == [], "a new segment that waited for its first fifths"
         driver.post("order.paid", {"order": {"id": "more", "total": 500}}, customer={"id": "c1"})
         assert len(driver.rows(sa.select(s.customer_id))) == 2, "beyond where the best fifth begins, until tomorrow"
         driver.at(days=2)

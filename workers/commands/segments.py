@@ -22,7 +22,7 @@ def segments(
     limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="So many members.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
 ) -> None:
-    """Show the segments, who is in one of them, or why somebody is or is not."""
+    """Show the segments, who is in one, or why somebody is."""
     from dataclasses import asdict
 
     from afterglow.problems import did_you_mean
