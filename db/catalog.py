@@ -66,7 +66,7 @@ def apply(
     Args:
       by: who does it; the user of this process unless given.
       commit: of the repository in which the files stand.
-      after: the release on which they were planned; unless given, whatever is in force.
+      after: the release on which they were planned, 0 where there was none; unless given, whatever is in force.
 
     Raises:
       AppliedMeanwhileError: another release than `after` is in force.
@@ -79,7 +79,7 @@ def apply(
         connection.exec_driver_sql("LOCK TABLE releases IN SHARE ROW EXCLUSIVE MODE")
         if connection.execute(in_force).scalar() == digest:
             return False
-    if after is not None and connection.execute(_NEWEST).scalar() != after:
+    if after is not None and (connection.execute(_NEWEST).scalar() or 0) != after:
         raise AppliedMeanwhileError
     ids = bulk.next_ids(connection, documents, len(new))
     bulk.insert(
@@ -112,10 +112,6 @@ def apply(
     return True
 
 
-def _segments(new: Sequence[Document]) -> Mapping[str, Segment]:
-    return next((read_segments(one.body, SEGMENTS) for one in new if one.kind == "segments"), {})
-
-
 def _moves(connection: Connection, new: Sequence[Document], ids: Mapping[str, int]) -> bool:
     """Whether people inside go over: a flow that says so is another one now, or some have not gone over before."""
     last = sa.select(releases.c.manifest, releases.c.moved_upto).order_by(releases.c.id.desc()).limit(1)
@@ -132,6 +128,10 @@ def history(connection: Connection, limit: int) -> Sequence[Any]:
     r = releases.c
     query = sa.select(r.id, r.applied_at, r.applied_by, r.commit, r.digest, r.manifest)
     return connection.execute(query.order_by(r.id.desc()).limit(limit)).all()
+
+
+def _segments(new: Sequence[Document]) -> Mapping[str, Segment]:
+    return next((read_segments(one.body, SEGMENTS) for one in new if one.kind == "segments"), {})
 
 
 def in_force(connection: Connection) -> dict[tuple[str, str], str]:

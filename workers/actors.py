@@ -209,7 +209,8 @@ class Actors:
     def segments(self) -> Done:
         """Customers enter and leave segments by what happened, by time alone, and because a segment is new."""
         told = segments.judge_due(self.app) | segments.fill_new(self.app)
-        return Done(onward="ingest" if told else None)
+        # What is told is heard before runs that are due at the same moment go on.
+        return self.ingest() if told else Done()
 
     def _judge(self, work: Ingest) -> bool:
         """Judge whoever the last batch touched; whether that is news for the inbox."""
