@@ -44,10 +44,11 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Word:
-    """The last word that is stored on a topic, and when it was given."""
+    """The last word that is stored on a topic, when it was given, and the event that brought it (0: none is known)."""
 
     said: rails.Consent
     at: datetime
+    by: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,12 +99,12 @@ def relive(shop: ShopUnderTest, history: History, period: Period) -> Life:
     - What programmes told is told again as it was; segments, dates and schedules come anew.
     """
     moments = sorted(_moments(history, period), key=lambda one: one[0])
-    first = moments[0][0] if moments else period.until
+    first = moments[0][0][0] if moments else period.until
     life = Life(shop, shop.catalog, _at_the_beginning(history, shop), first, is_told=False)
     life.first_id = max((told.event.id for told in history.told), default=0) + 1
     life.hear(_before(history))
     life.begin()
-    for moment, happens in moments:
+    for (moment, *_), happens in moments:
         if moment >= period.until:
             break
         life.until(moment)
@@ -112,20 +113,24 @@ def relive(shop: ShopUnderTest, history: History, period: Period) -> Life:
     return life
 
 
-def _moments(history: History, period: Period) -> Iterator[tuple[datetime, Callable[[Life], object]]]:
-    """What happens to a customer, and when; of one moment a word comes before an event."""
+#: When something happens, the event by which it does, and whether it is that event: a word is heard just before it.
+_Place = tuple[datetime, int, bool]
+
+
+def _moments(history: History, period: Period) -> Iterator[tuple[_Place, Callable[[Life], object]]]:
+    """What happens to a customer, each with its place in time."""
     for word in _words(history):
-        yield word.at, partial(Life.hear, said=(word.said,))
+        yield (word.at, word.by, False), partial(Life.hear, said=(word.said,))
     if history.suppressed is not None:
         at, covers = history.suppressed
-        yield at, partial(_suppress, covers=covers)
+        yield (at, 0, False), partial(_suppress, covers=covers)
     for told in history.told:
         if told.event.name in LIVED:
             continue
         moment = told.event.occurred_at if told.is_past else told.came_at
         starts_nothing = told.is_past and told.event.occurred_at < period.since
         yield (
-            moment,
+            (moment, told.event.id, True),
             partial(
                 Life.take_in, event=told.event, mapped=_mapped(told), source=told.source, is_history=starts_nothing
             ),
@@ -139,7 +144,11 @@ def _suppress(life: Life, covers: str) -> None:
 def _words(history: History) -> list[Word]:
     """Every word on consent that is known: the last of each topic, and those of our own pages."""
     spoken = [
-        Word(said=rails.Consent(topic=str(one.event.payload.get("topic", "*")), granted=granted), at=one.came_at)
+        Word(
+            said=rails.Consent(topic=str(one.event.payload.get("topic", "*")), granted=granted),
+            at=one.came_at,
+            by=one.event.id,
+        )
         for one in history.told
         if (granted := _WORDS.get(one.event.name)) is not None
     ]

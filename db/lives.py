@@ -130,8 +130,11 @@ def _words(
     for row in connection.execute(query.where(bulk.among(c.customer_id, page), c.channel == "email")):
         brought = told[row.customer_id].get(row.evidence.get("event"))
         said = rails.Consent(topic=row.topic, granted=row.state == "granted", basis=row.basis)
-        at = brought.came_at if brought is not None and not brought.is_past else row.occurred_at
-        found[row.customer_id].append(Word(said=said, at=at))
+        if brought is not None and not brought.is_past:
+            word = Word(said=said, at=brought.came_at, by=brought.event.id)
+        else:
+            word = Word(said=said, at=row.occurred_at)
+        found[row.customer_id].append(word)
     return found
 
 

@@ -86,9 +86,9 @@ def driver(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_the_backtest_of_the_page_says_what_the_page_says(afterglow: Afterglow, shop: Path, driver: Driver):
     changed = block("yaml").replace("wait: 3 days", "wait: 2 days").replace("email/brew-tips", "email/review-request")
     (shop / FLOW).write_text(changed)
-    command = block("console", "$ afterglow backtest").splitlines()[0]
+    command = block("console", "$ afterglow plan").splitlines()[0]
 
     status, told, _ = afterglow(*command.split()[2:])
 
     assert status == 0
-    expected("backtest", told)
+    expected("plan", told)

@@ -12,7 +12,6 @@ from typer.core import TyperGroup
 from afterglow import __version__
 from workers.commands import (
     backfill,
-    backtest,
     coupons,
     customers,
     demo,
@@ -83,9 +82,9 @@ def _common(
 
 
 FAMILIES = (
-    files, planning, review, testing, simulate, backtest, seeing, sources, processes, demo, events, importing, backfill,
-    inbox, halting, flows, customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard, segments, me,
-    health,
+    files, planning, review, testing, simulate, seeing, sources, processes, demo, events, importing,
+    backfill, inbox, halting, flows, customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard,
+    segments, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

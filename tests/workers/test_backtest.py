@@ -235,16 +235,16 @@ def test_the_command_tells_it_in_words_and_as_json(
     for folder in ("flows", "templates/email"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
 
-    status, told, _ = afterglow("backtest", "--since", "2026-03-02")
+    status, told, _ = afterglow("plan", "--since", "2026-03-02")
     assert status == 0
     assert "2 events of 2 customers relived" in told
     assert "The history reaches back to 2026-03-02 08:00 UTC, which is later than the day" in told
 
-    status, told, _ = afterglow("backtest", "--since", "2026-03-02", "--format", "json")
+    status, told, _ = afterglow("plan", "--since", "2026-03-02", "--format", "json")
     mails = {(one["flow"], one["template"]): one for one in json.loads(told)["mails"]}
     assert status == 0
     assert mails["greeting", "email/note"]["only_went"] == 2
 
-    status, _, errors = afterglow("backtest", "--since", "yesterday")
+    status, _, errors = afterglow("plan", "--since", "yesterday")
     assert status == 2
     assert "write it as 2026-11-01" in errors

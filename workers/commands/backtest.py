@@ -1,8 +1,7 @@
-"""`backtest`: the stored history relived under the files in the folder, beside what happened."""
+"""`plan --since`: the stored history relived under the files in the folder, beside what happened."""
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,13 +9,6 @@ if TYPE_CHECKING:
     from afterglow.backtest import Comparison, Example, Figures
     from workers.backtest import Work
     from workers.commands.opening import Desk
-
-
-class Format(Enum):
-    """How the comparison is told."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 #: What each difference is called, in a sentence and over its column.
@@ -28,28 +20,11 @@ _DIFFERENCES = {
 }
 
 
-def add_to(main: typer.Typer) -> None:
-    """Declare the command."""
-    main.command()(backtest)
-
-
-def backtest(
-    since: Annotated[str, typer.Option(help="From then on, such as 2026-11-01, in the shop's zone.")],
-    folder: Annotated[
-        Path | None, typer.Argument(help="The shop's folder; this folder if left out.", file_okay=False, exists=True)
-    ] = None,
-    form: Annotated[Format, typer.Option("--format", help="json: for scripts.")] = Format.TEXT,
-) -> None:
-    """Relive the stored history under the files in a folder, and compare it with what happened.
-
-    Nothing is written, and nobody gets a mail.
-    """
-    from workers.commands.opening import opened
-
-    with opened() as desk:
-        work = work_of(desk, folder, since)
-        found = watched(work, quiet=form is Format.JSON)
-    if form is Format.JSON:
+def backtest(desk: "Desk", folder: Path, since: str, *, as_json: bool) -> None:
+    """Relive the stored history under the files in a folder, and tell how it compares with what happened."""
+    work = work_of(desk, folder, since)
+    found = watched(work, quiet=as_json)
+    if as_json:
         from afterglow.backtest import plain
         from workers.commands.console import say_json
 
@@ -58,7 +33,7 @@ def backtest(
         tell(found, work)
 
 
-def work_of(desk: "Desk", folder: Path | None, since: str) -> "Work":
+def work_of(desk: "Desk", folder: Path, since: str) -> "Work":
     """What is to be relived: from a day on up to now, under the files in a folder.
 
     Raises:
@@ -71,7 +46,7 @@ def work_of(desk: "Desk", folder: Path | None, since: str) -> "Work":
     from workers.backtest import Work
     from workers.files import read_shop_folder
 
-    documents = compile_files(read_shop_folder(folder or desk.settings.shop_dir))
+    documents = compile_files(read_shop_folder(folder))
     zone = read_documents({(one.kind, one.name): one.body for one in documents}).shop.zone
     try:
         moment = datetime.fromisoformat(since)
@@ -128,7 +103,7 @@ def tell(found: "Comparison", work: "Work") -> None:
         "told is told again as it was. Halts, outages and a rate of the shop are left out.",
         style="dim",
     )
-    say_next(("afterglow backtest --since DAY --format json", "every figure, by flow and by day"))
+    say_next(("afterglow plan --since DAY --format json", "every figure, by flow and by day"))
 
 
 def _mail(template: str) -> str:

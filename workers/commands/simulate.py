@@ -38,9 +38,10 @@ def simulate(
     folder: Annotated[Path | None, typer.Option(help="The shop's folder.", file_okay=False, exists=True)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
 ) -> None:
-    """Let customers live through a flow: mails a day, caps hit, how long it takes, who is left inside.
+    """Let many customers live through a flow, before real ones do.
 
-    They are made up, or those of a segment. The other live flows run beside it, and nobody gets a mail.
+    Mails a day, caps hit, how long it takes, who is left inside. They are made up, or those of a segment.
+    The other live flows run beside it, and nobody gets a mail.
     """
     from afterglow.simulate import Plan
     from db.settings import load_settings
