@@ -130,10 +130,10 @@ def preview(
     """
     shop = catalog.shop
     shapes = _shapes(catalog, mail, template)
-    example = {name: _example(name, shape, now) for name, shape in shapes.items() if name in roots(mail)}
-    example |= {name: f"example {name}" for name in sorted(roots(mail) - example.keys())}
-    missing = tuple(sorted(example.keys() - facts.keys()))
-    names = {**example, **facts}
+    made = {name: example(name, shape, now) for name, shape in shapes.items() if name in roots(mail)}
+    made |= {name: f"example {name}" for name in sorted(roots(mail) - made.keys())}
+    missing = tuple(sorted(made.keys() - facts.keys()))
+    names = {**made, **facts}
     customer = {"locale": shop.model.locale, "timezone": shop.model.timezone, **names.get("customer", {})}
     if locale is not None:
         customer["locale"] = locale
@@ -193,10 +193,11 @@ def _shapes(catalog: Catalog, mail: Mail, template: str) -> dict[str, Shape]:
     }
 
 
-def _example(name: str, shape: Shape, now: datetime) -> Any:
+def example(name: str, shape: Shape, now: datetime) -> Any:
+    """Something of a shape, such as a customer could bring it."""
     match shape:
         case ListShape(entry=entry):
-            return [_example(name.removesuffix("s"), entry, now)] * 2
+            return [example(name.removesuffix("s"), entry, now)] * 2
         case "list":
             return [f"example {name}"]
         case "number":
@@ -208,7 +209,7 @@ def _example(name: str, shape: Shape, now: datetime) -> Any:
         case str():
             return _text(name, now)
         case _:
-            return {inner: _example(inner, shape[inner], now) for inner in shape}
+            return {inner: example(inner, shape[inner], now) for inner in shape}
 
 
 def _text(name: str, now: datetime) -> str | None:

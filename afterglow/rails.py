@@ -69,6 +69,8 @@ class Existing:
 
 
 NOT_BY_BUYING: Final = Existing()
+#: Why marketing does not go that had to wait for longer than the shop keeps it.
+TOO_LATE: Final = "it could not go in time"
 
 
 class Went(NamedTuple):
@@ -141,7 +143,7 @@ def _marketing(question: Question, now: datetime) -> Verdict:
     if question.halted:
         return Hold(reason="marketing is halted")
     if question.keep_for.after(question.queued_at, question.zone) < now:
-        return Skip(reason="it could not go in time")
+        return Skip(reason=TOO_LATE)
     if (verdict := _late(question, now)) is not None:
         return verdict
     for blackout in question.blackouts:

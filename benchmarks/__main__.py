@@ -15,7 +15,10 @@ from rich.table import Table
 
 from benchmarks import rig
 
-NAMES = ("intake", "mapping", "advance", "claims", "spine", "smtp", "importing", "ledger", "earning", "leaderboards")
+NAMES = (
+    "intake", "mapping", "advance", "claims", "spine", "smtp", "importing", "ledger", "earning", "leaderboards",
+    "backtest", "simulate",
+)  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -33,6 +33,7 @@ from workers.commands import (
     review,
     seeing,
     segments,
+    simulate,
     sources,
     testing,
     unwinding,
@@ -82,9 +83,9 @@ def _common(
 
 
 FAMILIES = (
-    files, planning, review, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting,
-    flows, customers, merging, ledger, loyalty, coupons, referrals, webhooks, unwinding, leaderboard, segments, me,
-    health,
+    files, planning, review, testing, simulate, seeing, sources, processes, demo, events, importing, backfill, inbox,
+    halting, flows, customers, merging, ledger, loyalty, coupons, referrals, webhooks, unwinding, leaderboard, segments,
+    me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -1,11 +1,11 @@
 """One customer, living through flows on a clock that jumps: the memory between the functions of production.
 
-Each line of the timeline is taken in as `ingest` does; then, as long as something is due, runs take their steps as in
-`advance`, and what they queued goes or does not as in `deliver`, whose outbox this is. The clock then jumps to
-the next moment at which something is due.
+Each event is taken in as `ingest` does; then, as long as something is due, runs take their steps as in `advance`, and
+what they queued goes or does not as in `deliver`, whose outbox this is. The clock then jumps to the next moment at
+which something is due. `Life` serves tests, `simulate` and `backtest`; `_Lifetime` is that of a test.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -46,7 +46,7 @@ from afterglow.returning import Undoing, total_of, undone_at
 from afterglow.segments import Known, judge
 from afterglow.starting import could_start, is_woken, started_by, starter
 from afterglow.telling import Line, Message
-from afterglow.testing.calendar import Calendar, Told
+from afterglow.testing.calendar import Calendar
 from afterglow.whereabouts import country_code
 
 #: Who tells of what happens in a test.
@@ -200,38 +200,32 @@ def _refuse(remark: str | None) -> None:
         raise CannotLiveError(f"{remark[0].upper()}{remark[1:]}.")
 
 
-def _happens(told: Told) -> Happens:
-    return Happens(
-        path=(),
-        at=None,
-        after=None,
-        event=told.event,
-        stage=None,
-        customer={},
-        consents=(),
-        payload=told.payload,
-    )
+class Life:
+    """One customer: what is known about them, their runs, what is queued.
 
+    Args:
+      catalog: the flows that run, whatever the shop has besides.
+      is_told: whether `lived` gets the lines of `why` too.
+    """
 
-class _Lifetime:
-    """One test: the customer, their runs, what is queued."""
-
-    def __init__(self, shop: ShopUnderTest, catalog: Catalog, test: FlowTest, number: int) -> None:
-        self.under_test, self.catalog, self.test = shop, catalog, test
+    def __init__(
+        self, shop: ShopUnderTest, catalog: Catalog, person: Person, now: datetime, *, is_told: bool = True
+    ) -> None:
+        self.under_test, self.catalog, self.person, self.now = shop, catalog, person, now
         self.shop = catalog.shop
-        first = test.timeline[0]
-        zone = test.customer.get("timezone") or self.shop.model.timezone
-        self.lived = Lived(zone=ZoneInfo(zone))
-        assert first.at is not None
-        self.now = from_wall(first.at, self.lived.zone)
-        self.person = self._somebody(number)
-        self.lived.zone = self.person.zone(self.shop)
-        self.now = from_wall(first.at, self.lived.zone)
-        self.person.since = self.now
-        self.words: dict[str, str] = {}
-        self._hear(test.consents)
+        self.is_told = is_told
+        self.lived = Lived(zone=person.zone(self.shop))
+        self.words: dict[str, rails.Consent] = {}
+        #: What the suppression list says of their address: "marketing", "everything" or nothing.
+        self.suppressed: str | None = None
         self.events: list[Event] = []
+        #: From this number on, what is told in this life is numbered.
+        self.first_id = 1
+        #: Who told of each event, and the stage that it brought, by its id.
+        self.told_by: dict[int, str] = {}
+        self.stages: dict[int, str | None] = {}
         self.runs: list[_OpenRun] = []
+        self.open: list[_OpenRun] = []
         #: The newest run of each flow and key.
         self.ran: dict[tuple[str, str], _OpenRun] = {}
         self.queue: list[_Touchpoint] = []
@@ -239,45 +233,34 @@ class _Lifetime:
         self.sent: list[rails.Went] = []
         self.pace = pacing.Pace()
         self.calendar = Calendar(catalog=catalog, person=self.person)
-        #: Dates and schedules come until then: the last moment that the test names.
+        #: Dates and schedules come until then: the last moment that is named.
         self.horizon = self.now
         #: The segments they are in, and when time alone may change that.
         self.segments: set[str] = set()
         self.look_at: datetime | None = None
-        self._judge(tells=False)
         #: What runs told, and is not heard yet: the run and what it did.
         self.told: list[tuple[_OpenRun, Action]] = []
 
-    def play(self) -> Lived:
-        before = self.now
+    def begin(self, before: Sequence[Event] = ()) -> None:
+        """Begin after what happened before, by which nothing is told or started: it says which segments they are in."""
+        self.events += before
+        self._judge(tells=False)
         self.calendar.begin(self.now)
-        for line in self.test.timeline:
-            moment = from_wall(line.at, self.lived.zone) if line.at else before
-            if line.after is not None:
-                moment = line.after.after(before, self.lived.zone)
-            if moment < before:
-                raise CannotLiveError("A line of the timeline happens before the one above it; put them in order.")
-            self._until(moment)
-            self._take_in(line)
-            self.calendar.look_again(self.now)
-            self._drain()
-            before = moment
-        self.horizon = max([before, *(from_wall(one.at, self.lived.zone) for one in self.test.expect or () if one.at)])
-        self._until(None)
-        return self.lived
 
     # The clock
 
-    def _until(self, moment: datetime | None) -> None:
+    def until(self, moment: datetime | None) -> None:
         """Do everything at the moment at which it falls due, up to this one; None: to the end."""
-        self.horizon = moment or self.horizon
-        while (due := self._next_due()) is not None and (moment is None or due <= moment):
+        self.horizon = max(self.horizon, moment) if moment else self.horizon
+        while (due := self.next_due()) is not None and (moment is None or due <= moment):
             self.now = max(self.now, due)
             self._drain()
         self.now = moment or self.now
 
-    def _next_due(self) -> datetime | None:
-        waiting = [run.due_at for run in self.runs if run.state == "waiting" and run.due_at is not None]
+    def next_due(self) -> datetime | None:
+        """The next moment at which a run, a message or the segments are to be looked at; None: all is done."""
+        self.open = [run for run in self.open if run.state in ("waiting", "sending")]
+        waiting = [run.due_at for run in self.open if run.state == "waiting" and run.due_at is not None]
         looks = [] if self.look_at is None else [self.look_at]
         comes = self.calendar.due_at
         coming = [comes] if comes is not None and comes <= self.horizon else []
@@ -286,13 +269,14 @@ class _Lifetime:
     def _drain(self) -> None:
         """Let runs take steps, and messages go, until nothing is due now."""
         for _ in range(_STEPS_MAX):
-            due = self._next_due()
+            due = self.next_due()
             if due is None or due > self.now:
                 return
             if self.look_at is not None and self.look_at <= self.now:
                 self._judge()
             for told in self.calendar.take(min(self.now, self.horizon)):
-                self._take_in(_happens(told))
+                self._ingest_own(self._mapped(told.event, None, {}, told.payload))
+                self._judge()
             self._advance()
             self._hear_own()
             self._deliver()
@@ -300,18 +284,27 @@ class _Lifetime:
 
     # Taking in
 
-    def _somebody(self, number: int) -> Person:
-        person = new(number, self.now)
-        told = self._mapped("customer.created", None, self.test.customer, {})
-        _refuse(learn_about(person, told, self.shop))
-        person.orders, person.spent = self.test.orders, self.shop.to_minor(Decimal(self.test.spent))
-        if self.test.orders:
-            person.last_order_at = self.now
-        if self.test.tags:
-            person.attributes[TAGS] = sorted(self.test.tags)
-        if self.test.stage is not None:
-            person.stage, person.stage_at = self.test.stage, self.now
-        return person
+    def take_in(
+        self,
+        event: Event,
+        mapped: Mapped,
+        said: Iterable[rails.Consent] = (),
+        source: str = SOURCE,
+        *,
+        is_history: bool = False,
+    ) -> str | None:
+        """What `ingest` does with an event of this customer, that comes now, and with what segments say of it.
+
+        Args:
+          is_history: it is recorded, but starts nothing and wakes nobody.
+
+        Returns:
+          A remark where something was left out.
+        """
+        remark = self._ingest(event, mapped, tuple(said), source, is_history=is_history)
+        self._judge()
+        self.calendar.look_again(self.now)
+        return remark
 
     def _mapped(self, event: str, stage: str | None, who: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapped:
         country = country_code(who.get("country"))
@@ -336,14 +329,10 @@ class _Lifetime:
     def _kinds(self) -> Mapping[str, Mapping[str, str]]:
         return self.under_test.catalog.events
 
-    def _take_in(self, line: Happens) -> None:
-        """What `ingest` does with an event of this customer, and with what segments say of it."""
-        stage = line.stage or self.under_test.stages.get(line.event)
-        self._ingest(self._mapped(line.event, stage, line.customer, line.payload), line.consents)
-        self._judge()
-
     def _judge(self, *, tells: bool = True) -> None:
         """What `workers.segments` does: the customer enters and leaves segments, which is told as events."""
+        if not self.catalog.segments:
+            return
         known = Known(person=self.person, events=self.events)
         names = known.names(self.shop)
         found = {name: judge(one, known, names, self.now) for name, one in self.catalog.segments.items()}
@@ -352,25 +341,48 @@ class _Lifetime:
         self.person.segments = sorted(self.segments)
         for event, moved in ((ENTERED, self.segments - before), (LEFT, before - self.segments)):
             for name in sorted(moved) if tells else ():
-                self._ingest(self._mapped(event, None, {}, {"segment": {"name": name}}), ())
+                self._ingest_own(self._mapped(event, None, {}, {"segment": {"name": name}}))
 
-    def _ingest(self, mapped: Mapped, said: tuple[Says, ...], source: str = SOURCE) -> Event:
-        """What `ingest` does with an event of this customer."""
+    def happening(self, mapped: Mapped) -> Event:
+        """What is mapped as the next event of this customer, happening now."""
+        id_ = self.first_id + len(self.events)
+        return Event(id=id_, name=mapped.event, occurred_at=self.now, payload=mapped.payload)
+
+    def _ingest_own(self, mapped: Mapped) -> Event:
+        """Take in what we tell ourselves of this customer."""
+        event = self.happening(mapped)
+        self._ingest(event, mapped, (), past.OURS)
+        return event
+
+    def _ingest(
+        self,
+        event: Event,
+        mapped: Mapped,
+        said: tuple[rails.Consent, ...],
+        source: str,
+        *,
+        is_history: bool = False,
+    ) -> str | None:
         stage = mapped.stage
-        event = Event(id=len(self.events) + 1, name=mapped.event, occurred_at=self.now, payload=mapped.payload)
         self.events.append(event)
-        _refuse(learn(self.person, mapped, self.shop))
-        self._hear(said)
-        self._tell_event(event, stage, said, source)
+        self.told_by[event.id], self.stages[event.id] = source, stage
+        remark = learn(self.person, mapped, self.shop)
+        self.hear(said)
+        if self.is_told:
+            self._tell_event(event, stage, said)
+        if is_history:
+            self._unwind(event)
+            return remark
         names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
-        woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event, stage)]
+        woken = [run for run in self.open if run.state in ("waiting", "sending") and self._wakes(run, event, stage)]
         begun = set()
         for flow, key in started_by(self.catalog, event.name, stage, event.id, names):
             n = next_n(flow, self._last(flow, key), event.occurred_at, self.lived.zone)
             if n is not None:
                 begun.add(flow.name)
                 self.ran[flow.name, key] = self._start(flow, key, event, stage, n)
-        self._tell_refusals(event, stage, names, begun)
+        if self.is_told:
+            self._tell_refusals(event, stage, names, begun)
         self._convert(event)
         for run in woken:
             if run.state == "waiting":
@@ -379,7 +391,7 @@ class _Lifetime:
                 if letter.run is run:
                     letter.due_at = self.now
         self._unwind(event)
-        return event
+        return remark
 
     def _hear_own(self) -> None:
         """What `ingest` does with what runs told; what it brings is heard at once too."""
@@ -387,17 +399,17 @@ class _Lifetime:
             run, action = self.told.pop(0)
             by = {"flow": run.flow.name, "step": action.step, "run": run.id}
             mapped = self._mapped(action.event, action.stage, {}, {**action.payload, "by": by})
-            event = self._ingest(mapped, (), past.OURS)
+            event = self._ingest_own(mapped)
             if action.event == acting.STOP:
                 self._stop_runs(action.payload["flow"], run.flow.name, event)
             elif action.event == acting.REDEEM:
                 told = self._mapped(acting.REDEEMED, None, {}, self._redeemed(action, by))
-                self._ingest(told, (), past.OURS)
+                self._ingest_own(told)
             self._judge()
 
     def _stop_runs(self, flow: str, by: str, event: Event) -> None:
         """End the runs of a flow, as `workers.acting` does."""
-        for run in self.runs:
+        for run in self.open:
             if run.flow.name == flow and run.state in ("waiting", "sending") and run.entered_at <= event.occurred_at:
                 run.state, run.due_at = "stopped", None
                 self.queue = [one for one in self.queue if one.run is not run or one.kind == "service"]
@@ -443,38 +455,52 @@ class _Lifetime:
             n=n,
         )
         self.runs.append(run)
+        self.open.append(run)
+        if not self.is_told:
+            return run
         by = starter(flow, event.name, () if stage is None else (stage,))
         once = f", once per {flow.once_per.text}: {key}" if flow.once_per else ""
         self._tell("start", f"Started by {by} (event {event.id}{once}).", flow=flow.name)
         return run
 
-    def _hear(self, said: tuple[Says, ...]) -> None:
-        """Keep the customer's own words, newer over older, as `db.events.hear_consents` does."""
+    def hear(self, said: Iterable[rails.Consent]) -> None:
+        """Keep words on consent, newer over older, as `db.events.hear_consents` does.
+
+        What the customer said themselves, and any withdrawal, stands before a permission on another basis.
+        """
         for one in said:
-            self.words[one.topic] = one.state
+            before = self.words.get(one.topic)
+            if before is None or _is_own(one) or not _is_own(before):
+                self.words[one.topic] = one
+
+    def _about(self, event: Event) -> str | None:
+        """The order that an event speaks of."""
+        return past.order_subject(self.told_by.get(event.id, SOURCE), event.payload)
 
     def _unwind(self, event: Event) -> None:
         """End the runs about orders of which nothing is left, as `workers.unwinding` does."""
+        if past.order_of(event.payload) is None:
+            return
         undoing = [one for one in self.events if one.name in self.catalog.undoing]
         if not undoing:
             return
         orders: dict[str, list[Event]] = {}
         for one in undoing:
-            subject = past.order_subject(SOURCE, one.payload)
+            subject = self._about(one)
             if subject is not None:
                 orders.setdefault(subject, []).append(one)
-        mine = past.order_subject(SOURCE, event.payload)
+        mine = self._about(event)
         if mine is None or mine not in orders:
             return
         told = [one for one in self.events if one.name == self.shop.model.order_event]
-        totals = {past.order_subject(SOURCE, one.payload): total_of(one.payload) for one in told}
+        totals = {self._about(one): total_of(one.payload) for one in told}
         given = [Undoing(name=one.name, at=one.occurred_at, payload=one.payload) for one in orders[mine]]
         since = undone_at(totals.get(mine), given)
         names = {one.name for one in orders[mine]}
         if since is None:
             return
         for run in self.runs:
-            about = past.order_subject(SOURCE, run.trigger.payload) == mine
+            about = self._about(run.trigger) == mine
             is_open = run.state in ("waiting", "sending")
             if not (about and is_open and run.entered_at <= since):
                 continue
@@ -488,7 +514,7 @@ class _Lifetime:
 
     def _advance(self) -> None:
         """What `advance` does with the runs that are due."""
-        due = [run for run in self.runs if run.state == "waiting" and run.due_at is not None and run.due_at <= self.now]
+        due = [run for run in self.open if run.state == "waiting" and run.due_at is not None and run.due_at <= self.now]
         for run in sorted(due, key=lambda run: (run.due_at, run.id)):
             outcome = decide(run.flow, self._run(run, run.step, run.until), self._facts(run), self.now)
             self._move(run, outcome)
@@ -535,13 +561,13 @@ class _Lifetime:
 
     def _facts(self, run: _OpenRun) -> Facts:
         """What `workers.facts` reads."""
-        known = {event.id: answer_of(event.name, event.payload) for event in self.events}
+        known = {event.id: event for event in self.events} if run.answers else {}
         return Facts(
             customer=self.person.facts(self.shop),
             shop=self.shop.facts,
             zone=self.person.zone(self.shop),
             trigger=run.trigger.payload,
-            answers={step: known[id_] for step, id_ in run.answers.items()},
+            answers={step: answer_of(known[id_].name, known[id_].payload) for step, id_ in run.answers.items()},
             answered_by=frozenset(run.answers.values()),
             holdout=self.shop.holdout,
             kinds=self.shop.model.attributes,
@@ -607,8 +633,8 @@ class _Lifetime:
             facts=facts,
             person=self.person,
             shop=self.shop,
-            suppressed=None,
-            consents=[rails.Consent(topic=topic, granted=state == "granted") for topic, state in self.words.items()],
+            suppressed=self.suppressed,
+            consents=list(self.words.values()),
             is_halted=False,
             is_held_out=letter.run.held_out,
             sent=self.sent,
@@ -629,10 +655,12 @@ class _Lifetime:
         stored = letters.context(mail, facts.names(), codes, extra, variants)
         to = Addressed(touchpoint_id=letter.number, customer_id=customer, kind=letter.kind, topic=letter.topic)
         try:
-            self.lived.letters.append(letters.render(mail, stored, self.under_test.head, to))
+            rendered = letters.render(mail, stored, self.under_test.head, to)
         except RenderError as error:
             self._end(letter, "failed", {"because": f"{letter.template}: {error}"})
             return
+        if self.is_told:
+            self.lived.letters.append(rendered)
         if letter.kind == "marketing":
             self.sent.append(rails.Went(self.now, letter.run.flow.name))
         detail = {"template": letter.template} | ({"basis": basis} if basis else {})
@@ -664,6 +692,8 @@ class _Lifetime:
         self.lived.notes.append(
             Note(at=at, flow=name, run=run.id, verb=verb, step=step, detail=dict(detail), message=message)
         )
+        if not self.is_told:
+            return
         sentence = telling.decision(verb, step, detail, self.lived.zone, message=message, reason=reason)
         self._tell("decision", sentence, flow=name, step=step)
 
@@ -671,13 +701,13 @@ class _Lifetime:
         when = telling.when(self.now, self.lived.zone)
         self.lived.lines.append(Line(at=self.now, when=when, kind=kind, sentence=sentence, **where))
 
-    def _tell_event(self, event: Event, stage: str | None, said: tuple[Says, ...], source: str) -> None:
-        zone = self.lived.zone
+    def _tell_event(self, event: Event, stage: str | None, said: Iterable[rails.Consent]) -> None:
+        zone, source = self.lived.zone, self.told_by[event.id]
         self._tell("event", telling.event(event.name, source, event.payload, self.now, self.now, zone))
         if stage is not None:
             self._tell("stage", telling.stage(stage, self.now, False, zone))
         for one in said:
-            self._tell("consent", telling.consent(one.topic, one.state == "granted", "email", "consent", {}))
+            self._tell("consent", telling.consent(one.topic, one.granted, "email", one.basis, {}))
 
     def _tell_refusals(self, event: Event, stage: str | None, names: Mapping[str, Any], begun: set[str]) -> None:
         for flow in self.catalog.flows.values():
@@ -695,3 +725,61 @@ class _Lifetime:
             return f"{trigger.name} on {telling.when(trigger.occurred_at, self.lived.zone)} (event {trigger.id})"
 
         return earlier
+
+
+def _is_own(word: rails.Consent) -> bool:
+    return word.basis == "consent" or not word.granted
+
+
+class _Lifetime(Life):
+    """One test: its customer, and what happens to them."""
+
+    def __init__(self, shop: ShopUnderTest, catalog: Catalog, test: FlowTest, number: int) -> None:
+        self.test = test
+        first = test.timeline[0].at
+        assert first is not None
+        zone = ZoneInfo(test.customer.get("timezone") or catalog.shop.model.timezone)
+        super().__init__(shop, catalog, new(number, from_wall(first, zone)), from_wall(first, zone))
+        self._introduce()
+        self.lived.zone = self.person.zone(self.shop)
+        self.now = self.person.since = from_wall(first, self.lived.zone)
+        self.hear(_words(test.consents))
+        self.begin()
+
+    def play(self) -> Lived:
+        before = self.now
+        for line in self.test.timeline:
+            moment = from_wall(line.at, self.lived.zone) if line.at else before
+            if line.after is not None:
+                moment = line.after.after(before, self.lived.zone)
+            if moment < before:
+                raise CannotLiveError("A line of the timeline happens before the one above it; put them in order.")
+            self.until(moment)
+            self._take_in(line)
+            self._drain()
+            before = moment
+        self.horizon = max([before, *(from_wall(one.at, self.lived.zone) for one in self.test.expect or () if one.at)])
+        self.until(None)
+        return self.lived
+
+    def _introduce(self) -> None:
+        """Who the customer is when the test begins."""
+        person = self.person
+        told = self._mapped("customer.created", None, self.test.customer, {})
+        _refuse(learn_about(person, told, self.shop))
+        person.orders, person.spent = self.test.orders, self.shop.to_minor(Decimal(self.test.spent))
+        if self.test.orders:
+            person.last_order_at = self.now
+        if self.test.tags:
+            person.attributes[TAGS] = sorted(self.test.tags)
+        if self.test.stage is not None:
+            person.stage, person.stage_at = self.test.stage, self.now
+
+    def _take_in(self, line: Happens) -> None:
+        stage = line.stage or self.under_test.stages.get(line.event)
+        mapped = self._mapped(line.event, stage, line.customer, line.payload)
+        _refuse(self.take_in(self.happening(mapped), mapped, _words(line.consents)))
+
+
+def _words(said: Iterable[Says]) -> list[rails.Consent]:
+    return [rails.Consent(topic=one.topic, granted=one.state == "granted") for one in said]

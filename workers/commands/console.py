@@ -29,15 +29,15 @@ def say_lines(lines: Iterable[object]) -> None:
 
 def say_next(*steps: tuple[str, str]) -> None:
     """The next useful commands at the end of an output, as (command, what it does)."""
-    width = max(len(command) for command, _ in steps)
+    longest = max(len(command) for command, _ in steps)
     console = _out()
     console.print()
     for command, about in steps:
-        if width + len(about) + 4 > console.width:
+        if longest + len(about) + 4 > console.width:
             console.print(f"  {about}:", markup=False)
             console.print(f"    {command}", style="bold", markup=False, soft_wrap=True)
         else:
-            console.print(Text(f"  {command.ljust(width)}", style="bold").append(f"  {about}", style="not bold"))
+            console.print(Text(f"  {command.ljust(longest)}", style="bold").append(f"  {about}", style="not bold"))
 
 
 def say_table(
@@ -82,6 +82,11 @@ def instant() -> datetime:
 def count(number: int, one: str, many: str = "") -> str:
     """`1 file`, `2 files`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def width() -> int:
+    """How many letters a line has room for."""
+    return _out().width
 
 
 def _out() -> Console:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workers.commands.backtest import backtest
 from workers.commands.files import AsJson, Folder, Form
 
 if TYPE_CHECKING:
@@ -24,11 +25,15 @@ def add_to(main: typer.Typer) -> None:
 
 def plan(
     folder: Folder = None,
+    since: Annotated[
+        str | None, typer.Option(help="Relive what happened from this day on, such as 2026-11-01, under the files.")
+    ] = None,
     form: Annotated[Form, typer.Option("--format", help="text, or json for scripts.")] = Form.TEXT,
 ) -> None:
     """Say what a shop's files would change, and for whom.
 
-    Before they come into force; nothing is written. Exit status 0, whether or not anything would.
+    Before they come into force; nothing is written. With `--since` the stored history is lived again under them, and
+    compared with what went. Exit status 0, whether or not anything would.
     """
     from db.clock import DatabaseClock
     from workers.commands.console import say_json
@@ -38,6 +43,9 @@ def plan(
 
     with opened() as desk:
         folder = folder or find_shop_folder(desk.settings.shop_dir)
+        if since is not None:
+            backtest(desk, folder, since, as_json=form is Form.JSON)
+            return
         made = make_plan(desk.database, DatabaseClock(), checked_documents(folder))
     if form is Form.JSON:
         say_json({"folder": str(folder), **plain(made)})
