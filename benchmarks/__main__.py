@@ -15,7 +15,19 @@ from rich.table import Table
 
 from benchmarks import rig
 
-NAMES = ("intake", "mapping", "advance", "claims", "spine", "smtp", "importing", "ledger", "earning", "leaderboards")
+NAMES = (
+    "intake",
+    "mapping",
+    "checking",
+    "advance",
+    "claims",
+    "spine",
+    "smtp",
+    "importing",
+    "ledger",
+    "earning",
+    "leaderboards",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

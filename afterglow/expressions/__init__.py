@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -83,10 +84,15 @@ def parse(text: object, *, functions: Collection[str] = FUNCTIONS) -> Expression
             written = str(text)
         case _:
             raise ExpressionError("An expression is expected here, as text.", 1, 1)
-    reader = Reader(written, functions)
+    return _parsed(written, frozenset(functions))
+
+
+@lru_cache(maxsize=4096)  # flows say the same things again and again
+def _parsed(text: str, functions: frozenset[str]) -> Expression:
+    reader = Reader(text, functions)
     tree = reader.expression()
     return Expression(
-        text=written,
+        text=text,
         names=frozenset(reader.names),
         calls=frozenset(reader.calls),
         _evaluate=compiled(tree),

@@ -7,7 +7,7 @@ Positions of customers hang on step ids, so ids are unique in a flow and do not 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -413,9 +413,25 @@ class Flow:
     listens_to: frozenset[str] = frozenset()
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
 
+    @cached_property
+    def unread(self) -> frozenset[str]:
+        """The ids of steps that are written in the file and do not compile; none where the whole flow does."""
+        return frozenset(_ids(self.document.data)) - self.steps.keys()
+
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this flow's file."""
         return self.document.problem(path, message)
+
+
+def _ids(part: object) -> Iterator[str]:
+    if isinstance(part, dict):
+        if isinstance(step := part.get("id"), str):
+            yield step
+        for inner in part.values():
+            yield from _ids(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _ids(inner)
 
 
 def next_steps(step: Step) -> tuple[str | None, ...]:
@@ -433,7 +449,7 @@ def next_steps(step: Step) -> tuple[str | None, ...]:
             return ()
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def read_flow(text: str, file: str) -> Flow:
     """Compile a flow file.
 

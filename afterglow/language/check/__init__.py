@@ -6,11 +6,11 @@ nobody is blamed for naming what it may hold.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from afterglow.captured import is_expectation
-from afterglow.language.catalog import compile_files, read_programme
+from afterglow.language.catalog import Document, compile_files, read_programme
 from afterglow.language.check.flows import Surroundings, check_flow
 from afterglow.language.check.mails import check_mails
 from afterglow.language.check.programmes import check_loyalty
@@ -42,8 +42,9 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
       files: text by path below the shop's folder, such as "flows/welcome.yaml" or "templates/email/welcome.mjml".
     """
     problems = set(_out_of_place(files))
+    documents: tuple[Document, ...] | None = None
     try:
-        compile_files(files)
+        documents = compile_files(files)
     except Problems as error:
         problems.update(error.problems)
     shop = _read(lambda: read_shop(files[_SHOP], _SHOP)) if _SHOP in files else None
@@ -52,7 +53,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     sources, broken_sources = _sources(files)
     flow_files = _flow_files(files)
     flows = {file: flow for file in flow_files if (flow := _read(lambda f=file: read_flow(files[f], f)))}  # type: ignore[misc]
-    mails, mail_names = _mails(files)
+    mails, mail_names = _mails(files, documents)
     around = Surroundings(
         world=world(shop, sources.values(), whole=not broken_sources),
         shop=shop,
@@ -125,8 +126,11 @@ def _sources(files: Mapping[str, str]) -> tuple[dict[str, Source], bool]:
     return {file: source for file, source in read.items() if source is not None}, None in read.values()
 
 
-def _mails(files: Mapping[str, str]) -> tuple[dict[str, Mail], list[str]]:
-    """The mails that can be read by name, and the names of all of them."""
+def _mails(files: Mapping[str, str], documents: Iterable[Document] | None) -> tuple[dict[str, Mail], list[str]]:
+    """The mails that can be read by name, and the names of all of them. `documents`: where all files compile."""
+    if documents is not None:
+        read = {one.name: load_mail(json.loads(one.body)) for one in documents if one.kind == "template"}
+        return read, list(read)
     wanted = [
         f"email/{name}"
         for file in _in_folder(files, "templates/email", ".mjml")

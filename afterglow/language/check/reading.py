@@ -7,6 +7,7 @@ happens, and (in mails) a value that some customers do not have are found here r
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import assert_never
 
 from afterglow.expressions import FUNCTIONS, Expression
@@ -61,10 +62,15 @@ class Complaint:
 def read_expression(expression: Expression, names: Names) -> tuple[Shape, list[Complaint]]:
     """What an expression comes to, and what is wrong with it."""
     reading = _Reading(expression.text, names)
-    shape = reading.shape(Reader(expression.text, FUNCTIONS).expression())
+    shape = reading.shape(_tree(expression.text))
     for function, _ in sorted(expression.calls, key=str):
         reading.complain(function, f"'{function}' makes a link, and links stand in mails only.")
     return shape, reading.complaints()
+
+
+@lru_cache(maxsize=4096)  # flows say the same things again and again
+def _tree(text: str) -> Node:
+    return Reader(text, FUNCTIONS).expression()
 
 
 def read_blocks(text: str, blocks: tuple[Block, ...], names: Names) -> list[Complaint]:
