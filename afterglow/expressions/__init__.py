@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Final
 
 from afterglow.expressions import text as _text
-from afterglow.expressions.evaluate import Evaluate, Facts, Functions, compiled
+from afterglow.expressions.evaluate import Evaluate, Facts, Functions, Work, compiled
 from afterglow.expressions.parse import Reader
 from afterglow.expressions.text import Text
 from afterglow.expressions.tree import ExpressionError, RenderError
@@ -62,11 +62,11 @@ class Expression:
 
         Raises nothing of its own; what one of `functions` raises passes through.
         """
-        return self._evaluate(facts, functions)
+        return self._evaluate(facts, Work(functions))
 
     def is_true(self, facts: Facts = _NOTHING, functions: Functions = _NO_FUNCTIONS) -> bool:
         """Whether the condition holds; what is missing does not."""
-        return bool(self._evaluate(facts, functions))
+        return bool(self._evaluate(facts, Work(functions)))
 
 
 def parse(text: object, *, functions: Collection[str] = FUNCTIONS) -> Expression:

@@ -146,6 +146,7 @@ class _Reading:
 
     def __init__(self, text: str, names: Names) -> None:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
+        self.starts = [0, *(found.end() for found in re.finditer("\n", self.text))]
         self.names = names
         self.offset = 0
         self.found: dict[tuple[int, str], None] = {}
@@ -162,8 +163,7 @@ class _Reading:
         return self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
 
     def _move(self, line: int, col: int) -> None:
-        lines = self.text.split("\n")
-        self.offset = sum(len(text) + 1 for text in lines[: line - 1]) + col - 1
+        self.offset = self.starts[line - 1] + col - 1
 
     # Templates
 
