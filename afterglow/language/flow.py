@@ -181,9 +181,10 @@ VERBS: Mapping[str, type[_Model]] = {
 
 
 def _verb(value: Any) -> str:
-    """The verb of a step: which of the known keys it has. A step without one is read as a `send`, and told so."""
+    """The verb of a step: which of the known keys it has, or nearly has; else it is read as a `send`, and told so."""
     if isinstance(value, Mapping):
-        return next((verb for verb in VERBS if verb in value), "send")
+        nearly = (verb for verb in VERBS for key in value if did_you_mean(str(key), [verb]))
+        return next((verb for verb in VERBS if verb in value), None) or next(nearly, "send")
     return next((verb for verb, model in VERBS.items() if isinstance(value, model)), "send")
 
 

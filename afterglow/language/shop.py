@@ -7,7 +7,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -17,7 +17,7 @@ from afterglow.language.fetch import outside
 from afterglow.leaderboards import ALL, Calendar, Declared
 from afterglow.leaderboards import Kind as SeasonKind
 from afterglow.local_time import Quiet, known_zone
-from afterglow.problems import Problems, did_you_mean
+from afterglow.problems import Problem, Problems, did_you_mean
 
 Kind = Literal["text", "number", "yes-no", "date"]
 
@@ -294,13 +294,20 @@ def read_shop(text: str, file: str) -> Shop:
       Problems: everything that is wrong with it, each with its place.
     """
     document = strict_yaml.load(text, file)
-    model = strict_yaml.validated(document, ShopModel)
-    problems = []
+    shop, problems = sketch_shop(document, strict_yaml.validated(document, ShopModel))
+    if problems:
+        raise Problems(problems)
+    return shop
+
+
+def sketch_shop(document: strict_yaml.Document, model: ShopModel) -> tuple[Shop, tuple[Problem, ...]]:
+    """The shop as far as it compiles, and why the rest does not: whole where there are no problems."""
+    problems: list[Problem] = []
     zone = known_zone(model.timezone)
     if zone is None:
-        problems.append(
-            document.problem(("timezone",), f"'{model.timezone}' is not a time zone; write it as Europe/Berlin.")
-        )
+        meant = did_you_mean(model.timezone, available_timezones())
+        message = f"'{model.timezone}' is not a time zone; write it as Europe/Berlin.{meant}"
+        problems.append(document.problem(("timezone",), message))
 
     if model.alarms is not None and (team := model.alarms.notify) not in model.teams:
         message = f"There is no team '{team}'.{did_you_mean(team, model.teams)}"
@@ -324,8 +331,6 @@ def read_shop(text: str, file: str) -> Shop:
     boards = model.leaderboards
     declared = tuple(attempt(("leaderboards", "declared", n), one.compiled) for n, one in enumerate(boards.declared))
     settle = attempt(("leaderboards", "settle"), lambda: _exact(boards.settle))
-    if problems or zone is None:
-        raise Problems(tuple(problems))
     facts = model.model_dump(
         include={"name", "url", "postal_address", "currency", "timezone", "locale", "colour", "review_url"}
     )
@@ -334,7 +339,8 @@ def read_shop(text: str, file: str) -> Shop:
         "links": dict(model.links),
         "reply_to": model.reply_to,
     }
-    return Shop(
+    zone = zone or ZoneInfo("UTC")
+    shop = Shop(
         model=model,
         zone=zone,
         quiet_hours=quiet,
@@ -345,6 +351,7 @@ def read_shop(text: str, file: str) -> Shop:
         facts=facts,
         document=document,
     )
+    return shop, tuple(problems)
 
 
 class StageModel(_Model):

@@ -375,12 +375,12 @@ def read_source(text: str, file: str) -> Source:
     """
     document = strict_yaml.load(text, file)
     source = strict_yaml.validated(document, Source)
-    if problems := tuple(_fetched_problems(source, document)):
+    if problems := tuple(fetched_problems(source, document)):
         raise Problems(problems)
     return source
 
 
-def _fetched_problems(source: Source, document: strict_yaml.Document) -> Iterator[Problem]:
+def fetched_problems(source: Source, document: strict_yaml.Document) -> Iterator[Problem]:
     """Expressions that read documents which no fetch names, or which are not there yet."""
     named = [one.name for one in source.fetch.documents] if source.fetch else []
     for n, name in enumerate(named):

@@ -12,6 +12,7 @@ from typing import TypeVar
 from afterglow.captured import is_expectation
 from afterglow.language.catalog import Document, compile_files, read_programme
 from afterglow.language.check.flows import Surroundings, check_flow
+from afterglow.language.check.further import further_in_programme, further_in_shop, further_in_source
 from afterglow.language.check.mails import check_mails
 from afterglow.language.check.programmes import check_loyalty
 from afterglow.language.check.referrals import check_referral
@@ -78,6 +79,16 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         elif programme is not None:
             whole = None not in programmes
             problems.update(check_referral(programme, around.world, shop, loyalty if whole else None))
+    if shop is None and _SHOP in files:
+        names = [_name(file) for file in flow_files]
+        whole_sources = None if broken_sources else sources
+        problems.update(further_in_shop(files[_SHOP], _SHOP, names, whole_sources, around.world))
+    for file in _in_folder(files, "flows/sources", ".yaml"):
+        if file not in sources:
+            problems.update(further_in_source(files[file], file, shop, stage_names))
+    for file, programme in zip(_in_folder(files, "flows/programmes", ".yaml"), programmes, strict=True):
+        if programme is None:
+            problems.update(further_in_programme(files[file], file, around.world, shop, None))
     for flow in flows.values():
         problems.update(check_flow(flow, around))
         problems.update(gated_in_flow(flow, mails))
