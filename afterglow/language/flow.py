@@ -10,7 +10,7 @@ from datetime import time
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
@@ -68,10 +68,15 @@ class WaitModel(_Model):
     at: str | None = _described('Local time of day at which the wait ends, such as "10:00".', default=None)
 
 
+WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+#: What is none is told when the file is compiled, with what was meant.
+Weekday = Annotated[str, WithJsonSchema({"enum": list(WEEKDAYS)})]
+
+
 class OpeningModel(_Model):
     """A time of the week where the customer lives."""
 
-    weekday: str | list[str] | None = _described(
+    weekday: Weekday | list[Weekday] | None = _described(
         "The day, such as tuesday, or a list of days; any day unless given.", default=None
     )
     at: str | None = _described('The moment of the day, such as "10:00".', default=None)
@@ -165,8 +170,6 @@ class StopModel(_Model):
     stop: str | bool = _described("`true`, or the reason in words.")
     id: str | None = _described("Name of this step; `stop` unless given.", default=None)
 
-
-WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 VERBS: Mapping[str, type[_Model]] = {
     "send": SendModel,
