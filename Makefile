@@ -10,6 +10,10 @@ PYTEST ?=
 # One process a core. Tests of one group (see their marks) never run beside each other.
 SPREAD := -n auto --maxprocesses 8 --dist loadgroup
 
+# Some machines forbid Python to keep what it compiled; then every process of ours would compile 1,500 files anew, which
+# takes three quarters of its start, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check faults bench lock clean
 

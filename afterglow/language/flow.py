@@ -16,6 +16,7 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
@@ -39,9 +40,12 @@ class StartsModel(_Model):
 
 
 class StopsModel(_Model):
-    """An event that ends the run."""
+    """What ends the run: an event, or that the customer is no longer in the stage that started it."""
 
-    event: str = _described("The event that ends the run.")
+    event: str | None = _described("The event that ends the run.", default=None)
+    stage: Literal["left"] | None = _described(
+        "`left`: the run ends when the customer is no longer in the stage that started it.", default=None
+    )
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
@@ -53,14 +57,23 @@ class GoalModel(_Model):
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
-class SendModel(_Model):
+class StepBase(_Model):
+    """What every step may say."""
+
+    was: str | list[str] | None = _described(
+        "The id, or ids, under which an older version of the flow had this step; who stands there stands here.",
+        default=None,
+    )
+
+
+class SendModel(StepBase):
     """Send a mail, and go on when it is settled."""
 
     send: str = _described("The template, such as `email/thank-you`.")
     id: str | None = _described("Name of this step; the template's own name unless given.", default=None)
 
 
-class WaitModel(_Model):
+class WaitModel(StepBase):
     """Wait for a time."""
 
     id: str = _described("Name of this step; customers' positions hang on it.")
@@ -85,7 +98,7 @@ class OpeningModel(_Model):
     )
 
 
-class UntilModel(_Model):
+class UntilModel(StepBase):
     """Wait until a time of the week, or until a date that is known."""
 
     id: str = _described("Name of this step; customers' positions hang on it.")
@@ -109,7 +122,7 @@ class ArrivedModel(_Model):
     arrived: list["StepModel"] = _described("Steps to take when it is this one that came.", default_factory=list)
 
 
-class WaitForModel(_Model):
+class WaitForModel(StepBase):
     """Wait for an event, or the first of several, but not for ever."""
 
     id: str = _described("Name of this step; the event is known under it in later steps.")
@@ -129,7 +142,7 @@ class ElifModel(_Model):
     then: list["StepModel"] = _described("Steps where it is the first that is true.", default_factory=list)
 
 
-class IfModel(_Model):
+class IfModel(StepBase):
     """Choose by conditions: the first that is true says the way."""
 
     id: str = _described("Name of this step.")
@@ -149,14 +162,14 @@ class BranchModel(_Model):
     steps: list["StepModel"] = _described("Steps on this branch.", default_factory=list)
 
 
-class SplitModel(_Model):
+class SplitModel(StepBase):
     """Divide customers by weight; the same customer always goes the same way."""
 
     id: str = _described("Name of this step.")
     split: list[BranchModel] = _described("The branches.", min_length=2)
 
 
-class NotifyModel(_Model):
+class NotifyModel(StepBase):
     """Ask a team of the shop to act."""
 
     notify: str = _described("The team, as named in shop.yaml.")
@@ -164,7 +177,7 @@ class NotifyModel(_Model):
     about: str | None = _described("What the team should know; may hold {{ }}.", default=None)
 
 
-class StopModel(_Model):
+class StopModel(StepBase):
     """End the run here."""
 
     stop: str | bool = _described("`true`, or the reason in words.")
@@ -226,6 +239,11 @@ class FlowModel(_Model):
     holdout: str | None = _described(
         "Share of customers who get no marketing of this flow, to measure it, such as `5%`.", default=None
     )
+    on_edit: Literal["finish-old", "move"] = _described(
+        "What becomes of people inside when the file changes: `finish-old` (unless given), they finish the version "
+        "they began in; `move`, they go on at the same step of the new one.",
+        default="finish-old",
+    )
     only_if: str | None = _described(
         "Checked again before every mail; where it is not true, the mail is skipped.", default=None
     )
@@ -233,6 +251,21 @@ class FlowModel(_Model):
     quiet_hours: QuietModel | None = _described("Further hours in which this flow sends no marketing.", default=None)
     caps: list[CapModel] = _described(
         "Further limits on marketing to one customer, for this flow.", default_factory=list
+    )
+    blackout: list[BlackoutModel] = _described(
+        "Further days on which this flow sends no marketing.", default_factory=list
+    )
+    rate: str | None = _described("How much of its marketing goes at most, such as `200 per hour`.", default=None)
+    keep_for: str | None = _described(
+        "How long its marketing may wait for its turn; at most as long as in shop.yaml.", default=None
+    )
+    late: Late | None = _described(
+        "What becomes of its marketing that an outage delayed by more than an hour: `next window` waits for the next "
+        "time that the flow names, `skip` leaves it out.",
+        default=None,
+    )
+    loser: Loser | None = _described(
+        "What becomes of its marketing that finds a cap full: `skip` leaves it out.", default=None
     )
     steps: list[StepModel] = _described("What happens, in order.", min_length=1)
     tests: list[FlowTestModel] = _described("What must come of what; `afterglow test` runs them.", default_factory=list)
@@ -374,10 +407,11 @@ class Reenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
-    """An event that ends a run."""
+    """An event that ends a run; `path` is where the rule stands."""
 
     event: str
     same: Expression | None
+    path: Path = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -410,11 +444,23 @@ class Flow:
     topic: str | None
     quiet_hours: Quiet | None
     caps: tuple[Cap, ...]
+    blackouts: tuple[Blackout, ...] = ()
+    rate: Rate | None = None
+    keep_for: Duration | None = None
+    late: Late | None = None
+    loser: Loser | None = None
+    #: Whether a run ends when its customer is no longer in the stage that started it.
+    ends_with_stage: bool = False
     first: str | None
+    #: By id; whatever may follow a step stands before it.
     steps: Mapping[str, Step]
     document: strict_yaml.Document = field(repr=False, compare=False)
     #: Events that can end a wait or the run; others need not be looked at.
     listens_to: frozenset[str] = frozenset()
+    #: Whether people inside an older version go on in this one.
+    moves: bool = False
+    #: What steps are called now, by the ids that older versions had for them.
+    renames: Mapping[str, str] = field(default_factory=dict)
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
 
     @cached_property
@@ -425,6 +471,10 @@ class Flow:
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this flow's file."""
         return self.document.problem(path, message)
+
+    def in_order(self) -> tuple[str, ...]:
+        """The ids of its steps in the order of the file, whether or not anybody reaches them."""
+        return tuple(step.id for step in sorted(self.steps.values(), key=_order))
 
 
 def _ids(part: object) -> Iterator[str]:
@@ -480,16 +530,17 @@ class _Compiler(Compiler):
     def __init__(self, document: strict_yaml.Document) -> None:
         super().__init__(document)
         self.steps: dict[str, Step] = {}
+        self.renames: dict[str, str] = {}
 
     def flow(self, model: FlowModel) -> Flow:
         stops = model.stops if isinstance(model.stops, list) else [model.stops]
         if (model.starts.stage is None) == (model.starts.event is None):
             self.say(("starts",), "A flow starts by a stage or by an event: give one of the two.")
         first = self.sequence(model.steps, ("steps",), after=None)
-        rules = tuple(
-            StopRule(event=stop.event, same=self.expression(stop.same, _at(("stops",), n, model.stops, "same")))
-            for n, stop in enumerate(stops)
-        )
+        for old, step_id in self.renames.items():
+            if old in self.steps:
+                self.say((*self.steps[step_id].path, "was"), f"'{old}' is the id of another step; it was not renamed.")
+        rules = tuple(rule for n, stop in enumerate(stops) if (rule := self.stop(stop, n, model)))
         return Flow(
             name=model.flow,
             about=model.about,
@@ -509,6 +560,16 @@ class _Compiler(Compiler):
             caps=tuple(
                 cap for n, given in enumerate(model.caps) if (cap := self.collected(("caps", n), given.compiled))
             ),
+            blackouts=tuple(
+                days
+                for n, given in enumerate(model.blackout)
+                if (days := self.collected(("blackout", n, "days"), given.compiled))
+            ),
+            rate=self.rate(model.rate),
+            keep_for=self.duration(model.keep_for, ("keep_for",)) if model.keep_for else None,
+            late=model.late,
+            loser=model.loser,
+            ends_with_stage=any(stop.stage is not None for stop in stops),
             first=first,
             steps=self.steps,
             document=self.document,
@@ -516,8 +577,23 @@ class _Compiler(Compiler):
                 [rule.event for rule in rules]
                 + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
             ),
+            moves=model.on_edit == "move",
+            renames=self.renames,
             tests=compile_tests(self, model.tests),
         )
+
+    def stop(self, model: StopsModel, n: int, flow: FlowModel) -> StopRule | None:
+        """The event that ends a run; None where it is the end of the stage."""
+        path = ("stops", n) if isinstance(flow.stops, list) else ("stops",)
+        if (model.event is None) == (model.stage is None):
+            self.say(path, "A run is stopped by an event, or by `stage: left`: give one of the two.")
+        if model.stage is not None and flow.starts.stage is None:
+            self.say((*path, "stage"), "Only a flow that starts by a stage can end when it is left.")
+        same = self.expression(model.same, (*path, "same"))
+        return StopRule(event=model.event, same=same, path=path) if model.event is not None else None
+
+    def rate(self, text: str | None) -> Rate | None:
+        return self.collected(("rate",), lambda: parse_rate(text)) if text is not None else None
 
     def goal(self, model: GoalModel) -> Goal | None:
         within = self.duration(model.within, ("goal", "within"))
@@ -550,8 +626,16 @@ class _Compiler(Compiler):
             if step.id in self.steps:  # the other one stands further down
                 self.say(self.steps[step.id].path, f"Two steps are called '{step.id}'; give this one another id.")
             self.steps[step.id] = step
+            self.rename(models[n], step)
             following = step.id
         return following
+
+    def rename(self, model: StepBase, step: Step) -> None:
+        """Keep what older versions called a step."""
+        for old in [model.was] if isinstance(model.was, str) else model.was or ():
+            if old in self.renames:
+                self.say((*step.path, "was"), f"Two steps say that they were '{old}'; only one can be.")
+            self.renames[old] = step.id
 
     def step(self, model: Any, path: Path, after: str | None) -> Step | None:
         match model:
@@ -711,10 +795,6 @@ class _Compiler(Compiler):
         except ValueError:
             self.say(path, f"'{text}' is not a time of day; write it as \"10:00\".")
             return None
-
-
-def _at(path: Path, n: int, value: object, key: str) -> Path:
-    return (*path, n, key) if isinstance(value, list) else (*path, key)
 
 
 def walk(flow: Flow) -> Iterator[Step]:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from afterglow import dividing, letters, past, rails, returning, telling, touchpoint
+from afterglow import dividing, letters, pacing, past, rails, returning, telling, touchpoint
 from afterglow.decide import (
     HELD_OUT,
     Event,
@@ -218,7 +218,8 @@ class _Lifetime:
         self.ran: dict[tuple[str, str], _OpenRun] = {}
         self.queue: list[_Touchpoint] = []
         self.queued = 0
-        self.sent: list[datetime] = []
+        self.sent: list[rails.Went] = []
+        self.pace = pacing.Pace()
 
     def play(self) -> Lived:
         before = self.now
@@ -304,7 +305,7 @@ class _Lifetime:
         self._hear(line.consents)
         self._tell_event(event, stage, line.consents)
         names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
-        woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
+        woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event, stage)]
         begun = set()
         for flow, key in started_by(self.catalog, event.name, stage, event.id, names):
             n = next_n(flow, self._last(flow, key), event.occurred_at, self.lived.zone)
@@ -321,10 +322,9 @@ class _Lifetime:
                     letter.due_at = self.now
         self._unwind(event)
 
-    def _wakes(self, run: _OpenRun, event: Event) -> bool:
-        return is_woken(
-            run.flow, event.name, event.id, event.occurred_at, trigger=run.trigger.id, entered_at=run.entered_at
-        )
+    def _wakes(self, run: _OpenRun, event: Event, stage: str | None) -> bool:
+        at, mine = event.occurred_at, run.trigger.id
+        return is_woken(run.flow, event.name, stage, event.id, at, trigger=mine, entered_at=run.entered_at)
 
     def _last(self, flow: Flow, key: str) -> LastRun | None:
         run = self.ran.get((flow.name, key))
@@ -483,24 +483,31 @@ class _Lifetime:
             run.state, run.due_at = "stopped", None
             self._note(run, self.now, "stopped", letter.step, stop.decisions[0].detail, None, stop.reason)
             return
-        match rails.judge(self._question(letter, facts), self.now):
+        match self._verdict(letter, facts):
             case rails.Skip(reason=reason):
                 self._end(letter, "skipped", {"because": reason})
             case rails.Hold(reason=reason):
                 self.queue.remove(letter)
                 self._note_of(letter, "held", {"because": reason})
-            case rails.Defer(until=until, reason=reason):
+            case rails.Defer(until=until, reason=reason, anew=anew):
                 letter.due_at = until
+                letter.queued_at = until if anew else letter.queued_at
                 self._note_of(letter, "deferred", {"because": reason, "until": until.isoformat()})
             case rails.Go(basis=basis):
                 self._send(letter, facts, basis)
+
+    def _verdict(self, letter: _Touchpoint, facts: Facts) -> rails.Verdict:
+        question, rates = self._question(letter, facts), pacing.rates(self.shop, letter.run.flow)
+        return pacing.paced(rails.judge(question, self.now), question, rates, self.now, lambda: self.pace)
 
     def _question(self, letter: _Touchpoint, facts: Facts) -> rails.Question:
         flow = letter.run.flow
         return touchpoint.question(
             kind=letter.kind,
             topic=letter.topic,
+            step=letter.step,
             queued_at=letter.queued_at,
+            due_at=letter.due_at,
             flow=flow,
             current=flow,
             facts=facts,
@@ -533,7 +540,7 @@ class _Lifetime:
             self._end(letter, "failed", {"because": f"{letter.template}: {error}"})
             return
         if letter.kind == "marketing":
-            self.sent.append(self.now)
+            self.sent.append(rails.Went(self.now, letter.run.flow.name))
         detail = {"template": letter.template} | ({"basis": basis} if basis else {})
         self._end(letter, "sent", detail)
 

@@ -368,7 +368,7 @@ rewards:
   referee: {coupon: welcome-10}
   milestones: [{at: 2, referrer: {coupon: two}}]
 caps: {referrer: 3, per: month}
-fraud: {per_day: 1000}
+fraud: {per_day: 10000}
 """
 
 
