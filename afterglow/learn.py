@@ -40,7 +40,7 @@ def learn_about(person: Person, mapped: Mapped, shop: Shop, *, only_gaps: bool =
         kind = shop.model.attributes.get(name)
         if said is None or kind is None:
             continue
-        if not _is_kind(said, kind):
+        if not is_kind(said, kind):
             remarks.append(f"attribute {name} is not a {kind} and was left out")
         elif newer or name not in person.attributes:
             person.attributes[name] = said
@@ -75,7 +75,8 @@ def _is_told(value: str | None, taken_from: str | None) -> bool:
     return value is not None and taken_from in (None, "told")
 
 
-def _is_kind(value: object, kind: Kind) -> bool:
+def is_kind(value: object, kind: Kind) -> bool:
+    """Whether a value is of the kind that shop.yaml declares."""
     match kind:
         case "text" | "date":
             return isinstance(value, str)

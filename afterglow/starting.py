@@ -1,12 +1,15 @@
 """What an event sets going: the flows that it starts, the runs that must look at it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from afterglow.decide import run_key
+from afterglow.decide import is_of_segment, run_key
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow
+from afterglow.language.segment import ENTERED
+from afterglow.language.starts import Asked
+from afterglow.problems import did_you_mean
 
 
 def started_by(
@@ -23,11 +26,42 @@ def started_by(
         *catalog.started_by_event.get(event, ()),
         *(catalog.started_by_stage.get(stage, ()) if stage else ()),
     ):
-        if flow.when is not None and not flow.when.is_true(names):
+        if not is_meant(flow, names) or (flow.when is not None and not flow.when.is_true(names)):
             continue
         key = run_key(flow.once_per, names, event_id)
         if key is not None:
             yield flow, key
+
+
+def could_start(flow: Flow, event: str, stages: Collection[str], payload: Mapping[str, Any]) -> bool:
+    """Whether an event, or a stage that it brings, is what starts a flow; whether it does is for `started_by`."""
+    return flow.stage in stages or (flow.event == event and is_meant(flow, payload))
+
+
+def is_meant(flow: Flow, payload: Mapping[str, Any]) -> bool:
+    """Whether an event of the right name is about the flow's segment, and told for this flow where it names one."""
+    return is_of_segment(flow.segment, payload) and (flow.occasion is None or payload.get("flow") == flow.name)
+
+
+def not_to_be_asked(catalog: Catalog, name: str) -> str | None:
+    """Why a flow cannot be asked to start, in a sentence; None where it can."""
+    flow = catalog.flows.get(name)
+    if flow is None:
+        return f"There is no flow '{name}'.{did_you_mean(name, catalog.flows)}"
+    if not isinstance(flow.occasion, Asked):
+        return f"Flow '{name}' does not start when asked; write `starts: {{asked: true}}` in flows/{name}.yaml."
+    if flow.status != "live":
+        return f"Flow '{name}' is {flow.status}, so that it starts for nobody; make it live and apply."
+    return None
+
+
+def starter(flow: Flow, event: str, stages: Collection[str]) -> str:
+    """What started a flow, in words."""
+    if flow.stage in stages:
+        return f"stage {flow.stage}"
+    if flow.segment is not None:
+        return f"{'entering' if event == ENTERED else 'leaving'} segment {flow.segment}"
+    return event
 
 
 def is_woken(

@@ -41,6 +41,7 @@ def load_facts(
             answers={flow.renames.get(step, step): answer_of(*known[id_]) for step, id_ in mine.items()},
             answered_by=frozenset(mine.values()),
             holdout=shop.holdout,
+            kinds=shop.model.attributes,
             events=[
                 heard_event
                 for heard_event in heard.get(customer, ())

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Final
 
 from afterglow.expressions import text as _text
-from afterglow.expressions.evaluate import Evaluate, Facts, Functions, Work, compiled
+from afterglow.expressions.evaluate import NO_FUNCTIONS, Evaluate, Facts, Functions, Work, compiled
 from afterglow.expressions.parse import Reader
 from afterglow.expressions.text import Text
 from afterglow.expressions.tree import ExpressionError, RenderError
@@ -40,7 +40,6 @@ __all__ = [
 #: The functions of the application that an expression may call.
 FUNCTIONS: Final = frozenset({"referral_link", "referral_variant", "rate"})
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
-_NO_FUNCTIONS: Final[Functions] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +56,14 @@ class Expression:
     calls: frozenset[tuple[str, tuple[object, ...]]] = field(compare=False)
     _evaluate: Evaluate = field(compare=False, repr=False)
 
-    def value(self, facts: Facts = _NOTHING, functions: Functions = _NO_FUNCTIONS) -> object:
+    def value(self, facts: Facts = _NOTHING, functions: Functions = NO_FUNCTIONS) -> object:
         """What it comes to: text, int, Decimal, bool, datetime (UTC), date, list, dict, None or MISSING.
 
         Raises nothing of its own; what one of `functions` raises passes through.
         """
         return self._evaluate(facts, Work(functions))
 
-    def is_true(self, facts: Facts = _NOTHING, functions: Functions = _NO_FUNCTIONS) -> bool:
+    def is_true(self, facts: Facts = _NOTHING, functions: Functions = NO_FUNCTIONS) -> bool:
         """Whether the condition holds; what is missing does not."""
         return bool(self._evaluate(facts, Work(functions)))
 

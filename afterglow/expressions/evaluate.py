@@ -8,6 +8,7 @@ is let through, since hiding it would make a condition quietly false.)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final, assert_never
 
 from afterglow.expressions.filters import FILTERS
@@ -28,11 +29,13 @@ from afterglow.expressions.tree import (
     Node,
     Not,
     Or,
+    Past,
 )  # fmt: skip
 from afterglow.expressions.values import MAX_DEPTH, MAX_TEXT, MISSING, arithmetic, as_text, compare, is_absent, plain
 
 Facts = Mapping[str, object]
 Functions = Mapping[str, Callable[..., object]]
+NO_FUNCTIONS: Final[Functions] = MappingProxyType({})
 
 #: Values that one evaluation, or one rendering, looks at in lists, groups and long texts. What would be more is
 #: MISSING, so that neither a file nor a payload can make it slow: all of them take a tenth of a second.
@@ -48,7 +51,7 @@ class Work:
 
     __slots__ = ("functions", "looks_left")
 
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions = NO_FUNCTIONS) -> None:
         self.functions = functions
         self.looks_left = MAX_LOOKS
 
@@ -96,6 +99,8 @@ def compiled(node: Node) -> Evaluate:
             return _is(compiled(base), name)
         case Call(name, arguments):
             return _call(name, arguments)
+        case Past():
+            return _past(node)
         case _:
             assert_never(node)
 
@@ -294,3 +299,18 @@ def _call(name: str, arguments: tuple[object, ...]) -> Evaluate:
         return MISSING if function is None else plain(function(*arguments))
 
     return call
+
+
+def _past(node: Past) -> Evaluate:
+    """The function gets what is worked out for each event as closures over what the event carries.
+
+    Each event is a work of its own: how much one carries takes nothing from the others.
+    """
+    amount = None if node.amount is None else compiled(node.amount)
+    where = None if node.where is None else compiled(node.where)
+
+    def past(facts: Facts, work: Work) -> object:
+        function = work.functions.get(node.function)
+        return MISSING if function is None else plain(function(node.event, amount, where, node.within))
+
+    return past

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape as escape_html
-from types import MappingProxyType
 from typing import Final, assert_never
 
-from afterglow.expressions.evaluate import MAX_LOOKS, Evaluate, Facts, Functions, Work, compiled
+from afterglow.expressions.evaluate import MAX_LOOKS, NO_FUNCTIONS, Evaluate, Facts, Functions, Work, compiled
 from afterglow.expressions.parse import Reader
 from afterglow.expressions.tree import Block, Loop, Output, RenderError, Static, When
 from afterglow.expressions.values import MISSING, as_text, is_absent, plain
@@ -21,7 +20,6 @@ from afterglow.expressions.values import MISSING, as_text, is_absent, plain
 MAX_ROUNDS: Final = 1_000
 #: Characters written by one rendering.
 MAX_OUTPUT: Final = 1_000_000
-_NO_FUNCTIONS: Final[Functions] = MappingProxyType({})
 
 
 class _Writing(Work):
@@ -68,7 +66,7 @@ class Text:
         blocks = _settled(self._blocks, facts, escape)
         return replace(self, _blocks=blocks, _write=_compiled_blocks(blocks))
 
-    def render(self, facts: Facts, functions: Functions = _NO_FUNCTIONS, *, escape: bool) -> str:
+    def render(self, facts: Facts, functions: Functions = NO_FUNCTIONS, *, escape: bool) -> str:
         """The text for one customer. With `escape`, what expressions write is safe in HTML text and
         attributes.
 
@@ -114,7 +112,7 @@ def _settled_block(block: Block, facts: Facts, escape: bool) -> Block:
     match block:
         case Output() if block.names and "(" not in block.source:  # a call or a filter's argument may be anything
             if {name.partition(".")[0] for name in block.names} <= facts.keys():
-                text = as_text(compiled(block.node)(facts, Work(_NO_FUNCTIONS)))
+                text = as_text(compiled(block.node)(facts, Work()))
                 if isinstance(text, str):
                     return Static(escape_html(text) if escape else text)
         case When(branches, otherwise):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, RootModel
 from afterglow.language.flow import FlowModel
 from afterglow.language.programme import LoyaltyModel
 from afterglow.language.referral import ReferralModel
+from afterglow.language.segment import SegmentsModel
 from afterglow.language.shop import ShopModel, StagesModel
 from afterglow.language.source import Source
 
@@ -25,14 +26,16 @@ _MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "flow": (FlowModel, "A flow of Afterglow: flows/NAME.yaml"),
     "shop": (ShopModel, "The shop: flows/shop.yaml"),
     "stages": (StagesModel, "The stages of a customer's journey: flows/stages.yaml"),
+    "segments": (SegmentsModel, "The segments of a shop's customers: flows/segments.yaml"),
     "source": (Source, "A source of webhooks: flows/sources/NAME.yaml"),
     "programme": (_Programme, "A loyalty or referral programme: flows/programmes/NAME.yaml"),
 }
 #: The files that each schema is for, below the shop's folder, as globs of editors; `!` takes files out again.
 FILES: Final[dict[str, tuple[str, ...]]] = {
-    "flow": ("flows/*.yaml", "!flows/shop.yaml", "!flows/stages.yaml"),
+    "flow": ("flows/*.yaml", "!flows/shop.yaml", "!flows/stages.yaml", "!flows/segments.yaml"),
     "shop": ("flows/shop.yaml",),
     "stages": ("flows/stages.yaml",),
+    "segments": ("flows/segments.yaml",),
     "source": ("flows/sources/*.yaml",),
     "programme": ("flows/programmes/*.yaml",),
 }
@@ -59,21 +62,28 @@ _SNIPPETS: Final[dict[str, dict[str, Any]]] = {
         ],
     },
     "NotifyModel": {"notify": "${1:team}", "about": "${2:What to do.}"},
+    "SurveyModel": {"survey": "email/${1:how-was-it}"},
+    "AwardModel": {"award": "${1:100}", "programme": "${2:programme}", "because": "${3:what for}"},
+    "RedeemModel": {"redeem": "${1:reward}", "programme": "${2:programme}"},
+    "SetModel": {"set": {"${1:attribute}": "${2:customer.last_order_at}"}},
+    "MoveModel": {"move": "${1:stage}"},
+    "StartModel": {"start": "${1:flow}"},
+    "StopFlowModel": {"stop_flow": "${1:flow}"},
+    "WebhookModel": {"webhook": "${1:name}", "given": {"${2:order}": "${3:order.id}"}},
     "StopModel": {"stop": "${1:why}"},
 }
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema (draft 2020-12) by kind of file: flow, shop, stages, source, programme."""
+    """JSON Schema (draft 2020-12) by kind of file: flow, shop, stages, segments, source, programme."""
     return {name: _schema(name, model, title) for name, (model, title) in _MODELS.items()}
 
 
 def _schema(name: str, model: type[BaseModel], title: str) -> dict[str, Any]:
     schema = _numbers_as_text(model.model_json_schema(by_alias=True, mode="validation"))
-    for part, body in _SNIPPETS.items():
-        if part in schema.get("$defs", {}):
-            label = next(key for key in body if key != "id")
-            schema["$defs"][part]["defaultSnippets"] = [{"label": label, "body": body}]
+    for part, body in _SNIPPETS.items() if name == "flow" else ():
+        label = next(key for key in body if key != "id")
+        schema["$defs"][part]["defaultSnippets"] = [{"label": label, "body": body}]
     return {"$schema": _DRAFT, "$id": f"urn:afterglow:schema:{name}", **schema, "title": title}
 
 

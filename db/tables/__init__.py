@@ -44,8 +44,9 @@ from db.tables.ledger import (
     postings,
 )
 from db.tables.loyalty import budgets, memberships, redemptions
+from db.tables.notices import NoticeState, notices
+from db.tables.occasions import coming_dates, occasions
 from db.tables.referrals import (
-    NoticeState,
     ReferralState,
     clicks,
     referral_codes,
@@ -53,7 +54,6 @@ from db.tables.referrals import (
     referral_marks,
     referral_rewards,
     referrals,
-    reward_notices,
     touches,
     vanity_codes,
 )
@@ -70,6 +70,7 @@ from db.tables.runs import (
     runs,
     touchpoints,
 )
+from db.tables.segments import quintiles, segment_fillings, segment_looks, segment_members
 
 __all__ = [
     "EPOCH",
@@ -95,6 +96,7 @@ __all__ = [
     "budgets",
     "claims",
     "clicks",
+    "coming_dates",
     "consents",
     "contexts",
     "coupons",
@@ -119,10 +121,13 @@ __all__ = [
     "memberships",
     "merges",
     "metadata",
+    "notices",
+    "occasions",
     "postings",
     "privacy_requests",
     "profiles",
     "pulses",
+    "quintiles",
     "redemptions",
     "referral_codes",
     "referral_decisions",
@@ -130,7 +135,6 @@ __all__ = [
     "referral_rewards",
     "referrals",
     "releases",
-    "reward_notices",
     "rounds",
     "runs",
     "score_counts",
@@ -138,6 +142,9 @@ __all__ = [
     "scores",
     "season_seals",
     "seasons",
+    "segment_fillings",
+    "segment_looks",
+    "segment_members",
     "send_turns",
     "stage_entries",
     "suppressions",

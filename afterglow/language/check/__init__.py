@@ -10,17 +10,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from afterglow.captured import is_expectation
-from afterglow.language.catalog import Document, compile_files, read_programme
+from afterglow.language.catalog import SEGMENTS, Document, compile_files, read_programme
+from afterglow.language.check.actions import check_circles
 from afterglow.language.check.flows import Surroundings, check_flow
 from afterglow.language.check.further import further_in_programme, further_in_shop, further_in_source
 from afterglow.language.check.mails import check_mails
 from afterglow.language.check.programmes import check_loyalty
 from afterglow.language.check.referrals import check_referral
 from afterglow.language.check.reviews import gated_in_flow
+from afterglow.language.check.segments import check_segment
 from afterglow.language.check.sources import check_owners, check_shop, check_source
 from afterglow.language.check.supply import world
 from afterglow.language.flow import FlowModel, read_flow, sketch_flow
 from afterglow.language.programme import Programme
+from afterglow.language.segment import read_segments, sketch_segments
 from afterglow.language.shop import read_shop, read_stages
 from afterglow.language.source import Source, read_source
 from afterglow.mail.sources import TEAM_MAILS
@@ -34,6 +37,7 @@ __all__ = ["check_files"]
 _Read = TypeVar("_Read")
 _FOLDERS = ("flows", "flows/sources", "flows/programmes")
 _SHOP, _STAGES = "flows/shop.yaml", "flows/stages.yaml"
+_OWN_NAMES = (_SHOP, _STAGES, SEGMENTS)
 
 
 def check_files(files: Mapping[str, str]) -> list[Problem]:
@@ -51,34 +55,40 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     shop = _read(lambda: read_shop(files[_SHOP], _SHOP)) if _SHOP in files else None
     stages = _read(lambda: read_stages(files[_STAGES], _STAGES)) if _STAGES in files else None
     stage_names = None if stages is None else [stage.stage for stage in stages]
+    segments = _read(lambda: read_segments(files[SEGMENTS], SEGMENTS)) if SEGMENTS in files else {}
+    sketched = _read(lambda: sketch_segments(files[SEGMENTS], SEGMENTS)) if segments is None else segments
     sources, broken_sources = _sources(files)
     flow_files = _flow_files(files)
     flows = {file: flow for file in flow_files if (flow := _read(lambda f=file: read_flow(files[f], f)))}  # type: ignore[misc]
     mails, mail_names = _mails(files, documents)
+    programmes = [
+        _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
+        for file in _in_folder(files, "flows/programmes", ".yaml")
+    ]
+    whole = None not in programmes
+    loyalty = {one.name: one.rewards.keys() for one in programmes if isinstance(one, Programme)}
     around = Surroundings(
         world=world(shop, sources.values(), whole=not broken_sources),
         shop=shop,
         stages=stage_names,
         mails=mail_names,
         flows=[_name(file) for file in flow_files],
+        segments=segments,
+        rewards=loyalty if whole else None,
     )
+    for segment in (sketched or {}).values():
+        problems.update(check_segment(segment, around.world, files))
     if shop is not None:
         problems.update(check_shop(shop, [_name(file) for file in flow_files], around.world))
         if not broken_sources:
             problems.update(check_owners(shop, sources))
     for file, source in sources.items():
         problems.update(check_source(source, files[file], file, shop, stage_names))
-    programmes = [
-        _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
-        for file in _in_folder(files, "flows/programmes", ".yaml")
-    ]
-    loyalty = [one.name for one in programmes if isinstance(one, Programme)]
     for programme in programmes:
         if isinstance(programme, Programme):
             problems.update(check_loyalty(programme, around.world))
         elif programme is not None:
-            whole = None not in programmes
-            problems.update(check_referral(programme, around.world, shop, loyalty if whole else None))
+            problems.update(check_referral(programme, around.world, shop, [*loyalty] if whole else None))
     if shop is None and _SHOP in files:
         names = [_name(file) for file in flow_files]
         whole_sources = None if broken_sources else sources
@@ -92,6 +102,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     for flow in flows.values():
         problems.update(check_flow(flow, around))
         problems.update(gated_in_flow(flow, mails))
+    problems.update(check_circles([*flows.values()]))
     for file in flow_files:
         if file not in flows:
             problems.update(_further(files[file], file, around))
@@ -124,7 +135,7 @@ def _name(file: str) -> str:
 
 
 def _flow_files(files: Mapping[str, str]) -> list[str]:
-    return [file for file in _in_folder(files, "flows", ".yaml") if file not in (_SHOP, _STAGES)]
+    return [file for file in _in_folder(files, "flows", ".yaml") if file not in _OWN_NAMES]
 
 
 def _in_folder(files: Mapping[str, str], folder: str, ending: str) -> list[str]:
