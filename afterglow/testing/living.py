@@ -291,7 +291,7 @@ class _Lifetime:
                 return
             if self.look_at is not None and self.look_at <= self.now:
                 self._judge()
-            for told in self.calendar.take(self.now):
+            for told in self.calendar.take(min(self.now, self.horizon)):
                 self._take_in(_happens(told))
             self._advance()
             self._hear_own()
