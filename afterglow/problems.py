@@ -64,5 +64,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     The leading space lets the answer be appended to any sentence. Case is not held against the writer.
     """
     by_lower_case = {candidate.lower(): candidate for candidate in sorted(known)}
-    close = get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.7)
+    cutoff = 0.7 if len(name) > 3 else 0.6  # two letters that changed places are much of a short word
+    close = get_close_matches(name.lower(), by_lower_case, n=1, cutoff=cutoff)
     return f" Did you mean '{by_lower_case[close[0]]}'?" if close else ""

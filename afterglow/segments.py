@@ -10,7 +10,7 @@ from typing import Any, Final
 from afterglow import telling
 from afterglow.decide import Event
 from afterglow.expressions import MISSING
-from afterglow.expressions.evaluate import Evaluate, compiled
+from afterglow.expressions.evaluate import Evaluate, Work, compiled
 from afterglow.expressions.filters import number
 from afterglow.expressions.values import arithmetic, is_number
 from afterglow.language.segment import Segment, moments
@@ -81,13 +81,13 @@ class _History:
         if within is not None:
             since = self.now - (_length(within) if isinstance(within, str) else within)
             found = [event for event in found if event.occurred_at > since]
-        return found if where is None else [event for event in found if where(event.payload, {})]
+        return found if where is None else [event for event in found if where(event.payload, Work())]
 
     def _sum(self, name: str, amount: Evaluate, where: Evaluate | None, within: str | None) -> object:
         """What is no number adds nothing: an order without a total is none the less an order."""
         total: object = 0
         for event in self.counted(name, amount, where, within):
-            one = number(amount(event.payload, {}))
+            one = number(amount(event.payload, Work()))
             total = arithmetic("+", total, one) if is_number(one) else total
         return total
 
@@ -107,7 +107,7 @@ def _look_at(segment: Segment, history: _History, names: Mapping[str, Any]) -> d
     """The next instant at which an event leaves its window, or a moment passes one that moves with the clock."""
     changes: list[datetime] = []
     for crossing in segment.crossings:
-        moment = crossing.moment(names, history.functions)
+        moment = crossing.moment(names, Work(history.functions))
         if isinstance(moment, datetime):
             changes.append(moment + crossing.offset + _MICROSECOND)
     for window in segment.windows:
@@ -140,5 +140,5 @@ def parts(segment: Segment, known: Known, names: Mapping[str, Any], now: datetim
     functions = _History(known.events, now).functions
     found = telling.values(segment.when.names, names)
     for node in segment.past:
-        found[node.text] = telling.shown(node.text, compiled(node)(names, functions))
+        found[node.text] = telling.shown(node.text, compiled(node)(names, Work(functions)))
     return found

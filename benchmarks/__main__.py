@@ -16,8 +16,8 @@ from rich.table import Table
 from benchmarks import rig
 
 NAMES = (
-    "intake", "mapping", "advance", "claims", "spine", "smtp", "importing", "ledger", "earning", "leaderboards",
-    "backtest", "simulate",
+    "intake", "mapping", "checking", "advance", "claims", "spine", "smtp", "importing", "ledger", "earning",
+    "leaderboards", "backtest", "simulate",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 

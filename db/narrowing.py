@@ -15,7 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from afterglow.expressions.evaluate import compiled
+from afterglow.expressions.evaluate import Work, compiled
 from afterglow.expressions.tree import (
     And,
     Call,
@@ -272,7 +272,7 @@ def _is_fixed(node: Node) -> bool:
 
 
 def _value(node: Node) -> object:
-    return compiled(node)({}, {})
+    return compiled(node)({}, Work())
 
 
 def _all(conditions: Sequence[Where]) -> Where:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from afterglow import ROOT, __version__
 from afterglow.errors import AfterglowError
-from afterglow.language.schema import FILES, json_schemas
+from afterglow.language.schema import FILES, json_schemas, schema_of
 
 #: What is copied of the sample shop: folder, and the endings of the files in it.
 _COPIED = (("flows", ".yaml"), ("flows/sources", ".json"), ("templates/email", ".mjml"), ("templates/email", ".txt"))
+
+#: Where the schemas for editors stand, by kind of file.
+_SCHEMAS = ".vscode/afterglow/{}.json"
 
 _README = """\
 # Our customers' mails
@@ -134,15 +137,23 @@ def make_shop(folder: Path) -> list[str]:
 
 def _copied() -> dict[str, str]:
     return {
-        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        (name := path.relative_to(ROOT).as_posix()): _with_schema(name, path.read_text(encoding="utf-8"))
         for below, ending in _COPIED
         for path in sorted((ROOT / below).rglob(f"*{ending}"))
     }
 
 
+def _with_schema(name: str, text: str) -> str:
+    """A YAML file with the line by which every editor that speaks to yaml-language-server finds its schema."""
+    kind = schema_of(name)
+    if kind is None:
+        return text
+    return f"# yaml-language-server: $schema={'../' * name.count('/')}{_SCHEMAS.format(kind)}\n{text}"
+
+
 def _written() -> dict[str, str]:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    schemas = {name: f".vscode/afterglow/{name}.json" for name in FILES}
+    schemas = {name: _SCHEMAS.format(name) for name in FILES}
     settings = {
         "yaml.schemas": {f"./{schemas[name]}": list(globs) for name, globs in FILES.items()},
         "files.associations": {"*.mjml": "html"},

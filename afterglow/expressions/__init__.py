@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
 from afterglow.expressions import text as _text
-from afterglow.expressions.evaluate import Evaluate, Facts, Functions, compiled
+from afterglow.expressions.evaluate import NO_FUNCTIONS, Evaluate, Facts, Functions, Work, compiled
 from afterglow.expressions.parse import Reader
 from afterglow.expressions.text import Text
 from afterglow.expressions.tree import ExpressionError, RenderError
@@ -39,7 +40,6 @@ __all__ = [
 #: The functions of the application that an expression may call.
 FUNCTIONS: Final = frozenset({"referral_link", "referral_variant", "rate"})
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
-_NO_FUNCTIONS: Final[Functions] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +56,16 @@ class Expression:
     calls: frozenset[tuple[str, tuple[object, ...]]] = field(compare=False)
     _evaluate: Evaluate = field(compare=False, repr=False)
 
-    def value(self, facts: Facts = _NOTHING, functions: Functions = _NO_FUNCTIONS) -> object:
+    def value(self, facts: Facts = _NOTHING, functions: Functions = NO_FUNCTIONS) -> object:
         """What it comes to: text, int, Decimal, bool, datetime (UTC), date, list, dict, None or MISSING.
 
         Raises nothing of its own; what one of `functions` raises passes through.
         """
-        return self._evaluate(facts, functions)
+        return self._evaluate(facts, Work(functions))
 
-    def is_true(self, facts: Facts = _NOTHING, functions: Functions = _NO_FUNCTIONS) -> bool:
+    def is_true(self, facts: Facts = _NOTHING, functions: Functions = NO_FUNCTIONS) -> bool:
         """Whether the condition holds; what is missing does not."""
-        return bool(self._evaluate(facts, functions))
+        return bool(self._evaluate(facts, Work(functions)))
 
 
 def parse(text: object, *, functions: Collection[str] = FUNCTIONS) -> Expression:
@@ -83,10 +83,15 @@ def parse(text: object, *, functions: Collection[str] = FUNCTIONS) -> Expression
             written = str(text)
         case _:
             raise ExpressionError("An expression is expected here, as text.", 1, 1)
-    reader = Reader(written, functions)
+    return _parsed(written, frozenset(functions))
+
+
+@lru_cache(maxsize=4096)  # flows say the same things again and again
+def _parsed(text: str, functions: frozenset[str]) -> Expression:
+    reader = Reader(text, functions)
     tree = reader.expression()
     return Expression(
-        text=written,
+        text=text,
         names=frozenset(reader.names),
         calls=frozenset(reader.calls),
         _evaluate=compiled(tree),

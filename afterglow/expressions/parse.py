@@ -8,6 +8,7 @@ error.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
 from itertools import takewhile
 from typing import Final, TypeVar
@@ -107,7 +108,7 @@ def _with_offsets(tokens: Iterator[tuple[int, str, str]], source: str) -> Iterat
     Looking (rather than adding lengths up) because `{%-` makes the lexer drop white space; a token begins
     with none where that happens, so the next place its text stands is its own.
     """
-    position = 0
+    position, before = 0, ""
     while True:
         try:
             _, kind, value = next(tokens)
@@ -118,6 +119,10 @@ def _with_offsets(tokens: Iterator[tuple[int, str, str]], source: str) -> Iterat
         start = source.find(value, position)
         if kind == "raw_begin":
             raise _error(source, start, "'raw' is not part of the language.")
+        if value == "print" and before == "block_begin":
+            raise _error(source, start, "'print' is not part of the language: write '{{ value }}'.")
+        if kind != "whitespace":
+            before = kind
         yield start + 1, kind, value
         position = start + len(value)
 
@@ -167,6 +172,8 @@ class Reader:
 
     def __init__(self, text: str, functions: Collection[str]) -> None:
         self.source = _NEWLINE.sub("\n", text)
+        #: Where each line begins.
+        self._lines = [0, *(found.end() for found in re.finditer("\n", self.source))]
         self.functions = functions
         self.names: set[str] = set()
         self.calls: set[tuple[str, tuple[object, ...]]] = set()
@@ -235,12 +242,14 @@ class Reader:
     def _output(self, node: nodes.Node) -> Output:
         before, self.names = self.names, set()
         tree = self._fresh(node)
-        names, self.names = self.names, before | self.names
+        names = self.names
+        before |= names
+        self.names = before
         opened = self.source.rfind("{{", 0, node.lineno - 1) + 2
         written = self.source[opened : self.source.find("}}", node.lineno - 1)]
         start = opened + len(written) - len(written.lstrip("-+ \t\n"))
-        place = _error(self.source, start, "")
-        return Output(tree, frozenset(names), written.strip("-+ \t\n"), place.line, place.col)
+        line = bisect_right(self._lines, start)
+        return Output(tree, frozenset(names), written.strip("-+ \t\n"), line, start - self._lines[line - 1] + 1)
 
     def _loop(self, node: nodes.For, depth: int) -> Loop:
         if not isinstance(node.target, nodes.Name):

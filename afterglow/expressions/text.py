@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape as escape_html
-from types import MappingProxyType
 from typing import Final, assert_never
 
-from afterglow.expressions.evaluate import Evaluate, Facts, Functions, compiled
+from afterglow.expressions.evaluate import MAX_LOOKS, NO_FUNCTIONS, Evaluate, Facts, Functions, Work, compiled
 from afterglow.expressions.parse import Reader
 from afterglow.expressions.tree import Block, Loop, Output, RenderError, Static, When
 from afterglow.expressions.values import MISSING, as_text, is_absent, plain
@@ -21,20 +20,28 @@ from afterglow.expressions.values import MISSING, as_text, is_absent, plain
 MAX_ROUNDS: Final = 1_000
 #: Characters written by one rendering.
 MAX_OUTPUT: Final = 1_000_000
-_NO_FUNCTIONS: Final[Functions] = MappingProxyType({})
 
 
-class _Writing:
+class _Writing(Work):
     """One rendering under way: what is written so far and how much more may be."""
 
-    __slots__ = ("escape", "functions", "parts", "room", "rounds_left")
+    __slots__ = ("escape", "parts", "room", "rounds_left")
 
     def __init__(self, functions: Functions, escape: bool) -> None:
+        super().__init__(functions)
         self.parts: list[str] = []
-        self.functions = functions
         self.escape = escape
         self.rounds_left = MAX_ROUNDS
         self.room = MAX_OUTPUT
+
+    def looked(self, line: int, col: int) -> None:
+        """Once more something was worked out, at a place of the text.
+
+        Raises:
+          RenderError: that was too much by now.
+        """
+        if not self.may_look(1):
+            raise RenderError(f"there are more than {MAX_LOOKS:,} values to look at", line, col)
 
 
 _Write = Callable[[_Writing, Facts], None]
@@ -59,7 +66,7 @@ class Text:
         blocks = _settled(self._blocks, facts, escape)
         return replace(self, _blocks=blocks, _write=_compiled_blocks(blocks))
 
-    def render(self, facts: Facts, functions: Functions = _NO_FUNCTIONS, *, escape: bool) -> str:
+    def render(self, facts: Facts, functions: Functions = NO_FUNCTIONS, *, escape: bool) -> str:
         """The text for one customer. With `escape`, what expressions write is safe in HTML text and
         attributes.
 
@@ -105,7 +112,7 @@ def _settled_block(block: Block, facts: Facts, escape: bool) -> Block:
     match block:
         case Output() if block.names and "(" not in block.source:  # a call or a filter's argument may be anything
             if {name.partition(".")[0] for name in block.names} <= facts.keys():
-                text = as_text(compiled(block.node)(facts, _NO_FUNCTIONS))
+                text = as_text(compiled(block.node)(facts, Work()))
                 if isinstance(text, str):
                     return Static(escape_html(text) if escape else text)
         case When(branches, otherwise):
@@ -152,7 +159,8 @@ def _output(output: Output) -> _Write:
     evaluate, line, col = compiled(output.node), output.line, output.col
 
     def write(writing: _Writing, facts: Facts) -> None:
-        value = evaluate(facts, writing.functions)
+        value = evaluate(facts, writing)
+        writing.looked(line, col)
         text = value if type(value) is str else as_text(value)
         if text is MISSING:
             raise RenderError(_nothing_to_write(output, value, facts), line, col)
@@ -182,7 +190,9 @@ def _when(conditions: list[tuple[Evaluate, tuple[_Write, ...]]], otherwise: tupl
     def write(writing: _Writing, facts: Facts) -> None:
         chosen = otherwise
         for test, body in conditions:
-            if test(facts, writing.functions):
+            is_true = test(facts, writing)
+            writing.looked(1, 1)
+            if is_true:
                 chosen = body
                 break
         for part in chosen:
@@ -196,7 +206,7 @@ def _loop(loop: Loop) -> _Write:
     items, variable, body = compiled(loop.items), loop.variable, _compiled_blocks(loop.body)
 
     def write(writing: _Writing, facts: Facts) -> None:
-        value = items(facts, writing.functions)
+        value = items(facts, writing)
         if is_absent(value):
             return
         if not isinstance(value, list):

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, time
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
@@ -92,10 +92,15 @@ class WaitModel(StepBase):
     at: str | None = _described('Local time of day at which the wait ends, such as "10:00".', default=None)
 
 
+WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+#: What is none is told when the file is compiled, with what was meant.
+Weekday = Annotated[str, WithJsonSchema({"enum": list(WEEKDAYS)})]
+
+
 class OpeningModel(_Model):
     """A time of the week where the customer lives."""
 
-    weekday: str | list[str] | None = _described(
+    weekday: Weekday | list[Weekday] | None = _described(
         "The day, such as tuesday, or a list of days; any day unless given.", default=None
     )
     at: str | None = _described('The moment of the day, such as "10:00".', default=None)
@@ -193,8 +198,6 @@ class StopModel(StepBase):
     id: str | None = _described("Name of this step; `stop` unless given.", default=None)
 
 
-WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-
 VERBS: Mapping[str, type[BaseModel]] = {
     "send": SendModel,
     "wait": WaitModel,
@@ -210,9 +213,10 @@ VERBS: Mapping[str, type[BaseModel]] = {
 
 
 def _verb(value: Any) -> str:
-    """The verb of a step: which of the known keys it has. A step without one is read as a `send`, and told so."""
+    """The verb of a step: which of the known keys it has, or nearly has; else it is read as a `send`, and told so."""
     if isinstance(value, Mapping):
-        return next((verb for verb in VERBS if verb in value), "send")
+        nearly = (verb for verb in VERBS for key in value if did_you_mean(str(key), [verb]))
+        return next((verb for verb in VERBS if verb in value), None) or next(nearly, "send")
     return next((verb for verb, model in VERBS.items() if isinstance(value, model)), "send")
 
 
@@ -511,6 +515,11 @@ class Flow:
     #: What the event is told of where it is one of our own, about this flow alone.
     occasion: Occasion | None = None
 
+    @cached_property
+    def unread(self) -> frozenset[str]:
+        """The ids of steps that are written in the file and do not compile; none where the whole flow does."""
+        return frozenset(_ids(self.document.data)) - self.steps.keys()
+
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this flow's file."""
         return self.document.problem(path, message)
@@ -518,6 +527,17 @@ class Flow:
     def in_order(self) -> tuple[str, ...]:
         """The ids of its steps in the order of the file, whether or not anybody reaches them."""
         return tuple(step.id for step in sorted(self.steps.values(), key=_order))
+
+
+def _ids(part: object) -> Iterator[str]:
+    if isinstance(part, dict):
+        if isinstance(step := part.get("id"), str):
+            yield step
+        for inner in part.values():
+            yield from _ids(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _ids(inner)
 
 
 def next_steps(step: Step) -> tuple[str | None, ...]:
@@ -537,7 +557,7 @@ def next_steps(step: Step) -> tuple[str | None, ...]:
             return ()
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def read_flow(text: str, file: str) -> Flow:
     """Compile a flow file.
 

@@ -331,11 +331,16 @@ def read_loyalty(text: str, file: str) -> Programme:
       Problems: everything that is wrong with the file by itself, each with its place.
     """
     document = strict_yaml.load(text, file)
-    compiler = _Compiler(document)
-    programme = compiler.programme(strict_yaml.validated(document, LoyaltyModel))
-    if compiler.problems:
-        raise Problems(tuple(compiler.problems))
+    programme, problems = sketch_loyalty(document, strict_yaml.validated(document, LoyaltyModel))
+    if problems:
+        raise Problems(problems)
     return programme
+
+
+def sketch_loyalty(document: strict_yaml.Document, model: LoyaltyModel) -> tuple[Programme, tuple[Problem, ...]]:
+    """The programme as far as it compiles, and why the rest does not: whole where there are no problems."""
+    compiler = _Compiler(document)
+    return compiler.programme(model), tuple(compiler.problems)
 
 
 class _Compiler(Compiler):

@@ -310,11 +310,18 @@ def read_referral(text: str, file: str) -> ReferralProgramme:
       Problems: everything that is wrong with the file by itself, each with its place.
     """
     document = strict_yaml.load(text, file)
-    compiler = _Compiler(document)
-    made = compiler.programme(strict_yaml.validated(document, ReferralModel))
-    if compiler.problems:
-        raise Problems(tuple(compiler.problems))
+    made, problems = sketch_referral(document, strict_yaml.validated(document, ReferralModel))
+    if problems:
+        raise Problems(problems)
     return made
+
+
+def sketch_referral(
+    document: strict_yaml.Document, model: ReferralModel
+) -> tuple[ReferralProgramme, tuple[Problem, ...]]:
+    """The programme as far as it compiles, and why the rest does not: whole where there are no problems."""
+    compiler = _Compiler(document)
+    return compiler.programme(model), tuple(compiler.problems)
 
 
 class _Compiler(Compiler):

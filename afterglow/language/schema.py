@@ -4,6 +4,7 @@ With the YAML language server, an editor completes keys, shows what they mean an
 What the schema accepts may still be refused by `check`, which also knows the other files; never the other way round.
 """
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, RootModel
@@ -40,6 +41,39 @@ FILES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+#: What an editor puts in for a step: the keys that it needs, in a sensible order, ready to be filled in.
+_SNIPPETS: Final[dict[str, dict[str, Any]]] = {
+    "SendModel": {"send": "email/${1:template}"},
+    "WaitModel": {"id": "${1:pause}", "wait": "${2:3 days}", "at": '"${3:10:00}"'},
+    "UntilModel": {"id": "${1:workday}", "until": {"weekday": "${2:tuesday}", "at": '"${3:10:00}"'}},
+    "WaitForModel": {
+        "id": "${1:answer}",
+        "wait_for": "${2:survey.answered}",
+        "for_up_to": "${3:7 days}",
+        "arrived": [{"send": "email/${4:thanks}"}],
+        "timed_out": [{"send": "email/${5:tips}"}],
+    },
+    "IfModel": {"id": "${1:regulars}", "if": "${2:customer.orders >= 4}", "then": [{"send": "email/${3:thanks}"}]},
+    "SplitModel": {
+        "id": "${1:trial}",
+        "split": [
+            {"weight": 1, "name": "${2:one}", "steps": [{"send": "email/${3:one}"}]},
+            {"weight": 1, "name": "${4:other}", "steps": [{"send": "email/${5:other}"}]},
+        ],
+    },
+    "NotifyModel": {"notify": "${1:team}", "about": "${2:What to do.}"},
+    "SurveyModel": {"survey": "email/${1:how-was-it}"},
+    "AwardModel": {"award": "${1:100}", "programme": "${2:programme}", "because": "${3:what for}"},
+    "RedeemModel": {"redeem": "${1:reward}", "programme": "${2:programme}"},
+    "SetModel": {"set": {"${1:attribute}": "${2:customer.last_order_at}"}},
+    "MoveModel": {"move": "${1:stage}"},
+    "StartModel": {"start": "${1:flow}"},
+    "StopFlowModel": {"stop_flow": "${1:flow}"},
+    "WebhookModel": {"webhook": "${1:name}", "given": {"${2:order}": "${3:order.id}"}},
+    "StopModel": {"stop": "${1:why}"},
+}
+
+
 def json_schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema (draft 2020-12) by kind of file: flow, shop, stages, segments, source, programme."""
     return {name: _schema(name, model, title) for name, (model, title) in _MODELS.items()}
@@ -47,6 +81,9 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 
 def _schema(name: str, model: type[BaseModel], title: str) -> dict[str, Any]:
     schema = _numbers_as_text(model.model_json_schema(by_alias=True, mode="validation"))
+    for part, body in _SNIPPETS.items() if name == "flow" else ():
+        label = next(key for key in body if key != "id")
+        schema["$defs"][part]["defaultSnippets"] = [{"label": label, "body": body}]
     return {"$schema": _DRAFT, "$id": f"urn:afterglow:schema:{name}", **schema, "title": title}
 
 
@@ -79,3 +116,23 @@ def _named(key: str, inner: Any) -> Any:
 
 def _is_noise(key: str, inner: Any) -> bool:
     return (key == "title" and isinstance(inner, str)) or (key == "default" and inner is None)
+
+
+def schema_of(file: str) -> str | None:
+    """The kind of schema for a file below the shop's folder; None where there is none.
+
+    >>> schema_of("flows/sources/shopify.yaml")
+    'source'
+    """
+    fitting = (
+        kind
+        for kind, globs in FILES.items()
+        if any(_fits(file, glob) for glob in globs if not glob.startswith("!"))
+        and not any(_fits(file, glob[1:]) for glob in globs if glob.startswith("!"))
+    )
+    return next(fitting, None)
+
+
+def _fits(file: str, glob: str) -> bool:
+    """As editors read it: a `*` does not reach into folders below."""
+    return file.count("/") == glob.count("/") and fnmatchcase(file, glob)

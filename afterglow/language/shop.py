@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_duration
@@ -18,9 +18,11 @@ from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate,
 from afterglow.leaderboards import ALL, Calendar, Declared
 from afterglow.leaderboards import Kind as SeasonKind
 from afterglow.local_time import Quiet, known_zone
-from afterglow.problems import Problems, did_you_mean
+from afterglow.problems import Problem, Problems, did_you_mean
 
 Kind = Literal["text", "number", "yes-no", "date"]
+#: Of a field of an event; `check` says what is none, with what was meant.
+FieldKind = Annotated[str, WithJsonSchema({"enum": ["text", "number", "yes-no", "date", "list"]})]
 
 #: Currencies whose minor unit is not a hundredth (ISO 4217, list one).
 _ZERO_DECIMALS = frozenset(
@@ -110,8 +112,8 @@ _PERCENT: Final = re.compile(r"(\d{1,2}(?:\.\d{1,2})?)\s?%", re.ASCII)
 class SenderModel(_Model):
     """Whom mails come from."""
 
-    name: str
-    address: str
+    name: str = Field(description="The name that customers read.")
+    address: str = Field(description="The address, such as hello@shop.example.")
 
 
 class TopicModel(_Model):
@@ -130,7 +132,7 @@ class ExistingCustomersModel(_Model):
 class TeamModel(_Model):
     """People of the shop who can be notified."""
 
-    address: str
+    address: str = Field(description="Where notes to them are sent.")
 
 
 class AlarmsModel(_Model):
@@ -193,8 +195,8 @@ class ShopModel(_Model):
 
     name: str = Field(description="The brand's name.")
     url: str = Field(description="The shop's address on the web.")
-    sender: SenderModel
-    reply_to: str | None = None
+    sender: SenderModel = Field(description="Whom mails come from.")
+    reply_to: str | None = Field(default=None, description="Where answers go; the sender's address unless given.")
     postal_address: str = Field(description="Stands at the foot of every marketing mail.")
     currency: str = Field(description="ISO 4217 code, such as EUR.", pattern=r"^[A-Z]{3}$")
     timezone: str = Field(description="IANA name, such as Europe/Berlin; used where a customer's own is not known.")
@@ -204,22 +206,28 @@ class ShopModel(_Model):
     order_event: str = Field(default="order.paid", description="The event that counts as an order.")
     review_url: str | None = Field(default=None, description="Where reviews are written.")
     links: dict[str, str] = Field(default_factory=dict, description="Addresses that templates may use by name.")
-    topics: dict[str, TopicModel] = Field(default_factory=dict)
+    topics: dict[str, TopicModel] = Field(
+        default_factory=dict, description="Kinds of marketing that customers can allow or refuse, by name."
+    )
     existing_customers: ExistingCustomersModel = Field(
         default_factory=ExistingCustomersModel,
         description="Marketing to customers who bought and said neither yes nor no; none unless stated.",
     )
-    teams: dict[str, TeamModel] = Field(default_factory=dict)
+    teams: dict[str, TeamModel] = Field(default_factory=dict, description="Who can be notified, by name.")
     alarms: AlarmsModel | None = Field(default=None, description="Who is told when a source needs somebody.")
-    leaderboards: LeaderboardsModel = Field(default_factory=LeaderboardsModel)
+    leaderboards: LeaderboardsModel = Field(
+        default_factory=LeaderboardsModel, description="Which seasons leaderboards have, and who reads of them."
+    )
     reward_webhook: WebhookModel | None = Field(
         default=None, description="Where rewards of the kind `webhook` are posted to."
     )
     webhooks: dict[str, WebhookModel] = Field(
         default_factory=dict, description="Other systems that flows can tell of something, by name."
     )
-    quiet_hours: QuietModel | None = None
-    caps: list[CapModel] = Field(default_factory=list)
+    quiet_hours: QuietModel | None = Field(
+        default=None, description="Hours of the customer's day in which no marketing is sent."
+    )
+    caps: list[CapModel] = Field(default_factory=list, description="Limits on marketing to one customer.")
     holdout: str | None = Field(
         default=None,
         description="Share of customers who get no marketing of any flow, to measure all of it, such as `2%`.",
@@ -249,7 +257,7 @@ class ShopModel(_Model):
         description="Which source an event is taken from, where several tell of it: an event or a family, such as "
         "`order`, and the source.",
     )
-    events: dict[str, dict[str, str]] = Field(
+    events: dict[str, dict[str, FieldKind]] = Field(
         default_factory=dict, description="Events that come by the API: name, then each field and its kind."
     )
 
@@ -314,13 +322,20 @@ def read_shop(text: str, file: str) -> Shop:
       Problems: everything that is wrong with it, each with its place.
     """
     document = strict_yaml.load(text, file)
-    model = strict_yaml.validated(document, ShopModel)
-    problems = []
+    shop, problems = sketch_shop(document, strict_yaml.validated(document, ShopModel))
+    if problems:
+        raise Problems(problems)
+    return shop
+
+
+def sketch_shop(document: strict_yaml.Document, model: ShopModel) -> tuple[Shop, tuple[Problem, ...]]:
+    """The shop as far as it compiles, and why the rest does not: whole where there are no problems."""
+    problems: list[Problem] = []
     zone = known_zone(model.timezone)
     if zone is None:
-        problems.append(
-            document.problem(("timezone",), f"'{model.timezone}' is not a time zone; write it as Europe/Berlin.")
-        )
+        meant = did_you_mean(model.timezone, available_timezones())
+        message = f"'{model.timezone}' is not a time zone; write it as Europe/Berlin.{meant}"
+        problems.append(document.problem(("timezone",), message))
 
     if model.alarms is not None and (team := model.alarms.notify) not in model.teams:
         message = f"There is no team '{team}'.{did_you_mean(team, model.teams)}"
@@ -346,8 +361,6 @@ def read_shop(text: str, file: str) -> Shop:
     boards = model.leaderboards
     declared = tuple(attempt(("leaderboards", "declared", n), one.compiled) for n, one in enumerate(boards.declared))
     settle = attempt(("leaderboards", "settle"), lambda: exact(boards.settle))
-    if problems or zone is None:
-        raise Problems(tuple(problems))
     facts = model.model_dump(
         include={"name", "url", "postal_address", "currency", "timezone", "locale", "colour", "review_url"}
     )
@@ -356,7 +369,8 @@ def read_shop(text: str, file: str) -> Shop:
         "links": dict(model.links),
         "reply_to": model.reply_to,
     }
-    return Shop(
+    zone = zone or ZoneInfo("UTC")
+    shop = Shop(
         model=model,
         zone=zone,
         quiet_hours=quiet,
@@ -369,19 +383,20 @@ def read_shop(text: str, file: str) -> Shop:
         facts=facts,
         document=document,
     )
+    return shop, tuple(problems)
 
 
 class StageModel(_Model):
     """One stage of the customer's journey."""
 
-    stage: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    about: str | None = None
+    stage: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Its name, such as purchase.")
+    about: str | None = Field(default=None, description="What it means, in one line.")
 
 
 class StagesModel(_Model):
     """The stages, as a loop: after the last comes the first."""
 
-    stages: list[StageModel] = Field(min_length=1)
+    stages: list[StageModel] = Field(min_length=1, description="The stages in order; after the last comes the first.")
 
 
 @lru_cache(maxsize=8)

@@ -71,7 +71,9 @@ EventOrFrom = Annotated[Annotated[EventName, Tag("named")] | Annotated[From, Tag
 class Auth(_Model):
     """How requests prove that they come from this source."""
 
-    scheme: str = Field(description="How the provider signs: " + ", ".join(SCHEMES) + ".")
+    scheme: Annotated[str, WithJsonSchema({"enum": list(SCHEMES)})] = Field(
+        description="How the provider signs: " + ", ".join(SCHEMES) + "."
+    )
     secrets: list[Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]] = Field(
         min_length=1,
         description="Environment variables holding the secrets; each may hold several, separated by spaces.",
@@ -153,8 +155,8 @@ class CustomerRule(_Model):
     id: Expr | None = Field(default=None, description="The provider's id of the customer.")
     email: Expr | None = Field(default=None, description="The address; it is normalised.")
     phone: Expr | None = Field(default=None, description="The number; kept only in E.164.")
-    first_name: Expr | None = None
-    last_name: Expr | None = None
+    first_name: Expr | None = Field(default=None, description="The given name.")
+    last_name: Expr | None = Field(default=None, description="The family name.")
     locale: Expr | None = Field(default=None, description="Such as fr or fr-CA.")
     timezone: Expr | None = Field(default=None, description="IANA name, such as Europe/Paris.")
     country: Expr | None = Field(
@@ -204,7 +206,7 @@ class AccountRule(_Model):
     """The company the customer buys for."""
 
     id: Expr
-    name: Expr | None = None
+    name: Expr | None = Field(default=None, description="What the company is called.")
 
 
 #: What a customer or a whole shop may ask for by way of a provider; obeyed as `afterglow forget` and `export` do it.
@@ -228,9 +230,9 @@ class Rule(_Model):
         default=None,
         description="Where another source owns the event: the id of its order. What this rule says is added to it.",
     )
-    customer: CustomerRule | None = None
-    consent: ConsentRule | None = None
-    account: AccountRule | None = None
+    customer: CustomerRule | None = Field(default=None, description="Who the event is about.")
+    consent: ConsentRule | None = Field(default=None, description="What the customer allowed or withdrew with it.")
+    account: AccountRule | None = Field(default=None, description="The company that the customer buys for.")
     payload: Annotated[
         Annotated[TakenOver, Tag("taken")] | Annotated[Group, Tag("mapped")], Discriminator(_taken_or_mapped)
     ] = Field(default_factory=dict, description="What the event carries: order, checkout, subscription, ...")
@@ -308,7 +310,7 @@ class Backfill(_Model):
     )
     headers: dict[str, str] = Field(default_factory=dict, description="Headers of every request.")
     per_second: float = Field(default=2, gt=0, le=100, description="At most so many requests a second.")
-    lists: list[BackfillList] = Field(min_length=1)
+    lists: list[BackfillList] = Field(min_length=1, description="The provider's lists to read, in this order.")
 
 
 class Source(_Model):
@@ -375,12 +377,12 @@ def read_source(text: str, file: str) -> Source:
     """
     document = strict_yaml.load(text, file)
     source = strict_yaml.validated(document, Source)
-    if problems := tuple(_fetched_problems(source, document)):
+    if problems := tuple(fetched_problems(source, document)):
         raise Problems(problems)
     return source
 
 
-def _fetched_problems(source: Source, document: strict_yaml.Document) -> Iterator[Problem]:
+def fetched_problems(source: Source, document: strict_yaml.Document) -> Iterator[Problem]:
     """Expressions that read documents which no fetch names, or which are not there yet."""
     named = [one.name for one in source.fetch.documents] if source.fetch else []
     for n, name in enumerate(named):

@@ -40,8 +40,8 @@ class CustomerModel(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, title="customer of a test")
 
-    first_name: str | None = None
-    last_name: str | None = None
+    first_name: str | None = Field(default=None, description="Nobody knows it unless given.")
+    last_name: str | None = Field(default=None, description="Nobody knows it unless given.")
     email: str | None = Field(default="customer@shop.example", description="`null`: no address is known.")
     phone: str | None = Field(default=None, description="Such as +33123456789.")
     locale: str | None = Field(default=None, description="Such as fr-CA.")

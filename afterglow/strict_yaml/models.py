@@ -15,7 +15,7 @@ walking
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -155,13 +155,17 @@ def _path(data: object, error: ErrorDetails) -> Path:
 
 def _problems(document: Document, data: object, model: type[BaseModel], errors: list[ErrorDetails]) -> list[Problem]:
     placed = [(_path(data, error), error) for error in errors]
-    deepest = [path for path, _ in placed]
+    paths = [path for path, _ in placed]
+    misspelt = {(path[:-1], meant) for path, error in placed for meant in _meant(model, path, error)}
     problems: list[Problem] = []
     kinds: dict[Path, list[str]] = {}
     for path, error in placed:
+        if is_beside_the_point(path, error, paths) or (
+            error["type"] == "missing" and (path, error["loc"][-1]) in misspelt
+        ):
+            continue
         if error["type"] in _KINDS:
-            others = (other for other in deepest if len(other) > len(path) and other[: len(path)] == path)
-            if next(others, None) is None and not _says_more(path, placed):
+            if not _says_more(path, placed):
                 kinds.setdefault(path, []).append(_KINDS[error["type"]])
             continue
         problems.append(_problem(document, model, path, error))
@@ -170,6 +174,19 @@ def _problems(document: Document, data: object, model: type[BaseModel], errors: 
         message = f"{_subject(path)} must be {wanted}, not {_shown(_value_at(data, path))}."
         problems.append(document.problem(path, message))
     return problems
+
+
+def is_beside_the_point(path: Path, error: ErrorDetails, paths: Iterable[Path]) -> bool:
+    """Whether a value is said to be of the wrong kind by one branch of a union, and another branch got further in."""
+    of_kind = error["type"] in _KINDS or (error["type"] == "literal_error" and isinstance(error["input"], dict | list))
+    return of_kind and any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+
+
+def _meant(model: type[BaseModel], path: Path, error: ErrorDetails) -> Iterator[str]:
+    """The key that an unknown key was meant to be: it is not missing then, but misspelt, which is told once."""
+    if error["type"] == "extra_forbidden" and path:
+        keys = keys_of(shapes_at(model, error["loc"][:-1]))
+        yield from (key for key in keys if did_you_mean(str(path[-1]), [key]))
 
 
 def _says_more(path: Path, placed: list[tuple[Path, ErrorDetails]]) -> bool:

@@ -11,13 +11,21 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from afterglow.strict_yaml.document import Document, Path
-from afterglow.strict_yaml.models import _numbers_as_text, _path
+from afterglow.strict_yaml.models import _numbers_as_text, _path, is_beside_the_point
 
 Model = TypeVar("Model", bound=BaseModel)
 #: Begins every text that stands in for a missing one; a problem that mentions it is none of the writer's.
 STAND_IN: Final = "stand_in_for_what_is_missing"
 #: Each round may bring to light what the one before it hid.
-_ROUNDS: Final = 6
+_ROUNDS: Final = 8
+#: Texts of which one is of the form that a name must have.
+_SPELLED: Final = ("a", "A", "AAA", "#000000", "a.b")
+#: What stands in for a value of the wrong type, by the type of pydantic's error.
+_OF_TYPE: Final = {
+    "int_type": 1, "int_parsing": 1, "int_from_float": 1, "float_type": 1, "float_parsing": 1, "decimal_type": 1,
+    "decimal_parsing": 1, "bool_type": False, "bool_parsing": False, "list_type": [], "dict_type": {}, "model_type": {},
+    "model_attributes_type": {},
+}  # fmt: skip
 
 
 def salvaged(document: Document, model: type[Model]) -> Model | None:
@@ -32,33 +40,54 @@ def salvaged(document: Document, model: type[Model]) -> Model | None:
         if repaired is not None:
             data = repaired
             continue
-        for n, problem in enumerate(errors):
-            if not _repair(data, _path(data, problem), problem, n):
+        placed = [(_path(data, problem), problem) for problem in errors]
+        for n, (path, problem) in enumerate(placed):
+            if is_beside_the_point(path, problem, [other for other, _ in placed]):
+                continue
+            if not _repair(data, path, problem, n):
                 return None
     return None
 
 
 def _repair(data: Any, path: Path, error: ErrorDetails, n: int) -> bool:
     """Take out or fill in what one error is about; whether that could be done."""
+    name = f"{STAND_IN}_{'_'.join(str(part) for part in path)}_{n}"
     if error["type"] == "missing":
-        holder = _at(data, path)
-        if isinstance(holder, dict):
-            holder[error["loc"][-1]] = f"{STAND_IN}_{'_'.join(map(str, path))}_{n}"
+        group = _at(data, path)
+        if isinstance(group, dict):
+            group[error["loc"][-1]] = name
             return True
         return False
-    holder = _at(data, path[:-1]) if path else None
-    if not isinstance(holder, dict) or path[-1] not in holder:
-        return error["type"] == "extra_forbidden" and isinstance(holder, dict)
+    holder: Any = _at(data, path[:-1]) if path else None
     if error["type"] == "extra_forbidden":
-        del holder[path[-1]]
-        return True
-    if error["type"] == "literal_error" and (allowed := re.search(r"'([^']*)'", str(error.get("ctx", {})["expected"]))):
-        holder[path[-1]] = allowed[1]
-        return True
-    if error["type"] == "string_pattern_mismatch":
-        holder[path[-1]] = "a"
-        return True
-    return False
+        if isinstance(holder, dict):
+            holder.pop(path[-1], None)
+        return isinstance(holder, dict)
+    instead, key = _instead(error, name), path[-1] if path else None
+    if instead is None or not (isinstance(holder, list) or (isinstance(holder, dict) and key in holder)):
+        return False
+    data_at: Any = holder
+    data_at[key] = instead
+    return True
+
+
+def _instead(error: ErrorDetails, name: str) -> Any:
+    """What could stand in place of a value that one error is about; None where that is not known."""
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "literal_error":
+            allowed = re.search(r"'([^']*)'", str(context["expected"]))
+            return allowed[1] if allowed else None
+        case "string_pattern_mismatch":
+            return next((text for text in _SPELLED if re.search(context["pattern"], text)), None)
+        case "greater_than_equal" | "less_than_equal":
+            return context.get("ge", context.get("le"))
+        case "greater_than":
+            return context["gt"] + 1
+        case "value_error" | "string_type":
+            return name
+        case kind:
+            return _OF_TYPE.get(kind)
 
 
 def _at(data: Any, path: Path) -> Any:

@@ -1,5 +1,6 @@
 """Strict YAML: what is written is what is read, and every mistake is told at its place, all at once."""
 
+import os
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -9,11 +10,18 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.compat import StringIO
+from ruamel.yaml.parser import Parser
+from ruamel.yaml.reader import Reader
+from ruamel.yaml.scanner import Scanner
 
+from afterglow import ROOT
 from afterglow.expressions import parse
 from afterglow.problems import Problem, Problems
+from afterglow.strict_yaml import document as reading
 from afterglow.strict_yaml import load, validated
 from afterglow.strict_yaml.document import MAX_BYTES
+
+LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 
 
 def told(text: str, model: type[BaseModel] | None = None) -> list[str]:
@@ -257,8 +265,10 @@ def test_any_text_is_read_or_refused(text):
     assert all(line >= 1 and col >= 1 for line, col in places)
 
 
+#: ruamel writes a text that begins with ': ' without quotes, which is no YAML.
+WRITTEN = st.text(st.characters(exclude_categories=["C"])).filter(lambda text: not text.startswith(": "))
 TREES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text(st.characters(exclude_categories=["C"])),
+    st.none() | st.booleans() | st.integers(-(10**15), 10**15) | WRITTEN,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcdefgh", min_size=1), inner, max_size=4),
     max_leaves=20,
 )
@@ -272,6 +282,68 @@ def test_what_another_program_writes_as_yaml_1_2_is_read_as_it_was(tree):
     YAML(typ="safe", pure=True).dump({"tree": tree}, out)
 
     assert load(out.getvalue(), "x").data == {"tree": tree}
+
+
+def _slow(ours: type, theirs: type, kept: frozenset[str] = frozenset()) -> type:
+    """Ours with what ruamel does itself put back."""
+    names = (vars(ours).keys() & vars(theirs).keys()) - {"__module__", "__doc__", *kept}
+    return type("Slow", (ours,), {name: vars(theirs)[name] for name in names})
+
+
+SLOW = {
+    "Reader": _slow(reading._Reader, Reader),
+    "Scanner": _slow(reading._Scanner, Scanner, frozenset({"check_key", "check_plain"})),
+    "Parser": _slow(reading._Parser, Parser),
+}
+FAST = {"Reader": reading._Reader, "Scanner": reading._Scanner, "Parser": reading._Parser}
+
+
+def events_of(text: str, parts: dict[str, type]) -> list[object]:
+    """What reading tells of a text, and where: its events, and why it ends before the text does."""
+    yaml = YAML(typ="safe", pure=True)
+    for name, part in parts.items():
+        setattr(yaml, name, part)
+    said: list[object] = []
+    try:
+        for event in yaml.parse(text):
+            place = (event.start_mark.line, event.start_mark.column, event.end_mark.line, event.end_mark.column)
+            said.append((type(event), place, getattr(event, "value", None), getattr(event, "style", None)))
+    except Exception as error:
+        mark = getattr(error, "problem_mark", None)
+        said.append((type(error), getattr(error, "problem", None), mark and (mark.line, mark.column)))
+    return said
+
+
+SHIPPED = [path.read_text() for path in sorted(ROOT.glob("flows/**/*.yaml"))]
+PIECES = st.sampled_from(
+    [
+        ": ", ":", "- ", "\n", "\n  ", "\n\n", " # ", "'", '"', "|\n", ">-\n", "{", "}", "[", "]", ", ", "? ", "---\n",
+        "\t", "a: b\n", "\r\n", "\ufeff", "é", " ", "&x ", "*x", "!t ",
+    ]
+)  # fmt: skip
+
+
+@st.composite
+def edited_files(draw: st.DrawFn) -> str:
+    """A part of a shipped file, with pieces put in and taken out."""
+    text = draw(st.sampled_from(SHIPPED))
+    start = draw(st.integers(0, len(text)))
+    text = text[start : start + 400]
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(PIECES) + text[at + draw(st.integers(0, 3)) :]
+    return text
+
+
+@settings(max_examples=10_000 if LONG else 300)
+@given(edited_files() | st.lists(PIECES | st.sampled_from(["a", "word two", "b: c", "1"]), max_size=30).map("".join))
+def test_what_makes_reading_quick_changes_nothing_of_what_is_read(text):
+    assert events_of(text, FAST) == events_of(text, SLOW)
+
+
+@pytest.mark.parametrize("text", SHIPPED)
+def test_shipped_files_are_read_quickly_as_they_are_read_slowly(text):
+    assert events_of(text, FAST) == events_of(text, SLOW)
 
 
 # Checked against a model

@@ -8,6 +8,7 @@ What a test changes stands in the environment:
     FAULTS_LEASE_S   how long a lease lasts (ours: two minutes); a quarter of it is the deadline for a batch
     FAULTS_POISON    any value: events and customers marked "poison-..." kill the process that works on them
     FAULTS_PAUSE     "before 2" or "after 2": the worker waits so many seconds before, or after, each batch is sent
+    FAULTS_MINUTE_S  how many seconds a minute of a flow's waits lasts
     FAULTS_NOTES     a file that gets a line when a batch is about to be sent, and one when the worker lets go of it
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 
 import dramatiq
 
-from afterglow import letters
+from afterglow import durations, letters
 from db import claims, touchpoints
 from workers import advance, deliver, ingest, scheduler
 from workers.channels import Fate, Outgoing
@@ -40,6 +41,8 @@ def prepare() -> None:
     touchpoints.back_off = lambda attempts: timedelta(seconds=1)
     claims.SETTLING = timedelta(seconds=1)
     scheduler.TEND_S = 1.0
+    if minute := os.environ.get("FAULTS_MINUTE_S"):
+        durations._UNITS["minute"] = (0, 0, int(minute))
     if os.environ.get("FAULTS_POISON"):
         ingest.map_element = _deadly(ingest.map_element, POISON["inbox"], lambda given: given[2])
         advance.decide = _deadly(advance.decide, POISON["enrollments"], lambda given: given[2].names())

@@ -60,6 +60,7 @@ def check(
 
     Each problem stands as file:line:col: sentence. Exit status 1 if there is anything.
     """
+    import gc
     from dataclasses import asdict
 
     from afterglow.language.check import check_files
@@ -71,6 +72,7 @@ def check(
     folder = folder or find_shop_folder(load_settings().shop_dir)
     files: dict[str, str] = {}
     problems: list[Problem]
+    gc.disable()  # what is read is kept until the end, so that looking for garbage finds none and takes long
     try:
         files = read_shop_folder(folder)
         problems = sorted(check_files(files))

@@ -6,13 +6,14 @@ nobody is blamed for naming what it may hold.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from afterglow.captured import is_expectation
-from afterglow.language.catalog import SEGMENTS, compile_files, read_programme
+from afterglow.language.catalog import SEGMENTS, Document, compile_files, read_programme
 from afterglow.language.check.actions import check_circles
 from afterglow.language.check.flows import Surroundings, check_flow
+from afterglow.language.check.further import further_in_programme, further_in_shop, further_in_source
 from afterglow.language.check.mails import check_mails
 from afterglow.language.check.programmes import check_loyalty
 from afterglow.language.check.referrals import check_referral
@@ -46,8 +47,9 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
       files: text by path below the shop's folder, such as "flows/welcome.yaml" or "templates/email/welcome.mjml".
     """
     problems = set(_out_of_place(files))
+    documents: tuple[Document, ...] | None = None
     try:
-        compile_files(files)
+        documents = compile_files(files)
     except Problems as error:
         problems.update(error.problems)
     shop = _read(lambda: read_shop(files[_SHOP], _SHOP)) if _SHOP in files else None
@@ -58,7 +60,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     sources, broken_sources = _sources(files)
     flow_files = _flow_files(files)
     flows = {file: flow for file in flow_files if (flow := _read(lambda f=file: read_flow(files[f], f)))}  # type: ignore[misc]
-    mails, mail_names = _mails(files)
+    mails, mail_names = _mails(files, documents)
     programmes = [
         _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
         for file in _in_folder(files, "flows/programmes", ".yaml")
@@ -87,6 +89,16 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
             problems.update(check_loyalty(programme, around.world))
         elif programme is not None:
             problems.update(check_referral(programme, around.world, shop, [*loyalty] if whole else None))
+    if shop is None and _SHOP in files:
+        names = [_name(file) for file in flow_files]
+        whole_sources = None if broken_sources else sources
+        problems.update(further_in_shop(files[_SHOP], _SHOP, names, whole_sources, around.world))
+    for file in _in_folder(files, "flows/sources", ".yaml"):
+        if file not in sources:
+            problems.update(further_in_source(files[file], file, shop, stage_names))
+    for file, programme in zip(_in_folder(files, "flows/programmes", ".yaml"), programmes, strict=True):
+        if programme is None:
+            problems.update(further_in_programme(files[file], file, around.world, shop, None))
     for flow in flows.values():
         problems.update(check_flow(flow, around))
         problems.update(gated_in_flow(flow, mails))
@@ -136,8 +148,11 @@ def _sources(files: Mapping[str, str]) -> tuple[dict[str, Source], bool]:
     return {file: source for file, source in read.items() if source is not None}, None in read.values()
 
 
-def _mails(files: Mapping[str, str]) -> tuple[dict[str, Mail], list[str]]:
-    """The mails that can be read by name, and the names of all of them."""
+def _mails(files: Mapping[str, str], documents: Iterable[Document] | None) -> tuple[dict[str, Mail], list[str]]:
+    """The mails that can be read by name, and the names of all of them. `documents`: where all files compile."""
+    if documents is not None:
+        read = {one.name: load_mail(json.loads(one.body)) for one in documents if one.kind == "template"}
+        return read, list(read)
     wanted = [
         f"email/{name}"
         for file in _in_folder(files, "templates/email", ".mjml")

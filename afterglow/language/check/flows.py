@@ -128,7 +128,7 @@ def names_at(flow: Flow, world: World, arrived: Arrived) -> Names:
         suppliers[step.id] = " or ".join(came)
         if step.id not in arrived.surely:
             sometimes[step.id] = f"where '{step.id}' timed out"
-    given |= dict.fromkeys(_lost(flow))
+    given |= dict.fromkeys(flow.unread)
     given["customer"], given["shop"] = world.customer, world.shop
     return Names(
         given=given,
@@ -162,22 +162,6 @@ def _event_names(event: str, world: World) -> Names | None:
     if not world.whole or carried is None:
         return None
     return Names(given=dict(carried), supplier=event, absent=dict.fromkeys(("customer", "shop"), NOT_BOTH))
-
-
-def _lost(flow: Flow) -> set[str]:
-    """The ids of steps that are written in the file and do not compile; none where the whole flow does."""
-    return set(_ids(flow.document.data)) - flow.steps.keys()
-
-
-def _ids(part: object) -> Iterator[str]:
-    if isinstance(part, dict):
-        if isinstance(step := part.get("id"), str):
-            yield step
-        for inner in part.values():
-            yield from _ids(inner)
-    elif isinstance(part, list):
-        for inner in part:
-            yield from _ids(inner)
 
 
 # Expressions

@@ -8,7 +8,7 @@ from afterglow.expressions import FUNCTIONS, ExpressionError
 from afterglow.expressions.parse import Reader
 from afterglow.expressions.tree import Block
 from afterglow.language.check.flows import Surroundings, names_at
-from afterglow.language.check.reach import arrivals, reachable
+from afterglow.language.check.reach import Arrived, arrivals, reachable
 from afterglow.language.check.reading import read_blocks
 from afterglow.language.check.reviews import gated_in_template
 from afterglow.language.check.supply import CUSTOMER, SURVEY, Names, Shape, World
@@ -39,6 +39,8 @@ class Part:
     col: int
     text: str
     blocks: tuple[Block, ...]
+    #: The first names that it reads.
+    roots: frozenset[str]
 
     def problem(self, line: int, col: int, message: str) -> Problem:
         """A problem at a line and column of the text."""
@@ -51,6 +53,8 @@ class Sending:
 
     flow: Flow
     step: Send | Notify
+    #: What has come by then.
+    arrived: Arrived
 
 
 def check_mails(
@@ -82,7 +86,8 @@ def _sendings(flows: Mapping[str, Flow]) -> Mapping[str, list[Sending]]:
         for step in flow.steps.values():
             if step.id in reached and isinstance(step, Send | Notify):
                 template = step.template if isinstance(step, Send) else NOTICE
-                found.setdefault(template, []).append(Sending(flow=flow, step=step))
+                sending = Sending(flow=flow, step=step, arrived=reached[step.id])
+                found.setdefault(template, []).append(sending)
     return found
 
 
@@ -97,12 +102,16 @@ def _rules(mail: Mail, sendings: list[Sending], shop: Shop | None, all_flows: bo
 
 def _contents(mail: Mail, sendings: list[Sending], files: Mapping[str, str], around: Surroundings) -> Iterator[Problem]:
     parts = _parts(mail, files)
+    named = [(sending, _names(mail, sending, around)) for sending in sendings]
     for part in parts:
         if not sendings:
             for complaint in read_blocks(part.text, part.blocks, _names_unsent(mail, around.world)):
                 yield part.problem(complaint.line, complaint.col, complaint.message)
-        for sending in sendings:
-            names = _names(mail, sending, around)
+        looked_at: list[Names] = []
+        for sending, names in named:
+            if (read := names.of(part.roots)) in looked_at:
+                continue  # the same names are wrong in the same places
+            looked_at.append(read)
             for complaint in read_blocks(part.text, part.blocks, names):
                 message = f"{complaint.message} Flow '{sending.flow.name}' sends this mail."
                 yield part.problem(complaint.line, complaint.col, message)
@@ -124,11 +133,13 @@ def _parts(mail: Mail, files: Mapping[str, str]) -> list[Part]:
     for file, line, col, text in pieces:
         if text is sources.layout.text or text is sources.text_layout.text:
             text = _without_markers(text)
+        reader = Reader(text, FUNCTIONS)
         try:
-            blocks = Reader(text, FUNCTIONS).template()
+            blocks = reader.template()
         except ExpressionError:
             continue  # compiling the mail has said so, with its place
-        parts.append(Part(file=file, line=line, col=col, text=text, blocks=blocks))
+        roots = frozenset(name.partition(".")[0] for name in reader.names)
+        parts.append(Part(file=file, line=line, col=col, text=text, blocks=blocks, roots=roots))
     return parts
 
 
@@ -141,8 +152,7 @@ def _without_markers(text: str) -> str:
 
 
 def _names(mail: Mail, sending: Sending, around: Surroundings) -> Names:
-    at_step = names_at(sending.flow, around.world, arrivals(sending.flow)[sending.step.id])
-    return _for_mail(mail, around, at_step)
+    return _for_mail(mail, around, names_at(sending.flow, around.world, sending.arrived))
 
 
 def _names_unsent(mail: Mail, world: World) -> Names:

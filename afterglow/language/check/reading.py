@@ -7,6 +7,7 @@ happens, and (in mails) a value that some customers do not have are found here r
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import assert_never
 
 from afterglow.expressions import FUNCTIONS, Expression
@@ -62,7 +63,7 @@ class Complaint:
 
 def read_expression(expression: Expression, names: Names) -> tuple[Shape, list[Complaint]]:
     """What an expression comes to, and what is wrong with it."""
-    shape, complaints = read_tree(expression.text, Reader(expression.text, FUNCTIONS).expression(), names)
+    shape, complaints = read_tree(expression.text, _tree(expression.text), names)
     reading = _Reading(expression.text, names)
     for function, _ in sorted(expression.calls, key=str):
         reading.complain(function, f"'{function}' makes a link, and links stand in mails only.")
@@ -74,6 +75,11 @@ def read_tree(text: str, tree: Node, names: Names) -> tuple[Shape, list[Complain
     reading = _Reading(text, names)
     shape = reading.shape(tree)
     return shape, reading.complaints()
+
+
+@lru_cache(maxsize=4096)  # flows say the same things again and again
+def _tree(text: str) -> Node:
+    return Reader(text, FUNCTIONS).expression()
 
 
 def read_blocks(text: str, blocks: tuple[Block, ...], names: Names) -> list[Complaint]:
@@ -122,6 +128,7 @@ class _Reading:
 
     def __init__(self, text: str, names: Names) -> None:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
+        self.starts = [0, *(found.end() for found in re.finditer("\n", self.text))]
         self.names = names
         self.offset = 0
         self.found: dict[tuple[int, str], None] = {}
@@ -138,8 +145,7 @@ class _Reading:
         return self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
 
     def _move(self, line: int, col: int) -> None:
-        lines = self.text.split("\n")
-        self.offset = sum(len(text) + 1 for text in lines[: line - 1]) + col - 1
+        self.offset = self.starts[line - 1] + col - 1
 
     # Templates
 

@@ -4,10 +4,10 @@ A shape is a kind of value, a group of named shapes, or a list of one shape. Nam
 evaluation looks them up in data, so what is not found here is missing for every customer.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Final
+from typing import Any, Final
 
 from afterglow.language.catalog import OWN_EVENTS
 from afterglow.language.shop import Shop
@@ -228,6 +228,20 @@ class Names:
     sometimes: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     closed: bool = True
+
+    def of(self, roots: Collection[str]) -> "Names":
+        """What a text is held against that reads no other first names: equal where the same in it is wrong."""
+
+        def only(named: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in named.items() if name.partition(".")[0] in roots}
+
+        return Names(
+            given=only(self.given),
+            supplier="",
+            sometimes=only(self.sometimes),
+            absent=only(self.absent),
+            closed=self.closed,
+        )
 
     def reason_missing(self, dotted: str) -> str:
         """Why a name that `given` does not hold cannot be read, with what was probably meant."""
