@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from afterglow.language.shop import Shop
+from afterglow.mail.locales import words
 from afterglow.mail_templates import Mail, Rendered, render_mail, render_subject
 from afterglow.tokens import LONG_MAC_BYTES, make_token
 
@@ -23,7 +24,12 @@ ME = "me"
 _NOTHING: Mapping[str, str] = {}
 
 #: Names in templates that come from the touchpoint itself, not from facts.
-OWN_NAMES = frozenset({"unsubscribe_url", "preferences_url", "me_url", "why_line", "customer_url", "about", "team"})
+OWN_NAMES = frozenset(
+    {
+        "unsubscribe_url", "unsubscribe_text", "preferences_url", "preferences_text", "me_url", "why_line",
+        "customer_url", "about", "team",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +145,7 @@ def render(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addresse
     Raises:
       RenderError: naming what is missing.
     """
-    return render_mail(mail, *_given(stored, head, to))
+    return render_mail(mail, *_given(mail, stored, head, to))
 
 
 def subject(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addressed) -> str:
@@ -148,21 +154,24 @@ def subject(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Address
     Raises:
       RenderError: naming what is missing.
     """
-    return render_subject(mail, *_given(stored, head, to))
+    return render_subject(mail, *_given(mail, stored, head, to))
 
 
 def _given(
-    stored: Mapping[str, Any], head: Letterhead, to: Addressed
+    mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addressed
 ) -> tuple[dict[str, Any], dict[str, Callable[..., str]]]:
     """The names and functions that a template of this touchpoint sees."""
     own = unsubscribe_url(head, to) if to.kind == "marketing" else None
+    said = words(mail.locale or head.shop.model.locale)
     names = {
         **stored["names"],
         "shop": head.shop.facts,
         "unsubscribe_url": own,
+        "unsubscribe_text": said.unsubscribe,
         "preferences_url": own,
+        "preferences_text": said.preferences,
         "me_url": me_url(head.public_url, head.secret, to.customer_id, stored.get("me", 0)),
-        "why_line": why_line(head.shop, to),
+        "why_line": why_line(head.shop, to, mail.locale),
         "customer_url": f"{head.private_url}/customers/{to.customer_id}",
         **stored.get("extra", {}),
     }
@@ -180,14 +189,16 @@ def _given(
     return names, {"referral_link": referral_link, "referral_variant": referral_variant, "rate": rate}
 
 
-def why_line(shop: Shop, to: Addressed) -> str:
-    """Why somebody gets this, in one sentence."""
+def why_line(shop: Shop, to: Addressed, locale: str | None = None) -> str:
+    """Why somebody gets this, in one sentence, in the language of the mail, or the shop's."""
+    said = words(locale or shop.model.locale)
     if to.kind == "marketing":
         topic = shop.model.topics.get(to.topic or "")
-        label = f" ({topic.label.lower()})" if topic else ""
-        return f"You get this because you agreed to hear from {shop.model.name}{label}."
+        # The label of a topic is in the shop's language only.
+        label = f" ({topic.label.lower()})" if topic and locale is None else ""
+        return said.agreed.format(name=shop.model.name, topic=label)
     if to.kind == "service":
-        return f"You get this because it belongs to something you did at {shop.model.name}."
+        return said.did.format(name=shop.model.name)
     return "You get this because a flow asked your team to look."
 
 

@@ -19,6 +19,7 @@ from afterglow.language.check.reach import arrivals
 from afterglow.language.check.supply import ListShape, Shape, World, all_merged, merged, world
 from afterglow.language.flow import Flow, Notify, Send, WaitFor
 from afterglow.letters import OWN_NAMES, Addressed, Letterhead
+from afterglow.mail.locales import parted
 from afterglow.mail_templates import Mail, Rendered
 from afterglow.pictures.flows import written
 from afterglow.problems import did_you_mean
@@ -64,7 +65,7 @@ def languages(names: Iterable[str], template: str) -> dict[str | None, str]:
     known = sorted(names)
     wanted = template if "/" in template else f"email/{template}"
     found: dict[str | None, str] = {None: wanted} if wanted in known else {}
-    found |= {name.removeprefix(wanted + "."): name for name in known if name.startswith(wanted + ".")}
+    found |= {locale: name for name in known for plain, locale in [parted(name)] if locale and plain == wanted}
     if not found:
         raise UnknownTemplateError(f"No template is called '{template}'.{did_you_mean(wanted, known)}")
     return found

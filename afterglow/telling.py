@@ -129,7 +129,8 @@ def decision(
             named = reason or str(detail.get("name"))
             return f"Stopped because of {named} (event {detail.get('event')})."
         case "sent":
-            return f"{what} was sent{_ON_WHAT.get(str(detail.get('basis')), '')}."
+            in_language = f" in its form for {detail['locale']}" if detail.get("locale") else ""
+            return f"{what} was sent{in_language}{_ON_WHAT.get(str(detail.get('basis')), '')}."
         case "skipped":
             return f"{what} was not sent{because}."
         case "held":

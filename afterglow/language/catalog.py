@@ -17,6 +17,7 @@ from afterglow.language.referral import ReferralProgramme, read_referral
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
 from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
 from afterglow.language.testing import without_tests
+from afterglow.mail.locales import nearest, parted
 from afterglow.mail.sources import TEAM_MAILS
 from afterglow.mail_templates import Mail, compile_mail, load_mail, with_shop
 from afterglow.problems import Problem, Problems, did_you_mean
@@ -49,6 +50,23 @@ class Catalog:
     flows: Mapping[str, Flow]
     mails: Mapping[str, Mail]
     programmes: Mapping[str, Programme | ReferralProgramme] = field(default_factory=dict)
+
+    @cached_property
+    def _in_languages(self) -> Mapping[str, Mapping[str, str]]:
+        """The names of mails in other languages than the shop's: by plain name, then by locale in lower case."""
+        found: dict[str, dict[str, str]] = {}
+        for name in self.mails:
+            plain, locale = parted(name)
+            if locale is not None:
+                found.setdefault(plain, {})[locale.lower()] = name
+        return found
+
+    def in_language(self, template: str, locale: str | None) -> str:
+        """The mail that somebody of this locale gets where a flow sends a template: `email/welcome.fr`, or itself."""
+        languages = self._in_languages.get(template)
+        if languages is None or not locale:
+            return template
+        return next((languages[near] for near in nearest(locale) if near in languages), template)
 
     @cached_property
     def loyalty(self) -> Mapping[str, Programme]:

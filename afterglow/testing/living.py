@@ -514,7 +514,9 @@ class _Lifetime:
         )
 
     def _send(self, letter: _Touchpoint, facts: Facts, basis: str | None) -> None:
-        mail = self.catalog.mails.get(letter.template)
+        locale = self.person.locale if letter.kind != "team" else None
+        name = self.catalog.in_language(letter.template, locale)
+        mail = self.catalog.mails.get(name)
         if mail is None:
             self._end(letter, "failed", {"because": f"there is no template {letter.template} in force"})
             return
@@ -530,11 +532,11 @@ class _Lifetime:
         try:
             self.lived.letters.append(letters.render(mail, stored, self.under_test.head, to))
         except RenderError as error:
-            self._end(letter, "failed", {"because": f"{letter.template}: {error}"})
+            self._end(letter, "failed", {"because": f"{name}: {error}"})
             return
         if letter.kind == "marketing":
             self.sent.append(self.now)
-        detail = {"template": letter.template} | ({"basis": basis} if basis else {})
+        detail = {"template": letter.template} | touchpoint.went(basis, mail.locale)
         self._end(letter, "sent", detail)
 
     def _end(self, letter: _Touchpoint, verb: str, detail: Mapping[str, Any]) -> None:

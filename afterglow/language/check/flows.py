@@ -12,6 +12,7 @@ from afterglow.language.check.testing import check_tests
 from afterglow.language.compiling import Path
 from afterglow.language.flow import Flow, If, Notify, Send, UntilDate, WaitFor, walk
 from afterglow.language.shop import Shop
+from afterglow.mail.locales import parted
 from afterglow.problems import Problem, did_you_mean
 
 NO_ADDRESS = "decisions are kept, so conditions read no addresses; use customer.id"
@@ -298,6 +299,9 @@ def _send(flow: Flow, step: Send, around: Surroundings) -> Iterator[Problem]:
     if step.template.rpartition("/")[2].startswith("_"):
         message = f"'{step.template}' is no mail to customers; teams are written to with `notify`."
         yield flow.problem(path, message)
+    elif (plain := parted(step.template)[0]) != step.template and plain in around.mails:
+        message = f"Write {plain}: each customer gets the form in their own language."
+        yield flow.problem((*step.path, "send"), message)
     elif step.template not in around.mails:
         known = [name for name in around.mails if "/_" not in name]
         meant = did_you_mean(step.template, known) or did_you_mean(f"email/{step.template}", known)

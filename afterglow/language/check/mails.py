@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from afterglow.expressions import FUNCTIONS, ExpressionError
 from afterglow.expressions.parse import Reader
@@ -15,6 +15,7 @@ from afterglow.language.check.supply import CUSTOMER, SURVEY, Names, Shape, Worl
 from afterglow.language.flow import Flow, Notify, Send, WaitFor
 from afterglow.language.shop import Shop
 from afterglow.mail.compiling import MARKERS
+from afterglow.mail.locales import parted
 from afterglow.mail.placeholders import MARKED, place_of
 from afterglow.mail.sources import Kind, find_sources
 from afterglow.mail_templates import Mail, lint_mail
@@ -22,7 +23,7 @@ from afterglow.problems import Problem, did_you_mean
 
 #: Names that come from the touchpoint itself, by the kind of mail; see letters.py.
 OWN_NAMES: Mapping[Kind, tuple[str, ...]] = {
-    "marketing": ("why_line", "unsubscribe_url", "preferences_url", "me_url"),
+    "marketing": ("why_line", "unsubscribe_url", "unsubscribe_text", "preferences_url", "preferences_text", "me_url"),
     "service": ("why_line", "me_url"),
     "team": ("why_line", "customer_url", "about", "team"),
 }
@@ -69,10 +70,30 @@ def check_mails(
     at: dict[tuple[str, int, int], Problem] = {}
     sendings = _sendings(flows)
     for name, mail in sorted(mails.items()):
-        yield from _rules(mail, sendings.get(name, []), around.shop, all_flows)
-        for problem in _contents(mail, sendings.get(name, []), files, around):
+        plain, locale = parted(name)
+        if locale is not None:
+            yield from _form(mail, plain, mails, around)
+        sending = sendings.get(plain, [])
+        topic = mail.topic or (mails[plain].topic if plain in mails else None)
+        yield from _rules(replace(mail, topic=topic), sending, around.shop, all_flows)
+        for problem in _contents(mail, sending, files, around):
             at.setdefault((problem.file, problem.line, problem.col), problem)
     yield from at.values()
+
+
+def _form(mail: Mail, plain: str, mails: Mapping[str, Mail], around: Surroundings) -> Iterator[Problem]:
+    """What does not fit between a mail in another language and the one in the shop's own."""
+    if plain not in around.mails:
+        message = f"There is no {plain}.mjml beside this: whoever speaks another language would get nothing."
+        yield mail.problem("kind", message)
+        return
+    if (own := mails.get(plain)) is None:
+        return
+    for what in ("kind", "topic"):
+        here, there = getattr(mail, what), getattr(own, what)
+        if here is not None and here != there:
+            message = f"The {what} of a mail is the same in every language: '{there or 'none'}' in {plain}.mjml."
+            yield mail.problem(what, message)
 
 
 def _sendings(flows: Mapping[str, Flow]) -> Mapping[str, list[Sending]]:

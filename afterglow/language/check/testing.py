@@ -7,6 +7,7 @@ from afterglow.language.compiling import Path
 from afterglow.language.flow import Flow, Notify, Send, Split
 from afterglow.language.shop import Shop
 from afterglow.language.testing import UNNAMED, CustomerModel, Expected, FlowTest, Happens, Says
+from afterglow.mail.locales import parted
 from afterglow.problems import Problem, did_you_mean
 
 _KNOWN = frozenset(CustomerModel.model_fields)
@@ -106,6 +107,6 @@ def _expected(flow: Flow, test: FlowTest, one: Expected) -> Iterator[Problem]:
             known, what = {rule.event for rule in flow.stops} | {_UNWOUND}, "is not stopped by"
         case _:
             known, what = {flow.name}, "is not called"
-    if one.what not in known:
+    if one.what not in known and not (one.kind == "send" and parted(one.what)[0] in known):
         meant = did_you_mean(one.what, known)
         yield flow.problem((*one.path, one.kind), f"This flow {what} '{one.what}'.{meant}")
