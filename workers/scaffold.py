@@ -25,6 +25,7 @@ What we write to customers, and when, run by Afterglow. `flows/shop.yaml` is the
 - `flows/NAME.yaml`: a flow, one file each. `status: draft` is checked and not run, `live` runs.
 - `flows/stages.yaml`: the stages of a customer's life. `flows/sources/`: who posts webhooks, and what they mean.
 - `flows/programmes/NAME.yaml`: what customers earn points for, and what friends who bring friends get.
+- `flows/pieces/NAME.yaml`: steps that several flows `use`.
 - `flows/sources/NAME/`: webhooks as they come, each with what it must become; `afterglow source test` holds them to it.
 - `templates/email/NAME.mjml` and `.txt`: the mails; `_layout.mjml` is what all of them share.
 

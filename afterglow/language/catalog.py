@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from afterglow import returning, strict_yaml
-from afterglow.language.flow import Flow, read_flow
+from afterglow.language.flow import Flow, read_flow, read_piece
+from afterglow.language.pieces import file_of, joined, pieces_in
 from afterglow.language.programme import Programme, read_loyalty
 from afterglow.language.referral import ReferralProgramme, read_referral
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
@@ -223,6 +224,12 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
     """
     documents: list[Document] = []
     problems: list[Problem] = []
+    pieces = pieces_in(files)
+    for piece, text in pieces.items():
+        try:
+            read_piece(text, file_of(piece))
+        except Problems as error:
+            problems.extend(error.problems)
 
     def attempt(kind: str, name: str, file: str, compile_: Callable[[], object]) -> None:
         try:
@@ -236,8 +243,8 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
                 Problem(file, 1, 1, f"The file is called {name} and the {kind} in it '{own}'; make them equal.")
             )
         body = json.dumps(made, sort_keys=True, ensure_ascii=False) if kind == "template" else files[file]
-        if isinstance(made, Flow) and made.tests:
-            body = without_tests(made.document)
+        if isinstance(made, Flow):
+            body = joined(without_tests(made.document) if made.tests else body, pieces)
         documents.append(Document(kind=kind, name=name, body=body))
 
     for required, kind, reader in (
@@ -252,7 +259,7 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
         folder, _, base = file.rpartition("/")
         name, _, ending = base.rpartition(".")
         if folder == "flows" and ending == "yaml" and name not in ("shop", "stages"):
-            attempt("flow", name, file, lambda f=file: read_flow(files[f], f))  # type: ignore[misc]
+            attempt("flow", name, file, lambda f=file: read_flow(joined(files[f], pieces), f))  # type: ignore[misc]
         elif folder == "flows/sources" and ending == "yaml":
             attempt("source", name, file, lambda f=file: read_source(files[f], f))  # type: ignore[misc]
         elif folder == "flows/programmes" and ending == "yaml":

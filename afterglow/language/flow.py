@@ -16,6 +16,7 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.pieces import Pieces, divided, file_of, located, names_of, written
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
@@ -166,6 +167,12 @@ class StopModel(_Model):
     id: str | None = _described("Name of this step; `stop` unless given.", default=None)
 
 
+class UseModel(_Model):
+    """Take the steps of a piece, `flows/pieces/NAME.yaml`, as if they stood here."""
+
+    use: str = _described("The piece, such as `ask-for-review`.", pattern=r"^[a-z0-9][a-z0-9-]*$")
+
+
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 VERBS: Mapping[str, type[_Model]] = {
@@ -177,6 +184,7 @@ VERBS: Mapping[str, type[_Model]] = {
     "split": SplitModel,
     "notify": NotifyModel,
     "stop": StopModel,
+    "use": UseModel,
 }
 
 
@@ -195,9 +203,18 @@ StepModel = Annotated[
     | Annotated[IfModel, Tag("if")]
     | Annotated[SplitModel, Tag("split")]
     | Annotated[NotifyModel, Tag("notify")]
-    | Annotated[StopModel, Tag("stop")],
+    | Annotated[StopModel, Tag("stop")]
+    | Annotated[UseModel, Tag("use")],
     Discriminator(_verb),
 ]
+
+
+class PieceModel(_Model):
+    """Steps that several flows use."""
+
+    piece: str = _described("Name of the piece; the same as the file's.", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    about: str = _described("What it is for, in one line.")
+    steps: list[StepModel] = _described("What happens, in order; the ids are those of every flow.", min_length=1)
 
 
 class FlowModel(_Model):
@@ -409,13 +426,29 @@ class Flow:
     first: str | None
     steps: Mapping[str, Step]
     document: strict_yaml.Document = field(repr=False, compare=False)
+    #: The files of the pieces that it uses.
+    pieces: Pieces = field(default_factory=dict, repr=False, compare=False)
     #: Events that can end a wait or the run; others need not be looked at.
     listens_to: frozenset[str] = frozenset()
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
 
     def problem(self, path: Path, message: str) -> Problem:
-        """A problem at a place of this flow's file."""
-        return self.document.problem(path, message)
+        """A problem at a place of this flow's file, or of a piece that it uses."""
+        where, inside = located(self.document, self.pieces, path)
+        return where.problem(inside, self.told(where, message))
+
+    def problem_inside(self, path: Path, line: int, col: int, message: str) -> Problem:
+        """A problem at a line and column of the text that stands at a path."""
+        where, inside = located(self.document, self.pieces, path)
+        return Problem(where.file, *where.place_inside(inside, line, col), self.told(where, message))
+
+    def told(self, where: strict_yaml.Document, message: str) -> str:
+        """A message about a file, which names this flow where that is a piece's."""
+        return message if where is self.document else f"{message} Flow '{self.name}' uses this piece."
+
+    def written(self, path: Path) -> Any:
+        """What stands at a path of this flow's file, or of a piece that it uses, as it was read."""
+        return written(self.document, self.pieces, path)
 
 
 def next_steps(step: Step) -> tuple[str | None, ...]:
@@ -435,31 +468,58 @@ def next_steps(step: Step) -> tuple[str | None, ...]:
 
 @lru_cache(maxsize=512)
 def read_flow(text: str, file: str) -> Flow:
-    """Compile a flow file.
+    """Compile a flow file, with the pieces that it uses behind it: see `afterglow.language.pieces.joined`.
 
     Raises:
-      Problems: everything that is wrong with the file by itself, each with its place.
+      Problems: everything that is wrong with the file by itself, and with its pieces, each with its place.
     """
-    document = strict_yaml.load(text, file)
-    compiler = _Compiler(document)
+    own, texts = divided(text)
+    document = strict_yaml.load(own, file)
+    pieces = {name: read_piece(piece, file_of(name)) for name, piece in texts.items()}
+    compiler = _Compiler(document, pieces)
     flow = compiler.flow(strict_yaml.validated(document, FlowModel))
     if compiler.problems:
         raise Problems(tuple(compiler.problems))
     return flow
 
 
-def sketch_flow(document: strict_yaml.Document, model: FlowModel) -> tuple[Flow, tuple[Problem, ...]]:
+Piece = tuple[strict_yaml.Document, PieceModel]
+
+
+@lru_cache(maxsize=512)
+def read_piece(text: str, file: str) -> Piece:
+    """Read the file of a piece. What its steps come to shows in the flows that use it.
+
+    Raises:
+      Problems: everything that is wrong with the shape of it.
+    """
+    document = strict_yaml.load(text, file)
+    model = strict_yaml.validated(document, PieceModel)
+    if file != file_of(model.piece):
+        message = f"The file is called {file.rpartition('/')[2]} and the piece in it '{model.piece}'; make them equal."
+        raise Problems([document.problem(("piece",), message)])
+    return document, model
+
+
+def sketch_flow(
+    document: strict_yaml.Document, model: FlowModel, pieces: Mapping[str, Piece | None]
+) -> tuple[Flow, tuple[Problem, ...]]:
     """A flow as far as it compiles, and why the rest does not. Only for finding further problems: steps may lack."""
-    compiler = _Compiler(document)
+    compiler = _Compiler(document, pieces)
     return compiler.flow(model), tuple(compiler.problems)
 
 
 class _Compiler(Compiler):
-    """Compiles one flow, keeping its steps by id."""
+    """Compiles one flow, keeping its steps by id. A piece that is None cannot be read, and is left out."""
 
-    def __init__(self, document: strict_yaml.Document) -> None:
+    def __init__(self, document: strict_yaml.Document, pieces: Mapping[str, Piece | None]) -> None:
         super().__init__(document)
         self.steps: dict[str, Step] = {}
+        self.pieces = pieces
+        self.documents = {name: piece[0] for name, piece in pieces.items() if piece is not None}
+
+    def located(self, path: Path) -> tuple[strict_yaml.Document, Path]:
+        return located(self.document, self.documents, path)
 
     def flow(self, model: FlowModel) -> Flow:
         stops = model.stops if isinstance(model.stops, list) else [model.stops]
@@ -492,6 +552,7 @@ class _Compiler(Compiler):
             first=first,
             steps=self.steps,
             document=self.document,
+            pieces=self.documents,
             listens_to=frozenset(
                 [rule.event for rule in rules]
                 + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
@@ -524,14 +585,37 @@ class _Compiler(Compiler):
         """Compile a list of steps, last first, so that each knows its successor. The id of its first step."""
         following = after
         for n in range(len(models) - 1, -1, -1):
+            if isinstance(models[n], UseModel):
+                following = self.use(models[n].use, (*path, n, "use"), following)
+                continue
             step = self.step(models[n], (*path, n), following)
             if step is None:
                 continue
             if step.id in self.steps:  # the other one stands further down
-                self.say(self.steps[step.id].path, f"Two steps are called '{step.id}'; give this one another id.")
+                self.say(self.steps[step.id].path, self.twice(step.id, path))
             self.steps[step.id] = step
             following = step.id
         return following
+
+    def use(self, name: str, path: Path, after: str | None) -> str | None:
+        """The steps of a piece, as if they stood here; the id of the first."""
+        if name not in self.pieces:
+            self.say(path, f"There is no piece {file_of(name)}.")
+            return after
+        if name in names_of(path, self.document, self.documents):
+            self.say(path, f"The piece '{name}' would use itself, without an end.")
+            return after
+        piece = self.pieces[name]
+        return self.sequence(piece[1].steps, (*path, "steps"), after=after) if piece is not None else after
+
+    def twice(self, step: str, path: Path) -> str:
+        """That two steps have one id, the first of which stands at a path."""
+        file, by = self.located(path)[0].file, self.located(self.steps[step].path)[0].file
+        if by == self.document.file == file:
+            return f"Two steps are called '{step}'; give this one another id."
+        flow = f"flow '{self.document.file.rpartition('/')[2].removesuffix('.yaml')}'"
+        other = "once more" if file == by else f"in {file}"
+        return f"Two steps of {flow} are called '{step}', here and {other}: a piece is used once in a flow."
 
     def step(self, model: Any, path: Path, after: str | None) -> Step | None:
         match model:

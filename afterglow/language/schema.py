@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, RootModel
 
-from afterglow.language.flow import FlowModel
+from afterglow.language.flow import FlowModel, PieceModel
 from afterglow.language.programme import LoyaltyModel
 from afterglow.language.referral import ReferralModel
 from afterglow.language.shop import ShopModel, StagesModel
@@ -22,6 +22,7 @@ class _Programme(RootModel[Annotated[LoyaltyModel | ReferralModel, Field(discrim
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "flow": (FlowModel, "A flow of Afterglow: flows/NAME.yaml"),
+    "piece": (PieceModel, "Steps that several flows use: flows/pieces/NAME.yaml"),
     "shop": (ShopModel, "The shop: flows/shop.yaml"),
     "stages": (StagesModel, "The stages of a customer's journey: flows/stages.yaml"),
     "source": (Source, "A source of webhooks: flows/sources/NAME.yaml"),
@@ -30,6 +31,7 @@ _MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
 #: The files that each schema is for, below the shop's folder, as globs of editors; `!` takes files out again.
 FILES: Final[dict[str, tuple[str, ...]]] = {
     "flow": ("flows/*.yaml", "!flows/shop.yaml", "!flows/stages.yaml"),
+    "piece": ("flows/pieces/*.yaml",),
     "shop": ("flows/shop.yaml",),
     "stages": ("flows/stages.yaml",),
     "source": ("flows/sources/*.yaml",),
@@ -38,7 +40,7 @@ FILES: Final[dict[str, tuple[str, ...]]] = {
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema (draft 2020-12) by kind of file: flow, shop, stages, source, programme."""
+    """JSON Schema (draft 2020-12) by kind of file: flow, piece, shop, stages, source, programme."""
     return {name: _schema(name, model, title) for name, (model, title) in _MODELS.items()}
 
 

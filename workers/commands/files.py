@@ -93,7 +93,7 @@ def check(
 
 def schema(
     kind: Annotated[
-        str | None, typer.Argument(help="shop, stages, flow, source or programme; all of them if left out.")
+        str | None, typer.Argument(help="shop, stages, flow, piece, source or programme; all of them if left out.")
     ] = None,
 ) -> None:
     """Print the JSON Schema of a kind of file, for editors."""

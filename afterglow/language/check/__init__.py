@@ -18,7 +18,8 @@ from afterglow.language.check.referrals import check_referral
 from afterglow.language.check.reviews import gated_in_flow
 from afterglow.language.check.sources import check_owners, check_shop, check_source
 from afterglow.language.check.supply import world
-from afterglow.language.flow import FlowModel, read_flow, sketch_flow
+from afterglow.language.flow import FlowModel, read_flow, read_piece, sketch_flow
+from afterglow.language.pieces import divided, file_of, joined, pieces_in
 from afterglow.language.programme import Programme
 from afterglow.language.shop import read_shop, read_stages
 from afterglow.language.source import Source, read_source
@@ -31,7 +32,7 @@ from afterglow.strict_yaml.salvage import STAND_IN, salvaged
 __all__ = ["check_files"]
 
 _Read = TypeVar("_Read")
-_FOLDERS = ("flows", "flows/sources", "flows/programmes")
+_FOLDERS = ("flows", "flows/sources", "flows/programmes", "flows/pieces")
 _SHOP, _STAGES = "flows/shop.yaml", "flows/stages.yaml"
 
 
@@ -50,8 +51,9 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     stages = _read(lambda: read_stages(files[_STAGES], _STAGES)) if _STAGES in files else None
     stage_names = None if stages is None else [stage.stage for stage in stages]
     sources, broken_sources = _sources(files)
-    flow_files = _flow_files(files)
-    flows = {file: flow for file in flow_files if (flow := _read(lambda f=file: read_flow(files[f], f)))}  # type: ignore[misc]
+    flow_files, pieces = _flow_files(files), pieces_in(files)
+    whole = {file: joined(files[file], pieces) for file in flow_files}
+    flows = {file: flow for file in flow_files if (flow := _read(lambda f=file: read_flow(whole[f], f)))}  # type: ignore[misc]
     mails, mail_names = _mails(files)
     around = Surroundings(
         world=world(shop, sources.values(), whole=not broken_sources),
@@ -75,25 +77,27 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         if isinstance(programme, Programme):
             problems.update(check_loyalty(programme, around.world))
         elif programme is not None:
-            whole = None not in programmes
-            problems.update(check_referral(programme, around.world, shop, loyalty if whole else None))
+            complete = None not in programmes
+            problems.update(check_referral(programme, around.world, shop, loyalty if complete else None))
     for flow in flows.values():
         problems.update(check_flow(flow, around))
         problems.update(gated_in_flow(flow, mails))
     for file in flow_files:
         if file not in flows:
-            problems.update(_further(files[file], file, around))
+            problems.update(_further(whole[file], file, around))
     problems.update(check_mails(mails, flows, files, around, all_flows=len(flows) == len(flow_files)))
     return sorted(problems)
 
 
 def _further(text: str, file: str, around: Surroundings) -> Iterator[Problem]:
     """What else is wrong with a flow that does not compile, as far as it can be read in spite of that."""
-    document = _read(lambda: load(text, file))
+    own, texts = divided(text)
+    document = _read(lambda: load(own, file))
     model = salvaged(document, FlowModel) if document else None
     if document is None or model is None:
         return
-    flow, problems = sketch_flow(document, model)
+    read = {name: _read(lambda n=name: read_piece(texts[n], file_of(n))) for name in texts}  # type: ignore[misc]
+    flow, problems = sketch_flow(document, model, read)
     for problem in (*problems, *check_flow(flow, around, whole=False)):
         if STAND_IN not in problem.message:
             yield problem
@@ -147,7 +151,9 @@ def _out_of_place(files: Mapping[str, str]) -> Iterator[Problem]:
         if is_expectation(file):
             continue
         if file.endswith(".yaml") and folder not in _FOLDERS:
-            message = "Flows stand in flows/ itself, sources in flows/sources/ and programmes in flows/programmes/; "
+            message = (
+                "Flows stand in flows/ itself; sources, programmes and pieces in flows/sources/, programmes/, pieces/; "
+            )
             yield Problem(file, 1, 1, message + "move this file.")
         if folder == "templates/email" and file.endswith(".txt") and not base.startswith("_"):
             mail = file.removesuffix(".txt") + ".mjml"

@@ -216,7 +216,7 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
 def _expression(flow: Flow, path: Path, expression: Expression, names: Names) -> Iterator[Problem]:
     _, complaints = read_expression(expression, names)
     for complaint in complaints:
-        yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+        yield flow.problem_inside(path, complaint.line, complaint.col, complaint.message)
 
 
 def _date(flow: Flow, step: UntilDate, names: Names) -> Iterator[Problem]:
@@ -237,7 +237,7 @@ def _same(flow: Flow, path: Path, same: Expression, event: str, run: Names, worl
         said = {(complaint.line, complaint.col) for complaint in complaints}
         complaints += [complaint for complaint in others if (complaint.line, complaint.col) not in said]
     for complaint in complaints:
-        yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+        yield flow.problem_inside(path, complaint.line, complaint.col, complaint.message)
     kinds = {kind_of_shape(ours), kind_of_shape(theirs)} - {"unknown"}
     if len(kinds) > 1 and not complaints:
         one, other = kind_of_shape(ours), kind_of_shape(theirs)
@@ -246,13 +246,9 @@ def _same(flow: Flow, path: Path, same: Expression, event: str, run: Names, worl
 
 def _about(flow: Flow, path: Path, about: Text, names: Names) -> Iterator[Problem]:
     for complaint in read_blocks(about.text, Reader(about.text, FUNCTIONS).template(), names):
-        yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+        yield flow.problem_inside(path, complaint.line, complaint.col, complaint.message)
     for function in sorted({function for function, _ in about.calls}):
         yield flow.problem(path, f"'{function}' makes a link for a customer; a note to a team has none.")
-
-
-def _inside(flow: Flow, path: Path, line: int, col: int, message: str) -> Problem:
-    return Problem(flow.document.file, *flow.document.place_inside(path, line, col), message)
 
 
 # Steps
