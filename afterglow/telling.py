@@ -104,7 +104,8 @@ def decision(
         case "waits for":
             return f"Waits for {detail.get('event')}, until {_moment(detail, zone)} at the latest."
         case "arrived":
-            return f"{detail.get('name')} came (event {detail.get('event')}), which this step was waiting for."
+            came = f"{detail.get('name')} came (event {detail.get('event')}){_whose(detail)}"
+            return f"{came}, which this step was waiting for."
         case "timed out":
             return f"{detail.get('waited_for')} did not come in time, so the flow goes on without it."
         case "chose" if "elif" in detail:
@@ -117,6 +118,11 @@ def decision(
             return f"`{detail.get('if')}` was {was}."
         case "split":
             return f"Falls into branch {detail.get('branch')}, as always for this customer."
+        case "not for":
+            role = f"whose role is {detail['role']}" if detail.get("role") else "whose role is not known"
+            return f"Sends nothing to this customer, {role}: this is for {' or '.join(detail.get('to', ()))}."
+        case "left to another":
+            return f"Leaves the note to the team {detail.get('team')} to the run that leads for the account."
         case "queued" if "team" in detail:
             return f"A note to the team {detail['team']} was queued."
         case "queued":
@@ -127,7 +133,7 @@ def decision(
             return "The flow is done."
         case "stopped":
             named = reason or str(detail.get("name"))
-            return f"Stopped because of {named} (event {detail.get('event')})."
+            return f"Stopped because of {named} (event {detail.get('event')}){_whose(detail)}."
         case "sent":
             in_language = f" in its form for {detail['locale']}" if detail.get("locale") else ""
             return f"{what} was sent{in_language}{_ON_WHAT.get(str(detail.get('basis')), '')}."
@@ -154,6 +160,10 @@ def decision(
         case _:
             rest = ", ".join(f"{name} {value}" for name, value in detail.items())
             return f"{verb.capitalize()}{': ' + rest if rest else ''}."
+
+
+def _whose(detail: Mapping[str, Any]) -> str:
+    return f", of customer {detail['colleague']} of the same account" if detail.get("colleague") else ""
 
 
 #: On what basis a mail went; of service mail it goes without saying.

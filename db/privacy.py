@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 from afterglow import letters, past
 from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
+from afterglow.language.company import COLLEAGUE, of_colleague
 from afterglow.letters import Addressed, Letterhead
 from afterglow.matching import EMAIL, PHONE
 from db import (
@@ -44,6 +45,7 @@ from db.history import UnknownCustomerError
 from db.people import Person
 from db.settings import Settings
 from db.tables import (
+    account_runs,
     accounts,
     consents,
     contexts,
@@ -141,6 +143,7 @@ def forget(
     referring.forget(connection, [customer_id, *stones])
     notices.forget(connection, [customer_id, *stones], FORGOTTEN)
     leaderboards.forget(connection, [customer_id, *stones])
+    _empty_told(connection, person)
     unlinked = unlinking.unlink(connection, customer_id, [customer_id, *stones], now)
     return Forgotten(
         customer_id=customer_id,
@@ -317,6 +320,7 @@ def _leave_company(connection: Connection, person: Person, now: datetime) -> int
     if person.account_id is None:
         return 0
     others = sa.exists().where(customers.c.account_id == person.account_id)
+    connection.execute(account_runs.delete().where(account_runs.c.account_id == person.account_id, ~others))
     return connection.execute(accounts.delete().where(accounts.c.id == person.account_id, ~others)).rowcount
 
 
@@ -333,6 +337,20 @@ def _empty_events(connection: Connection, customer_id: int, needles: _Sought) ->
         [(row.id, f"forgotten {row.id}") for row in rows if _tells(row.key, needles)],
     )
     return len(full)
+
+
+def _empty_told(connection: Connection, person: Person) -> None:
+    """Events in which the customer's colleagues were told what the customer did lose what they carry."""
+    e = events.c
+    if person.account_id is None:
+        return
+    rows = connection.execute(
+        sa.select(e.id, e.payload)
+        .join(customers, customers.c.id == e.customer_id)
+        .where(customers.c.account_id == person.account_id, e.name.startswith(of_colleague("")))
+    )
+    told = [row.id for row in rows if row.payload.get(COLLEAGUE, {}).get("id") == str(person.id)]
+    connection.execute(events.update().where(bulk.among(e.id, told)).values(payload={}))
 
 
 def _tells(key: str, needles: _Sought) -> bool:

@@ -27,7 +27,7 @@ from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
 from afterglow.starting import is_woken, started_by
-from db import bulk, enrollments, events, fetching, merging, people, requests
+from db import accounts, bulk, enrollments, events, fetching, merging, people, requests
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
@@ -35,7 +35,7 @@ from db.people import Person
 from db.tables import InboxState, inbox
 from db.tables import enrollments as enrollments_table
 from db.tables import events as events_table
-from workers import goals, joining, loyalty, referring, unwinding
+from workers import companies, goals, joining, loyalty, referring, unwinding
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -110,9 +110,9 @@ class Ingest:
         arrivals = _recorded(connection, arrivals, fates, now)
         joins = [arrival for arrival in allowed if arrival.owner is not None]
         joins = joining.add(connection, joins, persons, release.catalog.shop, fates)
-        _find_companies(connection, [*arrivals, *joins], persons)
+        companies.find(connection, release.catalog.shop, [*arrivals, *joins], persons)
         heard: list[Heard] = []
-        starting = self._take_in(connection, release, arrivals, persons, fates, heard)
+        starting = self._take_in(connection, release, arrivals, persons, fates, heard, now)
         self._referred |= referring.follow(connection, release, arrivals, persons, self.app.settings.secrets, now)
         starting = events.claim_keys(connection, starting)
         waiting, sending = self._woken(connection, arrivals)
@@ -213,6 +213,7 @@ class Ingest:
         persons: dict[int, Person],
         fates: dict[int, Fate],
         heard: list[Heard],
+        now: datetime,
     ) -> list[NewRun]:
         """Learn what the events say about their customers; the runs that they would start.
 
@@ -220,17 +221,23 @@ class Ingest:
         """
         catalog = release.catalog
         starting: list[tuple[Flow, Arrival, str]] = []
+        known = accounts.facts(connection, catalog.shop, (person.account_id for person in persons.values()))
         for arrival in arrivals:
             mapped, person = arrival.mapped, persons[arrival.customer_id]
             fate = fates[arrival.inbox_id]
             fate.reason = learn(person, mapped, catalog.shop)
             names = {**mapped.payload, "customer": person.facts(catalog.shop), "shop": catalog.shop.facts}
+            if person.account_id in known:
+                names["account"] = known[person.account_id]
             heard.append(Heard(arrival=arrival, names=names))
             if arrival.is_history:
                 fate.reason = "; ".join(filter(None, [fate.reason, "it was fetched late, so it started nothing"]))
                 continue
             started = started_by(catalog, mapped.event, mapped.stage, arrival.event_id, names)
             starting += [(flow, arrival, key) for flow, key in started]
+        spread, told = companies.spread(connection, catalog, [(one.arrival, one.names) for one in heard], persons, now)
+        starting += spread
+        self.freed |= told
         again = [(flow.name, arrival.customer_id) for flow, arrival, _ in starting if flow.reenter is not None]
         last = events.last_runs(connection, *zip(*again, strict=True)) if again else {}
         ids = bulk.next_ids(connection, enrollments_table, len(starting))
@@ -369,17 +376,6 @@ def _recorded(
         for arrival in late:
             fates[arrival.inbox_id] = _repeat(arrival, stored[arrival.source, arrival.key][1])
     return [arrival for arrival in arrivals if arrival.event_id in new]
-
-
-def _find_companies(connection: Connection, arrivals: Sequence[Arrival], persons: dict[int, Person]) -> None:
-    """Find or make the accounts that are named, and say whose customers buy for them."""
-    buying = [(arrival, account) for arrival in arrivals if (account := arrival.mapped.account) is not None]
-    if not buying:
-        return
-    companies = {(arrival.source, account.id): account.name or account.id for arrival, account in buying}
-    account_ids = events.find_accounts(connection, companies)
-    for arrival, account in buying:
-        persons[arrival.customer_id].account_id = account_ids[arrival.source, account.id]
 
 
 def _write_words(connection: Connection, arrivals: Sequence[Arrival], joins: Sequence[Arrival]) -> None:

@@ -90,6 +90,17 @@ class Catalog:
         return _grouped(self.flows, lambda flow: flow.event)
 
     @cached_property
+    def heard_by_accounts(self) -> frozenset[str]:
+        """The events of which colleagues are told, since a flow in force waits for them or stops by them."""
+        return frozenset().union(*(flow.heard_by_account for flow in self.flows.values() if flow.status != "draft"))
+
+    @cached_property
+    def uses_accounts(self) -> bool:
+        """Whether an event of one can mean anything to the others of the account."""
+        per_account = any(flow.per_account for flow in self.flows.values() if flow.status == "live")
+        return self.shop.model.accounts is not None and (per_account or bool(self.heard_by_accounts))
+
+    @cached_property
     def events(self) -> Mapping[str, Mapping[str, str]]:
         """Every event that the shop can know: what it carries, as kind by path."""
         return known_events(self.shop, self.sources.values())

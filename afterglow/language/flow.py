@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
+from afterglow.language.company import By, ToModel
+from afterglow.language.company import names_of as names_of_event
 from afterglow.language.compiling import Compiler, Path
 from afterglow.language.pieces import Pieces, divided, file_of, located, names_of, written
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
@@ -44,6 +46,7 @@ class StopsModel(_Model):
 
     event: str = _described("The event that ends the run.")
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+    by: By | None = _described("`account`: also where somebody else of the account did it.", default=None)
 
 
 class GoalModel(_Model):
@@ -58,6 +61,10 @@ class SendModel(_Model):
     """Send a mail, and go on when it is settled."""
 
     send: str = _described("The template, such as `email/thank-you`.")
+    to: ToModel | None = _described(
+        "Only to those of the account with this role, such as `{role: billing}`; in a flow that runs per account.",
+        default=None,
+    )
     id: str | None = _described("Name of this step; the template's own name unless given.", default=None)
 
 
@@ -102,6 +109,7 @@ class ArrivedModel(_Model):
 
     event: str = _described("The event; those since the trigger count.")
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+    by: By | None = _described("`account`: also where somebody else of the account did it.", default=None)
     arrived: list["StepModel"] = _described("Steps to take when it is this one that came.", default_factory=list)
 
 
@@ -113,6 +121,7 @@ class WaitForModel(_Model):
         "The event to wait for, or a list of several; events since the trigger count."
     )
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+    by: By | None = _described("`account`: also where somebody else of the account did it.", default=None)
     for_up_to: str | None = _described("How long to wait at most, counted from reaching this step.", default=None)
     arrived: list["StepModel"] = _described("Steps to take when the event came.", default_factory=list)
     timed_out: list["StepModel"] = _described("Steps to take when none came.", default_factory=list)
@@ -229,6 +238,13 @@ class FlowModel(_Model):
         "One run for each value of this, such as `order.id` or `customer.id`; unless given, each trigger is a run.",
         default=None,
     )
+    run_per: Literal["customer", "account"] = _described(
+        "`account`: once for a whole company, with a run for each of its people.", default="customer"
+    )
+    to: ToModel | None = _described(
+        "Which people of the account have a run, such as `{role: decision-maker}`; all of them unless given.",
+        default=None,
+    )
     reenter: str | None = _described(
         "When the same value of `once_per` may run again, once its run is over: `never` (unless given), `always`, or "
         "`after 30 days`, counted from what started it last.",
@@ -263,6 +279,8 @@ class Send(_Step):
 
     template: str
     next: str | None
+    #: The roles that it is for; none: everybody's.
+    to: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -304,6 +322,8 @@ class Awaited:
     same: Expression | None
     first: str | None
     path: Path
+    #: Whether it counts whoever of the account it comes from.
+    by_account: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -387,10 +407,11 @@ class Reenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
-    """An event that ends a run."""
+    """An event that ends a run; with `by_account` whoever of the account it comes from."""
 
     event: str
     same: Expression | None
+    by_account: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -414,6 +435,9 @@ class Flow:
     event: str | None
     when: Expression | None
     once_per: Expression | None
+    #: Whether it runs once for a whole account, with a run for each of its people with one of the roles `to`.
+    per_account: bool
+    to: frozenset[str]
     #: When a key may run again; None: never.
     reenter: Reenter | None
     stops: tuple[StopRule, ...]
@@ -430,6 +454,8 @@ class Flow:
     pieces: Pieces = field(default_factory=dict, repr=False, compare=False)
     #: Events that can end a wait or the run; others need not be looked at.
     listens_to: frozenset[str] = frozenset()
+    #: Those of them that count whoever of the account they come from.
+    heard_by_account: frozenset[str] = frozenset()
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
 
     def problem(self, path: Path, message: str) -> Problem:
@@ -527,9 +553,15 @@ class _Compiler(Compiler):
             self.say(("starts",), "A flow starts by a stage or by an event: give one of the two.")
         first = self.sequence(model.steps, ("steps",), after=None)
         rules = tuple(
-            StopRule(event=stop.event, same=self.expression(stop.same, _at(("stops",), n, model.stops, "same")))
+            StopRule(
+                event=stop.event,
+                same=self.expression(stop.same, _at(("stops",), n, model.stops, "same")),
+                by_account=stop.by == "account",
+            )
             for n, stop in enumerate(stops)
         )
+        waits = [step for step in self.steps.values() if isinstance(step, WaitFor)]
+        heard: list[StopRule | Awaited] = [*rules, *(awaited for step in waits for awaited in step.awaited)]
         return Flow(
             name=model.flow,
             about=model.about,
@@ -539,6 +571,8 @@ class _Compiler(Compiler):
             event=model.starts.event,
             when=self.expression(model.starts.when, ("starts", "when")),
             once_per=self.expression(model.once_per, ("once_per",)),
+            per_account=self.per_account(model),
+            to=model.to.roles if model.to else frozenset(),
             reenter=self.reenter(model),
             stops=rules,
             goal=self.goal(model.goal) if model.goal else None,
@@ -554,11 +588,24 @@ class _Compiler(Compiler):
             document=self.document,
             pieces=self.documents,
             listens_to=frozenset(
-                [rule.event for rule in rules]
-                + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
+                name for one in heard for name in names_of_event(one.event, by_account=one.by_account)
             ),
+            heard_by_account=frozenset(one.event for one in heard if one.by_account),
             tests=compile_tests(self, model.tests),
         )
+
+    def per_account(self, model: FlowModel) -> bool:
+        """Whether the flow runs once for an account, which says what may stand beside that."""
+        if model.run_per == "account":
+            if model.reenter is not None:
+                self.say(("reenter",), "A flow that runs per account runs once for each; leave out `reenter`.")
+            return True
+        if model.to is not None:
+            self.say(("to",), "Only a flow that runs per account has others to run for: say `run_per: account`.")
+        for step in self.steps.values():
+            if isinstance(step, Send) and step.to:
+                self.say((*step.path, "to"), "Only a flow that runs per account chooses roles: say `run_per: account`.")
+        return False
 
     def goal(self, model: GoalModel) -> Goal | None:
         within = self.duration(model.within, ("goal", "within"))
@@ -621,7 +668,8 @@ class _Compiler(Compiler):
         match model:
             case SendModel():
                 name = model.id or model.send.rpartition("/")[2]
-                return Send(id=name, path=path, template=model.send, next=after)
+                to = model.to.roles if model.to else frozenset()
+                return Send(id=name, path=path, template=model.send, next=after, to=to)
             case WaitModel():
                 duration = self.duration(model.wait, (*path, "wait"))
                 at = self.time_of_day(model.at, (*path, "at"))
@@ -740,10 +788,10 @@ class _Compiler(Compiler):
 
     def wait_for(self, model: WaitForModel, path: Path, after: str | None) -> Step | None:
         if isinstance(model.wait_for, str):
-            only = ArrivedModel(event=model.wait_for, same=model.same, arrived=model.arrived)
+            only = ArrivedModel(event=model.wait_for, same=model.same, by=model.by, arrived=model.arrived)
             awaited = [self.awaited(only, path, after)]
         else:
-            for key in ("same", "arrived"):
+            for key in ("same", "by", "arrived"):
                 if getattr(model, key):
                     self.say((*path, key), f"Each of several events has its own '{key}'; write it beside the event.")
             awaited = [self.awaited(each, (*path, "wait_for", n), after) for n, each in enumerate(model.wait_for)]
@@ -765,7 +813,7 @@ class _Compiler(Compiler):
     def awaited(self, model: ArrivedModel, path: Path, after: str | None) -> Awaited:
         first = self.sequence(model.arrived, (*path, "arrived"), after=after)
         same = self.expression(model.same, (*path, "same"))
-        return Awaited(event=model.event, same=same, first=first, path=path)
+        return Awaited(event=model.event, same=same, first=first, path=path, by_account=model.by == "account")
 
     def time_of_day(self, text: str | None, path: Path) -> time | None:
         if text is None:

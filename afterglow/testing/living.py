@@ -5,7 +5,7 @@ Each line of the timeline is taken in as `ingest` does; then, as long as somethi
 the next moment at which something is due.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -21,6 +21,7 @@ from afterglow.decide import (
     LastRun,
     Outcome,
     Run,
+    account_key,
     answer_of,
     converts,
     decide,
@@ -30,6 +31,7 @@ from afterglow.decide import (
 from afterglow.errors import AfterglowError
 from afterglow.expressions import RenderError
 from afterglow.language.catalog import Catalog
+from afterglow.language.company import of_colleague, told
 from afterglow.language.flow import Flow, Split
 from afterglow.language.testing import FlowTest, Happens, Says
 from afterglow.learn import learn, learn_about
@@ -40,7 +42,7 @@ from afterglow.mapping import CustomerFacts, Mapped, Unmappable, conforming
 from afterglow.person import Person, new
 from afterglow.refusals import refusal
 from afterglow.returning import Undoing, total_of, undone_at
-from afterglow.starting import is_woken, started_by
+from afterglow.starting import is_woken, started_by, started_for_account
 from afterglow.telling import Line, Message
 from afterglow.whereabouts import country_code
 
@@ -210,6 +212,7 @@ class _Lifetime:
         self.lived.zone = self.person.zone(self.shop)
         self.now = from_wall(first.at, self.lived.zone)
         self.person.since = self.now
+        self.account = None if test.account is None else {**test.account, "id": "1"}
         self.words: dict[str, str] = {}
         self._hear(test.consents)
         self.events: list[Event] = []
@@ -298,15 +301,20 @@ class _Lifetime:
         """What `ingest` does with an event of this customer."""
         stage = line.stage or self.under_test.stages.get(line.event)
         mapped = self._mapped(line.event, stage, line.customer, line.payload)
-        event = Event(id=len(self.events) + 1, name=line.event, occurred_at=self.now, payload=mapped.payload)
+        if line.by is not None:
+            mapped, stage = self._of_colleague(mapped, stage, line.by), None
+        event = Event(id=len(self.events) + 1, name=mapped.event, occurred_at=self.now, payload=mapped.payload)
         self.events.append(event)
         _refuse(learn(self.person, mapped, self.shop))
         self._hear(line.consents)
         self._tell_event(event, stage, line.consents)
-        names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
+        names = self._names(event.payload)
         woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
         begun = set()
-        for flow, key in started_by(self.catalog, event.name, stage, event.id, names):
+        for flow, key in (
+            *started_by(self.catalog, event.name, stage, event.id, names),
+            *self._for_account(event.name, stage, names),
+        ):
             n = next_n(flow, self._last(flow, key), event.occurred_at, self.lived.zone)
             if n is not None:
                 begun.add(flow.name)
@@ -320,6 +328,28 @@ class _Lifetime:
                 if letter.run is run:
                     letter.due_at = self.now
         self._unwind(event)
+
+    def _names(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        company = {} if self.account is None else {"account": self.account}
+        return {**payload, **company, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
+
+    def _for_account(self, event: str, stage: str | None, names: Mapping[str, Any]) -> Iterator[tuple[Flow, str]]:
+        """The flows that the customer starts for the account and that run for them, too, as in `workers.companies`."""
+        for flow in started_for_account(self.catalog, event, stage, names):
+            key = account_key(flow, names)
+            if key is not None and (not flow.to or self.person.attributes.get("role") in flow.to):
+                yield flow, key
+
+    def _of_colleague(self, said: Mapped, stage: str | None, role: str) -> Mapped:
+        """What the customer hears of an event of somebody else of the account, as `workers.companies` tells it."""
+        if self.account is None:
+            raise CannotLiveError("Only in a test with an `account` are there colleagues; say which company it is.")
+        started = [*started_for_account(self.catalog, said.event, stage, self._names(said.payload))]
+        mine = [flow for flow in started if not flow.to or self.person.attributes.get("role") in flow.to]
+        starts = [flow.name for flow in mine]
+        leads = [flow.name for flow in mine if flow.to and role not in flow.to]
+        payload = told(said.payload, self.person.id + 1, starts, leads)
+        return replace(said, event=of_colleague(said.event), stage=None, payload=payload)
 
     def _wakes(self, run: _OpenRun, event: Event) -> bool:
         return is_woken(
@@ -451,6 +481,7 @@ class _Lifetime:
             answers={step: known[id_] for step, id_ in run.answers.items()},
             answered_by=frozenset(run.answers.values()),
             holdout=self.shop.holdout,
+            account=self.account,
             events=[
                 event
                 for event in self.events

@@ -10,6 +10,7 @@ from db.tables.columns import EPOCH, MICROSECOND, Id, Json, Moment, State, Word,
 from db.tables.coupons import CouponState, coupons
 from db.tables.customers import (
     MergeState,
+    account_runs,
     accounts,
     consents,
     customers,
@@ -88,6 +89,7 @@ __all__ = [
     "State",
     "TouchpointState",
     "Word",
+    "account_runs",
     "accounts",
     "alarms",
     "allocations",

@@ -21,14 +21,26 @@ accounts = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("external_id", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
+    sa.Column("attributes", Json),  # facts that shop.yaml declares; NULL: none is known
     sa.UniqueConstraint("external_id", "source"),
+)
+
+#: What runs once for an account: claimed by the event that started it, whoever of the account did it.
+account_runs = sa.Table(
+    "account_runs",
+    metadata,
+    sa.Column("flow", sa.Text, primary_key=True),
+    sa.Column("account_id", Id, sa.ForeignKey("accounts.id"), primary_key=True, index=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("event_id", Id, nullable=False, index=True),
+    sa.Column("started_at", Moment, nullable=False),
 )
 
 customers = sa.Table(
     "customers",
     metadata,
     sa.Column("id", Id, primary_key=True),
-    sa.Column("account_id", Id, sa.ForeignKey("accounts.id")),
+    sa.Column("account_id", Id, sa.ForeignKey("accounts.id"), index=True),
     sa.Column("stage", sa.Text),
     sa.Column("stage_at", Moment),
     sa.Column("orders", sa.Integer, nullable=False),

@@ -16,6 +16,8 @@ from afterglow.mail.locales import parted
 from afterglow.problems import Problem, did_you_mean
 
 NO_ADDRESS = "decisions are kept, so conditions read no addresses; use customer.id"
+#: What is known of every company.
+_OF_ALL = frozenset({"id", "name"})
 NOT_BOTH = "`same` compares what both events carry."
 
 
@@ -33,6 +35,7 @@ class Surroundings:
 def check_flow(flow: Flow, around: Surroundings, *, whole: bool = True) -> Iterator[Problem]:
     """Everything in a flow's file that does not fit the other files. Where the flow is not `whole`, steps may lack."""
     yield from _triggers(flow, around)
+    yield from _companies(flow, around)
     yield from _expressions(flow, around)
     yield from _steps(flow, around)
     yield from check_tests(flow, around.world, around.shop, around.stages, around.flows)
@@ -58,6 +61,31 @@ def _triggers(flow: Flow, around: Surroundings) -> Iterator[Problem]:
             for awaited in step.awaited:
                 key = "wait_for" if awaited.path == step.path else "event"
                 yield from _event(flow, (*awaited.path, key), awaited.event, around)
+
+
+def _companies(flow: Flow, around: Surroundings) -> Iterator[Problem]:
+    """What a flow says of accounts and roles that shop.yaml does not know."""
+    if around.shop is None:
+        return
+    accounts = around.shop.model.accounts
+    stops = [(*stop_path(flow, n), "by") for n, rule in enumerate(flow.stops) if rule.by_account]
+    waits = [step for step in flow.steps.values() if isinstance(step, WaitFor)]
+    heard = [(*awaited.path, "by") for step in waits for awaited in step.awaited if awaited.by_account]
+    if accounts is None:
+        for path in ([("run_per",)] if flow.per_account else []) + stops + heard:
+            yield flow.problem(path, "This shop knows no accounts; declare `accounts` in shop.yaml.")
+        return
+    sends = [(step.to, step.path) for step in flow.steps.values() if isinstance(step, Send)]
+    for roles, path in ((flow.to, ()), *sends):
+        for role in sorted(roles - set(accounts.roles)):
+            meant = did_you_mean(role, accounts.roles)
+            yield flow.problem((*path, "to", "role"), f"There is no role '{role}' in shop.yaml under accounts.{meant}")
+    if flow.to:
+        for step in flow.steps.values():
+            if isinstance(step, Send) and step.to and not step.to & flow.to:
+                yield flow.problem(
+                    (*step.path, "to"), f"Nobody gets this: the flow runs for {' and '.join(sorted(flow.to))}."
+                )
 
 
 def _event(flow: Flow, path: Path, event: str, around: Surroundings) -> Iterator[Problem]:
@@ -117,6 +145,13 @@ def names_at(flow: Flow, world: World, arrived: Arrived) -> Names:
             sometimes[step.id] = f"where '{step.id}' timed out"
     given |= dict.fromkeys(_lost(flow))
     given["customer"], given["shop"] = world.customer, world.shop
+    if world.account is not None:
+        given["account"] = world.account
+        if not flow.per_account:
+            sometimes["account"] = "where a customer buys for no company"
+        sometimes |= {
+            f"account.{name}": "where it is not known of a company" for name in world.account.keys() - _OF_ALL
+        }
     return Names(
         given=given,
         supplier=supplier,

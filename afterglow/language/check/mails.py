@@ -168,7 +168,9 @@ def _names(mail: Mail, sending: Sending, around: Surroundings) -> Names:
 
 def _names_unsent(mail: Mail, world: World) -> Names:
     """What can be said of a mail that no flow sends yet: only what every mail can read is looked at."""
-    names = Names(given={"customer": world.customer, "shop": world.shop}, supplier="", closed=False)
+    known = {"customer": world.customer, "shop": world.shop}
+    known |= {"account": world.account} if world.account is not None else {}
+    names = Names(given=known, supplier="", closed=False)
     return _with_own(mail, world, None, names)
 
 

@@ -35,6 +35,7 @@ def check_tests(
         if shop is not None:
             yield from _customer(flow, test, shop)
             yield from _topics(flow, (*test.path, "customer", "consent"), test.consents, shop)
+            yield from _account(flow, test, shop)
         for line in test.timeline:
             yield from _line(flow, line, world, shop, stages)
         for one in (*(test.expect or ()), *test.never):
@@ -58,8 +59,21 @@ def _customer(flow: Flow, test: FlowTest, shop: Shop) -> Iterator[Problem]:
         yield from _facts(flow, (*line.path, "customer"), line.customer, shop, _KNOWN - _BEFORE)
 
 
+def _account(flow: Flow, test: FlowTest, shop: Shop) -> Iterator[Problem]:
+    accounts = shop.model.accounts
+    known = {"name", *(accounts.attributes if accounts else ())}
+    for name in test.account or ():
+        if name not in known:
+            message = f"'{name}' is nothing we know of companies; declare it in shop.yaml under accounts: attributes."
+            yield flow.problem((*test.path, "account", name), message + did_you_mean(name, known))
+    for line in test.timeline:
+        if line.by is not None and line.by not in (roles := accounts.roles if accounts else []):
+            message = f"There is no role '{line.by}' in shop.yaml under accounts.{did_you_mean(line.by, roles)}"
+            yield flow.problem((*line.path, "by"), message)
+
+
 def _facts(flow: Flow, path: Path, facts: Mapping[str, object], shop: Shop, known: frozenset[str]) -> Iterator[Problem]:
-    known = known | shop.model.attributes.keys()
+    known = known | shop.attributes.keys()
     for name in facts:
         if name not in known:
             message = f"'{name}' is nothing we know of customers; declare it in shop.yaml under attributes."
