@@ -17,6 +17,9 @@ from afterglow.language.schema import FILES, json_schemas
 #: What is copied of the sample shop: folder, and the endings of the files in it.
 _COPIED = (("flows", ".yaml"), ("flows/sources", ".json"), ("templates/email", ".mjml"), ("templates/email", ".txt"))
 
+#: Shops of other kinds, by name.
+EXAMPLES = ROOT / "examples"
+
 _README = """\
 # Our customers' mails
 
@@ -73,16 +76,24 @@ class FolderNotEmptyError(AfterglowError):
     """The folder is not empty; `afterglow init` writes into a new one only."""
 
 
-def make_shop(folder: Path) -> list[str]:
+class UnknownExampleError(AfterglowError):
+    """There is no such example of a shop."""
+
+
+def make_shop(folder: Path, example: str | None = None) -> list[str]:
     """Write a new shop into a folder that is empty or not there yet; the names of the files, sorted.
 
+    Args:
+      example: another shop than the roastery, such as `cafes`.
+
     Raises:
+      UnknownExampleError: there is no such example.
       FolderNotEmptyError: something is in the folder already; nothing was written.
       OSError: the folder cannot be written to.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FolderNotEmptyError(f"{folder} is not empty; name a new folder for the shop: `afterglow init DIR`.")
-    files = _copied() | _written()
+    files = (_copied() if example is None else example_files(example)) | _written()
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +102,21 @@ def make_shop(folder: Path) -> list[str]:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
             file.write(text)
     return sorted(files)
+
+
+def example_files(name: str) -> dict[str, str]:
+    """The flows and templates of an example: its own, and what all shops share (layout, footers, notes to teams).
+
+    Raises:
+      UnknownExampleError: there is no such example.
+    """
+    known = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+    if name not in known:
+        raise UnknownExampleError(f"There is no example '{name}'; there is {', '.join(known)}.")
+    paths = [*ROOT.glob("templates/email/_*"), ROOT / "flows/sources/generic.yaml"]
+    shared = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    own = (path for path in sorted((EXAMPLES / name).rglob("*")) if path.is_file())
+    return shared | {path.relative_to(EXAMPLES / name).as_posix(): path.read_text(encoding="utf-8") for path in own}
 
 
 def _copied() -> dict[str, str]:

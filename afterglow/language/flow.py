@@ -661,8 +661,9 @@ class _Compiler(Compiler):
         if by == self.document.file == file:
             return f"Two steps are called '{step}'; give this one another id."
         flow = f"flow '{self.document.file.rpartition('/')[2].removesuffix('.yaml')}'"
-        other = "once more" if file == by else f"in {file}"
-        return f"Two steps of {flow} are called '{step}', here and {other}: a piece is used once in a flow."
+        if file == by:
+            return f"Two steps of {flow} are called '{step}': it uses this piece twice, and a piece is used once."
+        return f"Two steps of {flow} are called '{step}', here and in {file}; give one of them another id."
 
     def step(self, model: Any, path: Path, after: str | None) -> Step | None:
         match model:

@@ -115,8 +115,8 @@ def test_a_flow_is_put_into_force_whole_so_that_another_piece_is_another_version
         (
             {"flow": FLOW.replace("- id: later", "- id: answer")},
             [
-                f"{PIECE}:5:5: Two steps of flow '{name}' are called 'answer', here and in flows/{name}.yaml: "
-                "a piece is used once in a flow."
+                f"{PIECE}:5:5: Two steps of flow '{name}' are called 'answer', here and in flows/{name}.yaml; "
+                "give one of them another id."
                 for name in ("first", "second")
             ],
         ),

@@ -32,7 +32,12 @@ def add_to(main: typer.Typer) -> None:
     main.command()(apply)
 
 
-def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.", file_okay=False)]) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.", file_okay=False)],
+    example: Annotated[
+        str | None, typer.Option("--example", help="Another shop than the roastery: cafes, which sells to companies.")
+    ] = None,
+) -> None:
     """Begin a shop's own repository.
 
     It gets flows, templates, sources, and a CI file that checks them.
@@ -40,7 +45,7 @@ def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.", f
     from workers.commands.console import count, say, say_next
     from workers.scaffold import make_shop
 
-    written = make_shop(folder)
+    written = make_shop(folder, example)
     say(f"{count(len(written), 'file')} written to {folder}; they are yours, and no upgrade touches them.")
     say_next(
         (f"cd {folder}", "everything below is done there"),
