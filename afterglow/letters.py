@@ -21,6 +21,9 @@ UNSUBSCRIBE = "unsubscribe"
 RATE = "rate"
 ME = "me"
 
+#: The functions of templates that tell of reviews; each takes a product.
+REVIEWS = ("best_review", "average_rating", "review_count")
+
 _NOTHING: Mapping[str, str] = {}
 
 #: Names in templates that come from the touchpoint itself, not from facts.
@@ -98,8 +101,13 @@ def tried(mail: Mail) -> frozenset[str]:
     return _named(mail, "referral_variant")
 
 
-def _named(mail: Mail, function: str) -> frozenset[str]:
-    return frozenset(str(arguments[0]) for name, arguments in mail.calls if name == function and arguments)
+def reviewed(mail: Mail) -> frozenset[str]:
+    """The products of whose reviews a mail tells."""
+    return _named(mail, *REVIEWS)
+
+
+def _named(mail: Mail, *functions: str) -> frozenset[str]:
+    return frozenset(str(arguments[0]) for name, arguments in mail.calls if name in functions and arguments)
 
 
 def context(
@@ -109,12 +117,14 @@ def context(
     extra: Mapping[str, Any],
     variants: Mapping[str, str] = _NOTHING,
     generation: int = 0,
+    reviews: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """What must be kept to make this letter again: only the facts that its template reads.
 
     Args:
       variants: of the rewards that the customer offers, by referral programme.
       generation: of the links to the customer's own page.
+      reviews: what is known of the reviews of products, by product.
     """
     kept: dict[str, Any] = {}
     for dotted in mail.names:
@@ -134,6 +144,8 @@ def context(
         made["me"] = generation
     if variants:
         made["variants"] = dict(variants)
+    if told := {product: dict(one) for product, one in (reviews or {}).items() if product in reviewed(mail)}:
+        made["reviews"] = told
     if extra:
         made["extra"] = dict(extra)
     return made
@@ -159,7 +171,7 @@ def subject(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Address
 
 def _given(
     mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addressed
-) -> tuple[dict[str, Any], dict[str, Callable[..., str]]]:
+) -> tuple[dict[str, Any], dict[str, Callable[..., Any]]]:
     """The names and functions that a template of this touchpoint sees."""
     own = unsubscribe_url(head, to) if to.kind == "marketing" else None
     said = words(mail.locale or head.shop.model.locale)
@@ -186,7 +198,17 @@ def _given(
     def rate(survey: str, score: int | None = None) -> str:
         return rate_url(head, to, survey, score)
 
-    return names, {"referral_link": referral_link, "referral_variant": referral_variant, "rate": rate}
+    def review(what: str, instead: Any) -> Callable[[str], Any]:
+        return lambda product: stored.get("reviews", {}).get(product, {}).get(what, instead)
+
+    return names, {
+        "referral_link": referral_link,
+        "referral_variant": referral_variant,
+        "rate": rate,
+        "best_review": review("quote", ""),
+        "average_rating": review("average", ""),
+        "review_count": review("count", 0),
+    }
 
 
 def why_line(shop: Shop, to: Addressed, locale: str | None = None) -> str:

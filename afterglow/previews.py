@@ -148,7 +148,10 @@ def preview(
         if name in catalog.referrals and (variant := catalog.referrals[name].variant_of(_number(customer))) is not None
     }
     extra = {"team": next(iter(shop.model.teams), "team"), "about": "What the flow says to the team stands here."}
-    stored = letters.context(mail, names, codes, extra if mail.kind == "team" else {}, variants)
+    example_review = {"count": 12, "average": "4.6", "quote": "\u201cAn example of a review.\u201d (Sam E.)"}
+    reviews = dict.fromkeys(letters.reviewed(mail), example_review)
+    further = extra if mail.kind == "team" else {}
+    stored = letters.context(mail, names, codes, further, variants, reviews=reviews)
     topic = mail.topic or next((flow.topic for flow in _senders(catalog, template) if flow.topic), None)
     head = Letterhead(shop=shop, public_url=public_url, private_url=public_url, secret=KEY)
     to = Addressed(touchpoint_id=0, customer_id=0, kind=mail.kind, topic=topic)

@@ -37,6 +37,7 @@ from db import (
     redemptions,
     referring,
     requests,
+    reviews,
     unlinking,
     why,
 )
@@ -66,6 +67,7 @@ from db.tables import (
     touchpoints,
     vanity_codes,
 )
+from db.tables import reviews as reviews_table
 
 #: Reason of everything that ends because of it.
 FORGOTTEN = "the customer was forgotten"
@@ -144,6 +146,7 @@ def forget(
     notices.forget(connection, [customer_id, *stones], FORGOTTEN)
     leaderboards.forget(connection, [customer_id, *stones])
     _empty_told(connection, person)
+    reviews.forget(connection, customer_id)
     unlinked = unlinking.unlink(connection, customer_id, [customer_id, *stones], now)
     return Forgotten(
         customer_id=customer_id,
@@ -415,6 +418,9 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "consents": mine.rows(consents, "channel", "topic", "state", "basis", "evidence", "occurred_at"),
         "suppressions": _suppressed(connection, person, secret),
         "events": mine.rows(events, "id", "name", "source", "key", "occurred_at", "recorded_at", "payload"),
+        "reviews": mine.rows(
+            reviews_table, "event_id", "product", "stars", "text", "named", "permitted_at", "permitted_by"
+        ),
         "stages": mine.rows(stage_entries, "stage", "entered_at", "event_id"),
         "runs": _runs(connection, customer_id),
         "messages": _messages(connection, catalog, settings, customer_id),

@@ -18,7 +18,7 @@ from db.tables import decisions, touchpoints
 from tests.driver import SAM, START, Driver, driving, shop_files
 
 PAGE = (ROOT / "docs" / "templates.md").read_text()
-(FRENCH,) = re.findall(r"```mjml\n(.*?)```", PAGE, re.DOTALL)
+FRENCH, _ = re.findall(r"```mjml\n(.*?)```", PAGE, re.DOTALL)  # the other: tests/workers/test_reviews.py
 (TESTS,) = [block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if block.startswith("tests:")]
 WELCOME = "flows/welcome.yaml"
 

@@ -27,7 +27,7 @@ from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
 from afterglow.starting import is_woken, started_by
-from db import accounts, bulk, enrollments, events, fetching, merging, people, requests
+from db import accounts, bulk, enrollments, events, fetching, merging, people, requests, reviews
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
@@ -120,6 +120,7 @@ class Ingest:
         with bulk.at_once(connection):
             people.save(connection, persons, fresh)
             _write_words(connection, arrivals, joins)
+            reviews.hear(connection, [_said(arrival) for arrival in arrivals])
             events.insert_enrollments(connection, starting)
             events.wake(connection, waiting, sending)
             enrollments.note(connection, converted)
@@ -376,6 +377,17 @@ def _recorded(
         for arrival in late:
             fates[arrival.inbox_id] = _repeat(arrival, stored[arrival.source, arrival.key][1])
     return [arrival for arrival in arrivals if arrival.event_id in new]
+
+
+def _said(arrival: Arrival) -> reviews.Said:
+    return reviews.Said(
+        event_id=arrival.event_id,
+        customer_id=arrival.customer_id,
+        name=arrival.mapped.event,
+        source=arrival.source,
+        at=arrival.mapped.occurred_at,
+        payload=arrival.mapped.payload,
+    )
 
 
 def _write_words(connection: Connection, arrivals: Sequence[Arrival], joins: Sequence[Arrival]) -> None:

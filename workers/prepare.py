@@ -16,7 +16,7 @@ from afterglow.letters import Addressed, Letterhead
 from afterglow.mail_templates import Mail
 from afterglow.mime import message_id_for
 from afterglow.tokens import make_token
-from db import bulk, coupons, identity, me, people, referrals, touchpoints
+from db import bulk, coupons, identity, me, people, referrals, reviews, touchpoints
 from db.app import App
 from db.catalog import Release
 from db.enrollments import UNWOUND
@@ -105,6 +105,11 @@ class Preparation:
         self.suppressed = touchpoints.suppressed(connection, channel, self.digests.values())
         self.codes = self._codes(connection)
         self.generations = me.generations(connection, self._linked())
+        mails = self.release.catalog.mails
+        named = {name for row in rows if (name := self._name_of(row)) in mails}
+        self.reviews = reviews.of_products(
+            connection, frozenset().union(*(letters.reviewed(mails[name]) for name in named))
+        )
 
     def _codes(self, connection: Connection) -> dict[int, dict[str, str]]:
         wanted: dict[int, frozenset[str]] = {}
@@ -232,7 +237,7 @@ class Preparation:
             return None
         codes, generation = self.codes.get(row.customer_id, {}), self.generations.get(row.customer_id, 0)
         variants = touchpoint.variants(mail, self.release.catalog, row.customer_id)
-        stored = letters.context(mail, facts.names(), codes, extra, variants, generation)
+        stored = letters.context(mail, facts.names(), codes, extra, variants, generation, self.reviews)
         to = Addressed(touchpoint_id=row.id, customer_id=row.customer_id, kind=row.kind, topic=row.topic)
         try:
             rendered = letters.render(mail, stored, self.head, to)

@@ -152,6 +152,7 @@ class Catalog:
 #: Events that we record ourselves.
 OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
     "survey.answered": {"score": "number", "survey": "text"},
+    "review.permitted": {"review.id": "text", "review.may_be_quoted": "yes-no", "review.may_be_named": "yes-no"},
     "consent.granted": {"topic": "text"},
     "consent.withdrawn": {"topic": "text"},
     "points.earned": {"programme": "text", "points": "number", "rule": "text", "spendable_at": "date"},

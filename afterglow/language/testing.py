@@ -152,12 +152,13 @@ class FlowTest:
     spent: int
     stage: str | None
     consents: tuple[Says, ...]
-    account: Mapping[str, Any] | None
     splits: Mapping[str, str]
     beside: tuple[str, ...]
     timeline: tuple[Happens, ...]
     expect: tuple[Expected, ...] | None
     never: tuple[Expected, ...] = field(default=())
+    #: The company that the customer buys for; None: for none.
+    account: Mapping[str, Any] | None = None
 
 
 def compile_tests(compiler: Compiler, models: Sequence[FlowTestModel]) -> tuple[FlowTest, ...]:

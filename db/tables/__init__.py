@@ -19,6 +19,8 @@ from db.tables.customers import (
     merges,
     privacy_requests,
     profiles,
+    quotings,
+    reviews,
     suppressions,
 )
 from db.tables.files import documents, halts, releases
@@ -125,6 +127,7 @@ __all__ = [
     "privacy_requests",
     "profiles",
     "pulses",
+    "quotings",
     "redemptions",
     "referral_codes",
     "referral_decisions",
@@ -132,6 +135,7 @@ __all__ = [
     "referral_rewards",
     "referrals",
     "releases",
+    "reviews",
     "reward_notices",
     "rounds",
     "runs",

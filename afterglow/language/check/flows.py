@@ -283,7 +283,7 @@ def _about(flow: Flow, path: Path, about: Text, names: Names) -> Iterator[Proble
     for complaint in read_blocks(about.text, Reader(about.text, FUNCTIONS).template(), names):
         yield flow.problem_inside(path, complaint.line, complaint.col, complaint.message)
     for function in sorted({function for function, _ in about.calls}):
-        yield flow.problem(path, f"'{function}' makes a link for a customer; a note to a team has none.")
+        yield flow.problem(path, f"'{function}' is for mails to customers; a note to a team has none of it.")
 
 
 # Steps
