@@ -54,6 +54,8 @@ class Run:
     begins: bool = False
     #: Whether it was held out when it began.
     held_out: bool = False
+    #: The steps whose message it has queued, where another version of its flow may lead there once more.
+    done: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +114,9 @@ class Decision:
 #: What a run that is held out has as its reason, from its beginning on: its marketing is not sent.
 HELD_OUT = "held out"
 
+#: What a run is stopped by whose customer is no longer in the stage that started it.
+STAGE_LEFT = "stage left"
+
 State = Literal["waiting", "sending", "finished", "stopped"]
 
 
@@ -132,7 +137,7 @@ class Outcome:
 def decide(flow: Flow, run: Run, facts: Facts, now: datetime) -> Outcome:
     """Walk on from where the run stands.
 
-    1. An event that stops the run ends it, wherever it stands.
+    1. An event that stops the run, or its stage being left, ends it, wherever it stands.
     2. Otherwise take steps until one holds the run. A flow has no loops, so this ends.
     """
     if stopped := stopping(flow, run, facts):
@@ -144,7 +149,10 @@ def decide(flow: Flow, run: Run, facts: Facts, now: datetime) -> Outcome:
 
 
 def stopping(flow: Flow, run: Run, facts: Facts) -> Outcome | None:
-    """The outcome of the first event that stops this run, if any. Checked again before every send."""
+    """The outcome of what stops this run, if anything does. Checked again before every send."""
+    if flow.ends_with_stage and facts.customer.get("stage") != flow.stage:
+        left = Decision(verb="stopped", step=run.step, detail={"name": STAGE_LEFT, "stage": flow.stage})
+        return Outcome(state="stopped", step=run.step, reason=f"leaving stage {flow.stage}", decisions=(left,))
     if not flow.stops:
         return None
     names = facts.names()
@@ -267,6 +275,10 @@ class _Walk:
         return None
 
     def wait_for(self, step: WaitFor) -> Outcome | None:
+        if (answer := self.facts.answers.get(step.id)) is not None:  # in another version, whose steps had another order
+            self.note("done before", step)
+            self.go(next((one.first for one in step.awaited if one.event == answer["event"]), step.timed_out))
+            return None
         begins = self.until is None
         until = self.until or step.for_up_to.after(self.now, self.facts.zone)
         if found := self.answer(step, until):
@@ -302,7 +314,11 @@ class _Walk:
         self.note("split", step, {"branch": chosen.name})
         self.go(chosen.first)
 
-    def queue(self, step: Send | Notify, queued: Queued) -> Outcome:
+    def queue(self, step: Send | Notify, queued: Queued) -> Outcome | None:
+        if step.id in self.run.done:
+            self.note("done before", step)
+            self.go(step.next)
+            return None
         self.note("queued", step, {"template": queued.template} if queued.team is None else {"team": queued.team})
         self.step_id = step.next
         return self.outcome("sending", queued=queued)

@@ -113,6 +113,10 @@ class Quiet:
         )
 
 
+#: All days of the week, as an opening knows them.
+EVERY_DAY: Final = frozenset(range(7))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Opening:
     """Times of the customer's week at which a wait may end, in wall time; Monday is 0.

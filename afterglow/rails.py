@@ -7,13 +7,14 @@ what ends a touchpoint before what only delays it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from afterglow.durations import Duration
+from afterglow.language.rails import LATE_AFTER, Blackout, Late, Loser
 from afterglow.language.shop import Cap
 from afterglow.language.source import Basis
-from afterglow.local_time import Quiet, quiet_until
+from afterglow.local_time import Opening, Quiet, next_opening, quiet_until
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,10 +26,11 @@ class Go:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defer:
-    """Not now, but at `until`."""
+    """Not now, but at `until`. Where it is `anew`, it has not waited yet by then: the shop meant it to go so late."""
 
     until: datetime
     reason: str
+    anew: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,16 +71,25 @@ class Existing:
 NOT_BY_BUYING: Final = Existing()
 
 
+class Went(NamedTuple):
+    """A marketing touchpoint that went (or may have gone): when, and of which flow."""
+
+    at: datetime
+    flow: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """All that the rails look at for one touchpoint.
 
-    `sent` are the instants of this customer's marketing touchpoints that went (or may have gone), any order.
+    `sent` is this customer's marketing, in any order. It waits since `queued_at`, and was to go at `due_at`.
     """
 
     kind: str
+    flow: str
     topic: str | None
     queued_at: datetime
+    due_at: datetime
     has_address: bool
     forgotten: bool
     suppressed: str | None  # "marketing", "everything" or None
@@ -88,10 +99,15 @@ class Question:
     only_if_text: str
     halted: bool
     paused: bool
+    blackouts: Sequence[Blackout] = ()
     quiet_hours: Sequence[Quiet]
     caps: Sequence[Cap]
+    loser: Loser = "defer"
     keep_for: Duration
-    sent: Sequence[datetime]
+    late: Late = "send"
+    #: The times of the week that the flow names for it; None where it names none.
+    window: Opening | None = None
+    sent: Sequence[Went]
     zone: ZoneInfo
     held_out: bool = False
 
@@ -126,13 +142,38 @@ def _marketing(question: Question, now: datetime) -> Verdict:
         return Hold(reason="marketing is halted")
     if question.keep_for.after(question.queued_at, question.zone) < now:
         return Skip(reason="it could not go in time")
+    if (verdict := _late(question, now)) is not None:
+        return verdict
+    for blackout in question.blackouts:
+        if until := blackout.until(now, question.zone):
+            return Defer(until=until, reason=f"no marketing on these days ({blackout.because})", anew=True)
     for quiet in question.quiet_hours:
         if until := quiet_until(now, quiet, question.zone):
             return Defer(until=until, reason="quiet hours")
     for cap in question.caps:
-        if until := capped_until(cap, question.sent, now):
-            return Defer(until=until, reason=f"cap of {cap.at_most} within {cap.within}")
+        if until := capped_until(cap, [went.at for went in question.sent], now):
+            reason = f"cap of {cap.at_most} within {cap.within}{_winners(question, cap, now)}"
+            return Skip(reason=reason) if question.loser == "skip" else Defer(until=until, reason=reason)
     return Go(basis=basis_of(question.consents, question.topic, question.existing))
+
+
+def _late(question: Question, now: datetime) -> Verdict | None:
+    """What is declared for what comes to be sent so much later than it was due; None where it goes all the same."""
+    lateness = now - question.due_at
+    if question.late == "send" or lateness <= LATE_AFTER:
+        return None
+    reason = f"it is late by {lateness // timedelta(minutes=1)} minutes"
+    if question.late == "skip":
+        return Skip(reason=reason)
+    until = next_opening(now, question.window, question.zone) if question.window else now
+    return Defer(until=until, reason=reason, anew=True) if until > now else None
+
+
+def _winners(question: Question, cap: Cap, now: datetime) -> str:
+    """The other flows whose messages fill a cap, first come first, to be said with it."""
+    inside = sorted(went for went in question.sent if went.at > now - cap.window)[-cap.at_most :]
+    flows = [*dict.fromkeys(went.flow for went in inside if went.flow != question.flow)]
+    return f", {' and '.join(flows)} went first" if flows else ""
 
 
 def consent_refusal(consents: Sequence[Consent], topic: str | None, existing: Existing = NOT_BY_BUYING) -> str | None:

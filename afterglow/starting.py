@@ -48,12 +48,25 @@ def _candidates(catalog: Catalog, event: str, stage: str | None) -> Iterator[Flo
 
 
 def is_woken(
-    flow: Flow, event: str, event_id: int, occurred_at: datetime, *, trigger: int, entered_at: datetime
+    flow: Flow,
+    event: str,
+    stage: str | None,
+    event_id: int,
+    occurred_at: datetime,
+    *,
+    trigger: int,
+    entered_at: datetime,
 ) -> bool:
     """Whether an open run must look at an event. Only `decide` says what it means to it.
 
     Args:
+      stage: the stage that the event brings.
       trigger: the event that the run began by; it wakes no run that it started.
       entered_at: the trigger's own instant.
     """
-    return event in flow.listens_to and event_id != trigger and occurred_at >= entered_at
+    return hears(flow, event, stage) and event_id != trigger and occurred_at >= entered_at
+
+
+def hears(flow: Flow, event: str, stage: str | None) -> bool:
+    """Whether runs of a flow listen to events of this name, or that bring this stage."""
+    return event in flow.listens_to or (flow.ends_with_stage and stage not in (None, flow.stage))

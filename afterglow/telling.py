@@ -123,6 +123,12 @@ def decision(
             return f"Sends nothing to this customer, {role}: this is for {' or '.join(detail.get('to', ()))}."
         case "left to another":
             return f"Leaves the note to the team {detail.get('team')} to the run that leads for the account."
+        case "went over":
+            where = "at the same step" if "was" not in detail else f"from step {detail['was'] or 'the last'}"
+            ends = f"; its wait ends at {_moment(detail, zone)}" if "until" in detail else ""
+            return f"Went over from version {detail.get('from')} of the flow to {detail.get('to')}, {where}{ends}."
+        case "done before":
+            return "This step was done in an older version of the flow, and is not done again."
         case "queued" if "team" in detail:
             return f"A note to the team {detail['team']} was queued."
         case "queued":
@@ -131,6 +137,8 @@ def decision(
             return f"The flow ends here{because}."
         case "finished":
             return "The flow is done."
+        case "stopped" if "stage" in detail:
+            return f"Stopped because the customer is no longer in stage {detail['stage']}, which started it."
         case "stopped":
             named = reason or str(detail.get("name"))
             return f"Stopped because of {named} (event {detail.get('event')}){_whose(detail)}."

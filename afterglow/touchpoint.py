@@ -9,10 +9,13 @@ from typing import Any
 
 from afterglow import letters, rails
 from afterglow.decide import Facts, Queued
+from afterglow.durations import Duration
 from afterglow.expressions import RenderError
 from afterglow.language.catalog import Catalog
-from afterglow.language.flow import Flow, Notify
+from afterglow.language.flow import Flow, Notify, Until, UntilDate, Wait, WaitFor, next_steps
+from afterglow.language.rails import LATES, LOSERS, length
 from afterglow.language.shop import Shop
+from afterglow.local_time import EVERY_DAY, Opening
 from afterglow.mail_templates import Mail
 from afterglow.person import Person
 
@@ -38,7 +41,9 @@ def question(
     *,
     kind: str,
     topic: str | None,
+    step: str,
     queued_at: datetime,
+    due_at: datetime,
     flow: Flow,
     current: Flow | None,
     facts: Facts,
@@ -48,20 +53,24 @@ def question(
     consents: Sequence[rails.Consent],
     is_halted: bool,
     is_held_out: bool,
-    sent: Sequence[datetime],
+    sent: Sequence[rails.Went],
 ) -> rails.Question:
-    """All that the rails look at.
+    """All that the rails look at. Of what both the shop and the flow say, the tighter counts.
 
     Args:
+      queued_at, due_at: since when it waits, and when it was to go.
       flow: the version that the run began in.
       current: the version in force, which alone says whether the flow is paused; None where it is gone.
       sent: when this customer's marketing went.
     """
     marketing = kind == "marketing"
+    late = max(shop.model.late, flow.late or "send", key=LATES.index)
     return rails.Question(
         kind=kind,
+        flow=flow.name,
         topic=topic,
         queued_at=queued_at,
+        due_at=due_at,
         has_address=person.email is not None,
         forgotten=person.forgotten_at is not None,
         suppressed=suppressed,
@@ -72,12 +81,47 @@ def question(
         halted=marketing and is_halted,
         paused=current is not None and current.status == "paused",
         quiet_hours=[quiet for quiet in (shop.quiet_hours, flow.quiet_hours) if quiet] if marketing else (),
+        blackouts=(*shop.blackouts, *flow.blackouts) if marketing else (),
         caps=(*shop.caps, *flow.caps) if marketing else (),
-        keep_for=shop.keep_for,
+        loser=max(shop.model.loser, flow.loser or "defer", key=LOSERS.index),
+        keep_for=keep_for(shop, flow),
+        late=late,
+        window=window(flow, step) if late == "next window" else None,
         sent=sent,
         zone=facts.zone,
         held_out=is_held_out,
     )
+
+
+def keep_for(shop: Shop, flow: Flow) -> Duration:
+    """How long marketing of a flow may wait for its turn."""
+    return min(shop.keep_for, flow.keep_for or shop.keep_for, key=length)
+
+
+def window(flow: Flow, step: str) -> Opening | None:
+    """The times of the week that a flow names for a step: those of the wait before it, whatever instant steps between.
+
+    None where it names none, or where ways with different ones lead there.
+    """
+    before = {id_: [one for one in flow.steps.values() if id_ in next_steps(one)] for id_ in flow.steps}
+    found: set[Opening | None] = set()
+    ahead, seen = [step], {step}
+    while ahead:
+        id_ = ahead.pop()
+        if id_ == flow.first:
+            found.add(None)
+        for one in before[id_]:
+            match one:
+                case Until():
+                    found.add(one.opening)
+                case Wait() | UntilDate():
+                    found.add(None if one.at is None else Opening(weekdays=EVERY_DAY, start=one.at, end=None))
+                case WaitFor():
+                    found.add(None)
+                case _ if one.id not in seen:
+                    seen.add(one.id)
+                    ahead.append(one.id)
+    return found.pop() if len(found) == 1 else None
 
 
 def addressee(

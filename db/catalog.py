@@ -30,6 +30,10 @@ class NothingAppliedError(AfterglowError):
     """No files are in force yet; run `afterglow apply` in the shop's folder."""
 
 
+class AppliedMeanwhileError(AfterglowError):
+    """Other files came into force meanwhile; look at `afterglow plan` again, then apply."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Release:
     """The files in force: the catalog and the ids of its documents."""
@@ -47,8 +51,25 @@ class Release:
         return self.ids.get("template", {}).get(name)
 
 
-def apply(connection: Connection, new: Sequence[Document], *, now: datetime, by: str | None = None) -> bool:
-    """Put documents into force in one transaction. False where exactly these are in force already."""
+def apply(
+    connection: Connection,
+    new: Sequence[Document],
+    *,
+    now: datetime,
+    by: str | None = None,
+    commit: str | None = None,
+    after: int | None = None,
+) -> bool:
+    """Put documents into force in one transaction. False where exactly these are in force already.
+
+    Args:
+      by: who does it; the user of this process unless given.
+      commit: of the repository in which the files stand.
+      after: the release on which they were planned; unless given, whatever is in force.
+
+    Raises:
+      AppliedMeanwhileError: another release than `after` is in force.
+    """
     digest = hashlib.sha256("\n".join(f"{d.kind} {d.name} {d.digest}" for d in new).encode()).hexdigest()
     in_force = sa.select(releases.c.digest).order_by(releases.c.id.desc()).limit(1)
     if connection.execute(in_force).scalar() == digest:
@@ -57,6 +78,8 @@ def apply(connection: Connection, new: Sequence[Document], *, now: datetime, by:
         connection.exec_driver_sql("LOCK TABLE releases IN SHARE ROW EXCLUSIVE MODE")
         if connection.execute(in_force).scalar() == digest:
             return False
+    if after is not None and connection.execute(_NEWEST).scalar() != after:
+        raise AppliedMeanwhileError
     ids = bulk.next_ids(connection, documents, len(new))
     bulk.insert(
         connection,
@@ -75,9 +98,34 @@ def apply(connection: Connection, new: Sequence[Document], *, now: datetime, by:
     for document in new:
         manifest.setdefault(document.kind, {})[document.name] = by_key[document.kind, document.name, document.digest]
     connection.execute(
-        releases.insert().values(applied_at=now, applied_by=by or getpass.getuser(), digest=digest, manifest=manifest)
+        releases.insert().values(
+            applied_at=now,
+            applied_by=by or getpass.getuser(),
+            digest=digest,
+            manifest=manifest,
+            commit=commit,
+            moved_upto=0 if _moves(connection, new, manifest.get("flow", {})) else None,
+        )
     )
     return True
+
+
+def _moves(connection: Connection, new: Sequence[Document], ids: Mapping[str, int]) -> bool:
+    """Whether people inside go over: a flow that says so is another one now, or some have not gone over before."""
+    last = sa.select(releases.c.manifest, releases.c.moved_upto).order_by(releases.c.id.desc()).limit(1)
+    before = connection.execute(last).first()
+    if before is None:
+        return False
+    known = before.manifest.get("flow", {})
+    changed = [d for d in new if d.kind == "flow" and known.get(d.name) != ids[d.name]]
+    return before.moved_upto is not None or any(read_flow(d.body, f"flows/{d.name}.yaml").moves for d in changed)
+
+
+def history(connection: Connection, limit: int) -> Sequence[Any]:
+    """The newest releases, newest first: id, when, by whom, of which commit, digest, and manifest."""
+    r = releases.c
+    query = sa.select(r.id, r.applied_at, r.applied_by, r.commit, r.digest, r.manifest)
+    return connection.execute(query.order_by(r.id.desc()).limit(limit)).all()
 
 
 def in_force(connection: Connection) -> dict[tuple[str, str], str]:

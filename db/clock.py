@@ -39,6 +39,7 @@ class JumpingClock:
 
     def __init__(self, start: datetime) -> None:
         self._now = start
+        self._up_since = datetime.min.replace(tzinfo=UTC)
         self._lock = threading.Lock()
 
     def now(self, connection: Connection | None = None) -> datetime:
@@ -46,12 +47,17 @@ class JumpingClock:
             return self._now
 
     def moment(self, due_at: datetime, now: datetime) -> datetime:
-        return min(due_at, now)
+        return min(max(due_at, self._up_since), now)
 
     def jump(self, to: datetime) -> None:
         """Move forward to `to`; never back."""
         with self._lock:
             self._now = max(self._now, to)
+
+    def outage(self, until: datetime) -> None:
+        """Move forward as if nobody had worked meanwhile: what fell due is decided late, from `until` on."""
+        self.jump(until)
+        self._up_since = self._now
 
 
 _POSTGRESQL_NOW = sa.text("SELECT clock_timestamp()")

@@ -7,9 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import bulk, fetching
+from db import bulk, fetching, people
 from db.catalog import Release
-from db.tables import documents, enrollments, halts, inbox, touchpoints
+from db.tables import documents, enrollments, halts, inbox, releases, touchpoints
+from db.touchpoints import PAUSED
 
 ALL = "*"
 
@@ -71,7 +72,7 @@ def recipients(connection: Connection, flow: str, states: Sequence[str], limit: 
 def sweep(connection: Connection, release: Release, now: datetime, limit: int) -> int:
     """Take rows of paused flows out of the queue, and put rows of flows that run again back. How many were put back.
 
-    A flow is paused by its file. What was paused keeps its due moment; what is put back is due when it was.
+    A flow is paused by its file. What was paused keeps its due moment; what fell due meanwhile is due now, so not late.
     """
     paused = [name for name, flow in release.catalog.flows.items() if flow.status == "paused"]
     versions = _versions(connection, paused)
@@ -83,9 +84,11 @@ def sweep(connection: Connection, release: Release, now: datetime, limit: int) -
     if versions:
         awake = awake.where(sa.not_(bulk.among(e.flow_id, versions)))
     back = connection.execute(
-        enrollments.update().where(e.id.in_(awake.limit(limit)), e.state == "paused").values(state="waiting")
+        enrollments.update()
+        .where(e.id.in_(awake.limit(limit)), e.state == "paused")
+        .values(state="waiting", due_at=sa.case((e.due_at < now, sa.literal(now, e.due_at.type)), else_=e.due_at))
     ).rowcount
-    held = sa.select(t.id).where(t.state == "held", t.reason == "the flow is paused", t.flow.not_in(paused))
+    held = sa.select(t.id).where(t.state == "held", t.reason == PAUSED, t.flow.not_in(paused))
     return (
         back
         + connection.execute(
@@ -94,6 +97,35 @@ def sweep(connection: Connection, release: Release, now: datetime, limit: int) -
             .values(state="queued", reason=None, due_at=now, queued_at=now)
         ).rowcount
     )
+
+
+def send_over(connection: Connection, release: Release, now: datetime, limit: int) -> int | None:
+    """Let runs of older versions be looked at now whose flow says `on_edit: move`, so that they go over at once.
+
+    Goes along the runs by their numbers, so many in a call, until none is left. How many are to be looked at; None
+    where nobody is left.
+    """
+    r, e = releases.c, enrollments.c
+    upto = connection.execute(sa.select(r.moved_upto).where(r.id == release.id)).scalar()
+    if upto is None:
+        return None
+    flows = release.catalog.flows.values()
+    moving = [flow.name for flow in flows if flow.moves and flow.status != "draft"]
+    versions = sorted(set(_versions(connection, moving)) - {release.flow_id(name) for name in moving})
+    stretch = sa.select(e.id, e.customer_id).where(
+        e.id > upto, e.id <= upto + limit, e.state.in_(["waiting", "paused"]), bulk.among(e.flow_id, versions)
+    )
+    rows = connection.execute(stretch).all()
+    people.lock(connection, [row.customer_id for row in rows])
+    told = connection.execute(
+        enrollments.update()
+        .where(bulk.among(e.id, [row.id for row in rows]), e.state.in_(["waiting", "paused"]), e.due_at > now)
+        .values(due_at=now)
+    ).rowcount
+    newest = connection.execute(sa.select(sa.func.max(e.id))).scalar() or 0
+    done = upto + limit >= newest
+    connection.execute(releases.update().where(r.id == release.id).values(moved_upto=None if done else upto + limit))
+    return told
 
 
 def _versions(connection: Connection, flows: Sequence[str]) -> list[int]:

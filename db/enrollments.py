@@ -1,6 +1,6 @@
 """Runs of flows: claiming those that are due, reading what they know, writing where they stand."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from db import bulk
 from db.due import Due
-from db.tables import answers, decisions, documents, enrollments, events
+from db.tables import answers, decisions, documents, enrollments, events, touchpoints
 
 #: Claims of runs that are due.
 DUE = Due(enrollments, "waiting")
@@ -17,12 +17,20 @@ DUE = Due(enrollments, "waiting")
 UNWOUND = "unwound"
 
 
-def due(connection: Connection, ids: Sequence[int], now: datetime) -> Sequence[Any]:
-    """The runs that are still due, read after their customers were locked, earliest first."""
-    e = enrollments.c
+def due(connection: Connection, ids: Sequence[int], now: datetime, *, with_others: bool = False) -> Sequence[Any]:
+    """The runs that are still due, read after their customers were locked, earliest first.
+
+    Args:
+      with_others: with all others of these customers that are due.
+    """
+    e, mine = enrollments.c, enrollments.alias().c
+    wanted: sa.ColumnElement[bool] = bulk.among(e.id, ids)
+    if with_others:
+        theirs = sa.select(mine.customer_id).where(bulk.among(mine.id, ids))
+        wanted = e.customer_id.in_(theirs) & (e.tries == sa.literal_column("0"))
     return connection.execute(
         sa.select(e.id, e.customer_id, e.flow_id, e.event_id, e.entered_at, e.due_at, e.until, e.step, e.lane, e.reason)
-        .where(bulk.among(e.id, ids), e.state == "waiting", e.due_at <= now)
+        .where(wanted, e.state == "waiting", e.due_at <= now)
         .order_by(e.due_at, e.id)
     ).all()
 
@@ -81,6 +89,51 @@ def noted(connection: Connection, verb: str, rows: Iterable[Any]) -> set[int]:
         sa.select(d.enrollment_id).where(bulk.among(d.customer_id, sorted(set(of.values()))), d.verb == verb)
     )
     return of.keys() & {row.enrollment_id for row in found}
+
+
+def inside(connection: Connection, versions: Collection[int], after: int, limit: int) -> Sequence[Any]:
+    """The runs of these versions of flows that are not over, in the order of their numbers, from behind one on."""
+    e = enrollments.c
+    return connection.execute(
+        sa.select(
+            e.id, e.customer_id, e.flow_id, e.event_id, e.entered_at, e.due_at, e.until, e.step, e.state, e.reason
+        )
+        .where(e.id > after, e.state.not_in(["finished", "stopped"]), bulk.among(e.flow_id, sorted(versions)))
+        .order_by(e.id)
+        .limit(limit)
+    ).all()
+
+
+def reached(connection: Connection, rows: Iterable[Any]) -> dict[int, datetime]:
+    """When the runs among these (with id and customer_id) that wait at a step reached it."""
+    of = {row.id: row.customer_id for row in rows}
+    d = decisions.c
+    found = connection.execute(
+        sa.select(d.enrollment_id, d.at, d.detail)
+        .where(bulk.among(d.customer_id, sorted(set(of.values()))), d.verb.in_(["waits", "waits for", "went over"]))
+        .order_by(d.id)
+    )
+    since: dict[int, datetime] = {}
+    for run, at, detail in found:
+        if run in of:  # the newest stands; one that moved tells when it had come there
+            moved = (detail or {}).get("since")
+            since[run] = datetime.fromisoformat(moved) if moved else at
+    return since
+
+
+def queued(connection: Connection, runs: Collection[int]) -> dict[int, list[str]]:
+    """The steps at which these runs queued messages, in order."""
+    t = touchpoints.c
+    found: dict[int, list[str]] = {}
+    query = sa.select(t.enrollment_id, t.step).where(bulk.among(t.enrollment_id, sorted(runs))).order_by(t.id)
+    for run, step in connection.execute(query) if runs else ():
+        found.setdefault(run, []).append(step)
+    return found
+
+
+def change_version(connection: Connection, rows: Sequence[bulk.Row]) -> None:
+    """Let runs go on in another version of their flow, given as (id, flow_id)."""
+    bulk.update(connection, enrollments, ("id", "flow_id"), rows)
 
 
 class Begun(NamedTuple):

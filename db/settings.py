@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     public_url: str = "http://127.0.0.1:8000"
     #: Folder that holds the shop's `flows/` and `templates/`. Empty: this folder, else the sample shop.
     shop_dir: str = ""
+    #: Of which commit the shop's files are, where their folder comes without its repository; `releases` tells it.
+    commit: str = ""
     #: smtp:// or smtps:// URL. Empty: mails stay in the outbox and nothing leaves the machine.
     smtp_url: SecretStr = SecretStr("")
     #: "yes" sends to everybody. Anything else: only to the addresses of `AFTERGLOW_ALLOW`.

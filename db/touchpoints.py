@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow.rails import Went
 from db import bulk
 from db.due import Due
 from db.tables import (
@@ -19,6 +20,9 @@ from db.tables import (
     suppressions,
     touchpoints,
 )
+
+#: Why a message is held whose flow stands still.
+PAUSED = "the flow is paused"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,19 +125,19 @@ def also_queued(connection: Connection, customer_ids: Sequence[int], channel: st
     return [row[0] for row in rows]
 
 
-def sent_marketing(connection: Connection, customer_ids: Iterable[int], after: datetime) -> dict[int, list[datetime]]:
-    """When marketing went (or may have gone) to these customers after an instant: what caps count."""
+def sent_marketing(connection: Connection, customer_ids: Iterable[int], after: datetime) -> dict[int, list[Went]]:
+    """What marketing went (or may have gone) to these customers after an instant: what caps count."""
     rows = connection.execute(
-        sa.select(touchpoints.c.customer_id, touchpoints.c.prepared_at).where(
+        sa.select(touchpoints.c.customer_id, touchpoints.c.prepared_at, touchpoints.c.flow).where(
             bulk.among(touchpoints.c.customer_id, list(set(customer_ids))),
             touchpoints.c.prepared_at > after,
             touchpoints.c.kind == "marketing",
             touchpoints.c.state.in_(["sending", "sent", "in_doubt"]),
         )
     )
-    found: dict[int, list[datetime]] = {}
+    found: dict[int, list[Went]] = {}
     for row in rows:
-        found.setdefault(row.customer_id, []).append(row.prepared_at)
+        found.setdefault(row.customer_id, []).append(Went(row.prepared_at, row.flow))
     return found
 
 
@@ -214,6 +218,15 @@ def queued_by(connection: Connection, run_ids: Sequence[int]) -> Sequence[Any]:
     ).all()
 
 
+def held_by_pause(connection: Connection, flow: str) -> list[int]:
+    """The customers of mails to them that are held because their flow is paused, one for each mail."""
+    t = touchpoints.c
+    query = sa.select(t.customer_id).where(
+        t.state == "held", t.reason == PAUSED, t.flow == flow, t.kind != sa.literal_column("'team'")
+    )
+    return list(connection.execute(query).scalars())
+
+
 def close(connection: Connection, ended: Sequence[Settled]) -> None:
     """End touchpoints that were never handed to a provider."""
     bulk.update(
@@ -249,9 +262,10 @@ def settle(connection: Connection, ended: Sequence[tuple[Settled, int]]) -> dict
     return mine
 
 
-def defer(connection: Connection, rows: Sequence[tuple[int, datetime, str | None]]) -> None:
-    """Look at queued touchpoints again later, given as (id, due_at, reason); they leave the fast lane."""
-    bulk.update(connection, touchpoints, ("id", "due_at", "reason", "lane", "tries"), [(*row, 1, 0) for row in rows])
+def defer(connection: Connection, rows: Sequence[tuple[int, datetime, datetime, str | None]]) -> None:
+    """Look at queued touchpoints again later, given as (id, due_at, queued_at, reason); they leave the fast lane."""
+    columns = ("id", "due_at", "queued_at", "reason", "lane", "tries")
+    bulk.update(connection, touchpoints, columns, [(*row, 1, 0) for row in rows])
 
 
 def hold(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:

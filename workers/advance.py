@@ -1,7 +1,8 @@
 """Runs that are due take their next steps: a batch in one transaction.
 
 1. Claim: lock the customers of due runs. Read the runs again, now that nobody else can move them.
-2. Load every fact that the batch can need, in a handful of queries.
+2. Load every fact that the batch can need, in a handful of queries. A run of an older version of a flow whose file says
+   `on_edit: move` goes over to the version in force.
 3. Call the pure `decide` for each.
 4. Write: where each run stands, the touchpoints it queued, the answers it took, what it did.
 
@@ -16,7 +17,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from afterglow import touchpoint
-from afterglow.decide import HELD_OUT, Facts, Outcome, Run, decide
+from afterglow.decide import HELD_OUT, Decision, Facts, Outcome, Run, decide
 from afterglow.language.flow import Flow
 from db import bulk, enrollments, events, people, touchpoints
 from db.app import App
@@ -24,6 +25,7 @@ from db.catalog import Release
 from db.tables import enrollments as enrollments_table
 from db.touchpoints import NewTouchpoint
 from workers.facts import load_facts
+from workers.versions import Versions, newer
 
 
 @dataclass(slots=True)
@@ -35,15 +37,21 @@ class Advance:
     batch: int = 0
     #: Filled by `do`: whether touchpoints were queued.
     queued: bool = field(default=False)
+    #: Whether the customers' other due runs are done with those claimed, so that flows that want a customer at one
+    #: moment queue together, and the one with priority goes first. Where it is sought which one kills or fails, each
+    #: answers for itself.
+    _takes_others: bool = True
 
     def __post_init__(self) -> None:
         # On SQLite a batch is two commits that wait for the disk, and nobody waits for its locks.
         self.batch = self.batch or (1000 if self.app.database.is_sqlite else 500)
 
     def find(self, connection: Connection, now: datetime, limit: int, *, alone: bool) -> list[int]:
+        self._takes_others = not alone
         return enrollments.DUE.claim(connection, now, limit, alone=alone)
 
     def lock(self, connection: Connection, ids: Sequence[int]) -> None:
+        self._takes_others = False
         enrollments.DUE.lock(connection, ids)
 
     def park(self, connection: Connection, item: int, reason: str, now: datetime) -> None:
@@ -51,20 +59,22 @@ class Advance:
         connection.execute(query.values(state="parked", due_at=None, reason=reason))
 
     def do(self, connection: Connection, ids: Sequence[int], now: datetime) -> None:
-        rows = enrollments.due(connection, ids, now)
+        rows = enrollments.due(connection, ids, now, with_others=self._takes_others)
         if not rows:
             return
         release = self.app.catalog.current(connection)
         flows = self.app.catalog.flows(connection, [row.flow_id for row in rows])
-        facts = _load_facts(connection, rows, flows, release)
+        versions = Versions(connection, rows, flows, newer(flows, {row.flow_id for row in rows}, release))
+        facts = _load_facts(connection, rows, versions.flows, release)
         # A run that was set aside has the error as its reason; what was drawn at its beginning is among its decisions.
         held_out = enrollments.noted(connection, HELD_OUT, [row for row in rows if row.reason not in (None, HELD_OUT)])
         moves: list[bulk.Row] = []
         queued: list[NewTouchpoint] = []
         notes: list[bulk.Row] = []
         taken: list[bulk.Row] = []
+        changed: list[bulk.Row] = []
         for row in rows:
-            flow = flows[row.flow_id]
+            flow = versions.flows[row.id]
             at = self.app.clock.moment(row.due_at, now)
             if _is_paused(release, flow):
                 moves.append((row.id, "paused", row.step, row.due_at, row.until, row.lane, row.reason, None))
@@ -77,17 +87,23 @@ class Advance:
                 until=row.until,
                 begins=row.step == events.FIRST,
                 held_out=row.reason == HELD_OUT or row.id in held_out,
+                done=versions.done(row.id),
             )
+            moved: tuple[Decision, ...] = ()
+            if (over := versions.over(row, run, facts[row.id].zone, at)) is not None:
+                run, moved = over[0], (over[1],)
+                changed.append((row.id, versions.version(row.flow_id)))
             outcome = decide(flow, run, facts[row.id], at)
             lane = _lane(row.lane, run, outcome)
             moves.append(_move(row.id, outcome, lane, at))
             notes.extend(
                 (row.customer_id, row.id, at, decision.verb, decision.step, dict(decision.detail) or None)
-                for decision in outcome.decisions
+                for decision in (*moved, *outcome.decisions)
             )
             taken.extend((row.id, step, event) for step, event in outcome.answers)
             if outcome.queued is not None:
-                queued.append(_touchpoint(release, flow, row.id, row.customer_id, outcome, lane, at))
+                queued.append(_touchpoint(release, flow, row, outcome, lane))
+        enrollments.change_version(connection, changed)  # by itself: one statement changes a row once
         with bulk.at_once(connection):
             enrollments.move(connection, moves)
             touchpoints.queue(connection, queued)
@@ -106,12 +122,12 @@ def _is_paused(release: Release, flow: Flow) -> bool:
 
 
 def _load_facts(
-    connection: Connection, rows: Sequence[Any], flows: Mapping[int, Flow], release: Release
+    connection: Connection, rows: Sequence[Any], flow_of: Mapping[int, Flow], release: Release
 ) -> dict[int, Facts]:
     """What each run of the batch can know, by run."""
     return load_facts(
         connection,
-        [(row.id, row.customer_id, row.event_id, row.entered_at, flows[row.flow_id]) for row in rows],
+        [(row.id, row.customer_id, row.event_id, row.entered_at, flow_of[row.id]) for row in rows],
         people.load(connection, (row.customer_id for row in rows)),
         release.catalog.shop,
     )
@@ -127,15 +143,14 @@ def _move(run: int, outcome: Outcome, lane: int, at: datetime) -> bulk.Row:
     return (run, outcome.state, outcome.step, outcome.due_at, outcome.until, lane, outcome.reason, ended_at)
 
 
-def _touchpoint(
-    release: Release, flow: Flow, run: int, customer: int, outcome: Outcome, lane: int, at: datetime
-) -> NewTouchpoint:
+def _touchpoint(release: Release, flow: Flow, row: Any, outcome: Outcome, lane: int) -> NewTouchpoint:
+    """The touchpoint of a step that was due when its run was, however late that is."""
     queued = outcome.queued
     assert queued is not None
     kind, topic = touchpoint.kind_and_topic(queued, flow, release.catalog.mails)
     return NewTouchpoint(
-        customer_id=customer,
-        enrollment_id=run,
+        customer_id=row.customer_id,
+        enrollment_id=row.id,
         step=queued.step,
         flow=flow.name,
         channel=queued.template.partition("/")[0],
@@ -143,5 +158,5 @@ def _touchpoint(
         kind=kind,
         topic=topic,
         lane=0 if kind == "service" else lane,
-        due_at=at,
+        due_at=row.due_at,
     )

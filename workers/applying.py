@@ -14,7 +14,9 @@ from db import catalog, tier_changes
 from db.catalog import CatalogCache
 from db.clock import Clock
 from db.engine import Database
+from workers.commits import commit_of
 from workers.files import read_shop_folder
+from workers.planning import Plan, make_plan
 
 #: (kind, name), such as ("flow", "welcome")
 Name = tuple[str, str]
@@ -31,6 +33,10 @@ class Applied:
     removed: tuple[Name, ...] = ()
     #: How many customers other tiers raise and lower, in words.
     tiers: tuple[str, ...] = ()
+    #: Of which commit the files are; None where they stand in no repository.
+    commit: str | None = None
+    #: What it meant for people inside.
+    plan: Plan | None = None
 
     @property
     def is_news(self) -> bool:
@@ -38,15 +44,28 @@ class Applied:
         return bool(self.added or self.changed or self.removed)
 
 
-def apply_folder(database: Database, clock: Clock, folder: Path, *, by: str, lowers: bool = False) -> Applied:
+def apply_folder(
+    database: Database,
+    clock: Clock,
+    folder: Path,
+    *,
+    by: str,
+    commit: str = "",
+    lowers: bool = False,
+    sends: int | None = None,
+) -> Applied:
     """Check a folder and put it into force.
 
     Args:
+      commit: of which commit the files are, where their folder stands in no repository.
       lowers: whether tiers may lower customers at once.
+      sends: how many mails may be queued because of the files alone; None: as many as need no word.
 
     Raises:
       Problems: everything that is wrong with the files; then nothing changes.
       LoweringError: tiers would lower customers at once; then nothing changes.
+      TooManyMailsError: more mails would be queued than `sends`; then nothing changes.
+      AppliedMeanwhileError: somebody else put files into force while these were looked at.
     """
     files = read_shop_folder(folder)
     try:
@@ -59,19 +78,23 @@ def apply_folder(database: Database, clock: Clock, folder: Path, *, by: str, low
             return _compared(folder, new, new)
     if problems := check_files(files):
         raise Problems(problems)
+    plan = make_plan(database, clock, documents, counts_programmes=False)
+    plan.refuse_mails(sends)
+    of_commit = commit_of(folder, commit)
     with database.writing() as connection:
         before = catalog.in_force(connection)
         now = clock.now(connection)
         loyalty = _loyalty(connection)
-        catalog.apply(connection, documents, now=now, by=by)
+        catalog.apply(connection, documents, now=now, by=by, commit=of_commit, after=plan.release)
+        compared = replace(_compared(folder, before, new), commit=of_commit, plan=plan)
         if not loyalty:
-            return _compared(folder, before, new)
+            return compared
         release = CatalogCache().current(connection)
         found = tier_changes.moves(connection, loyalty, release.catalog.loyalty, release.catalog.shop, now)
         if not lowers:
             tier_changes.refuse_lowering(found)
         tier_changes.arrange(connection, found, release.catalog.loyalty, now)
-    return replace(_compared(folder, before, new), tiers=tuple(map(str, found)))
+    return replace(compared, tiers=tuple(map(str, found)))
 
 
 def _loyalty(connection: Connection) -> Mapping[str, Programme]:

@@ -27,8 +27,10 @@ from workers.commands import (
     loyalty,
     me,
     merging,
+    planning,
     processes,
     referrals,
+    review,
     seeing,
     sources,
     testing,
@@ -78,9 +80,8 @@ def _common(
 
 
 FAMILIES = (
-    files, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting, flows, customers,
-    merging,
-    ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
+    files, planning, review, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting,
+    flows, customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

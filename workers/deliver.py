@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.engine import Connection
 
-from db import bulk, enrollments, reviews, touchpoints
+from afterglow.pacing import Pace
+from db import bulk, enrollments, reviews, touchpoints, turns
 from db.app import App
 from db.tables import TouchpointState
 from workers.batches import is_passing
@@ -87,7 +88,7 @@ class Deliver:
             letter = preparation.prepare(row, batch)
             if letter is not None:
                 self._prepared.append(letter)
-        self._write(connection, batch)
+        self._write(connection, batch, preparation.pace)
 
     def committed(self) -> None:
         self.outgoing += self._prepared
@@ -132,7 +133,7 @@ class Deliver:
                     raise
             time.sleep(SETTLE_AGAIN_S)
 
-    def _write(self, connection: Connection, batch: Batch) -> None:
+    def _write(self, connection: Connection, batch: Batch, pace: Pace | None = None) -> None:
         with bulk.at_once(connection):
             touchpoints.hand_over(connection, batch.handed)
             touchpoints.close(connection, batch.closed)
@@ -143,4 +144,6 @@ class Deliver:
             enrollments.go_on(connection, batch.go_on)
             enrollments.stop(connection, batch.stopped)
             enrollments.note(connection, batch.notes)
+            if pace is not None:
+                turns.keep(connection, pace)
         self.moved |= bool(batch.go_on)

@@ -39,7 +39,7 @@ def load_facts(
             shop=shop.facts,
             zone=person.zone(shop),
             trigger=known[event][1],
-            answers={step: answer_of(*known[id_]) for step, id_ in mine.items()},
+            answers={flow.renames.get(step, step): answer_of(*known[id_]) for step, id_ in mine.items()},
             answered_by=frozenset(mine.values()),
             holdout=shop.holdout,
             account=companies.get(person.account_id) if person.account_id is not None else None,

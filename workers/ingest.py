@@ -283,7 +283,7 @@ class Ingest:
             for arrival in by_customer[run.customer_id]:
                 said, at = arrival.mapped, arrival.mapped.occurred_at
                 mine = {"trigger": run.event_id, "entered_at": run.entered_at}
-                if is_woken(flows[run.flow_id], said.event, arrival.event_id, at, **mine):
+                if is_woken(flows[run.flow_id], said.event, said.stage, arrival.event_id, at, **mine):
                     (sending if run.state == "sending" else waiting).setdefault(run.id, arrival.at)
         return waiting, sending
 

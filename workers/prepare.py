@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from afterglow import letters, rails, touchpoint
+from afterglow import letters, pacing, rails, touchpoint
 from afterglow.decide import HELD_OUT, Facts, Run, stopping
 from afterglow.expressions import RenderError
 from afterglow.language.flow import Flow
@@ -16,7 +16,7 @@ from afterglow.letters import Addressed, Letterhead
 from afterglow.mail_templates import Mail
 from afterglow.mime import message_id_for
 from afterglow.tokens import make_token
-from db import bulk, coupons, identity, me, people, referrals, reviews, touchpoints
+from db import bulk, coupons, identity, me, people, referrals, reviews, touchpoints, turns
 from db.app import App
 from db.catalog import Release
 from db.enrollments import UNWOUND
@@ -35,7 +35,7 @@ class Batch:
     closed: list[Settled] = field(default_factory=list)
     go_on: list[tuple[int, datetime]] = field(default_factory=list)
     stopped: list[bulk.Row] = field(default_factory=list)
-    deferred: list[tuple[int, datetime, str | None]] = field(default_factory=list)
+    deferred: list[tuple[int, datetime, datetime, str | None]] = field(default_factory=list)
     held: list[tuple[int, str]] = field(default_factory=list)
     handed: list[bulk.Row] = field(default_factory=list)
     contexts: list[bulk.Row] = field(default_factory=list)
@@ -110,6 +110,9 @@ class Preparation:
         self.reviews = reviews.of_products(
             connection, frozenset().union(*(letters.reviewed(mails[name]) for name in named))
         )
+        self._connection = connection
+        #: Locked for this transaction as soon as a mail asks for a turn.
+        self.pace: pacing.Pace | None = None
 
     def _codes(self, connection: Connection) -> dict[int, dict[str, str]]:
         wanted: dict[int, frozenset[str]] = {}
@@ -179,7 +182,9 @@ class Preparation:
             batch.stopped.append((row.enrollment_id, "stopped", stop.reason, at))
             batch.note(row, at, "stopped", **stop.decisions[0].detail)
             return None
-        match rails.judge(self._question(row, flow, facts, person), at):
+        question = self._question(row, flow, facts, person)
+        verdict = rails.judge(question, at)
+        match pacing.paced(verdict, question, pacing.rates(self.shop, flow), at, self._locked_pace):
             case rails.Skip(reason=reason):
                 batch.end(row, TouchpointState.SKIPPED, at, reason)
                 return None
@@ -187,19 +192,27 @@ class Preparation:
                 batch.held.append((row.id, reason))
                 batch.note(row, at, "held", because=reason)
                 return None
-            case rails.Defer(until=until, reason=reason):
-                batch.deferred.append((row.id, until, reason))
+            case rails.Defer(until=until, reason=reason, anew=anew):
+                batch.deferred.append((row.id, until, until if anew else row.queued_at, reason))
                 batch.note(row, at, "deferred", because=reason, until=until.isoformat())
                 return None
             case rails.Go(basis=basis):
                 return self._letter(row, flow, facts, person, at, batch, basis)
+
+    def _locked_pace(self) -> pacing.Pace:
+        if self.pace is None:
+            flows = [self.flows[row.flow_id] for row in self.rows if row.kind == "marketing"]
+            self.pace = turns.lock(self._connection, self.shop, flows)
+        return self.pace
 
     def _question(self, row: Any, flow: Flow, facts: Facts, person: Person) -> rails.Question:
         digest = self.digests.get(person.id)
         return touchpoint.question(
             kind=row.kind,
             topic=row.topic,
+            step=row.step,
             queued_at=row.queued_at,
+            due_at=row.due_at,
             flow=flow,
             current=self.release.catalog.flows.get(flow.name),
             facts=facts,
@@ -246,7 +259,7 @@ class Preparation:
             return None
         batch.contexts.append((row.id, row.customer_id, stored))
         if row.kind == "marketing":
-            self.sent.setdefault(row.customer_id, []).append(at)
+            self.sent.setdefault(row.customer_id, []).append(rails.Went(at, row.flow))
         if not self.provider.leaves_the_machine:
             batch.closed.append(
                 Settled(id=row.id, state=TouchpointState.SENT, at=at, template_id=template_id, prepared_at=at)

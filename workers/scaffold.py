@@ -50,6 +50,7 @@ _GITIGNORE = """\
 
 _WORKFLOW = """\
 # Flows, sources and mails are held to the rules with every push. requirements.txt says which Afterglow does it.
+# A pull request gets one comment that says what it changes: flows, mails, tests. The next push writes it anew.
 name: check
 on: [push, pull_request]
 permissions:
@@ -69,6 +70,45 @@ jobs:
       - run: afterglow check --format github
       - run: afterglow test --format github
       - run: afterglow source test
+
+  review:
+    # A pull request of a fork may write no comment.
+    if: github.event_name == 'pull_request' && github.event.pull_request.head.repo.full_name == github.repository
+    runs-on: ubuntu-latest
+    timeout-minutes: 10
+    permissions:
+      contents: read
+      pull-requests: write
+    steps:
+      - uses: actions/checkout@v4
+        with:
+          fetch-depth: 0
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - run: pip install -r requirements.txt
+      # What is wrong stands in the comment, and fails the other job.
+      - run: afterglow review --base "origin/$BASE" --format markdown --out review > review.md || [ -s review.md ]
+        env:
+          BASE: ${{ github.base_ref }}
+      - uses: actions/upload-artifact@v4
+        id: kept
+        with:
+          name: review
+          path: review
+          if-no-files-found: ignore
+      - name: write the comment, or write it anew
+        env:
+          GH_TOKEN: ${{ github.token }}
+          COMMENTS: repos/${{ github.repository }}/issues
+          NUMBER: ${{ github.event.number }}
+          KEPT: ${{ steps.kept.outputs.artifact-url }}
+        run: |
+          [ -z "$KEPT" ] || printf '\\n[Pictures and mails, before and after](%s)\\n' "$KEPT" >> review.md
+          old=$(gh api --paginate "$COMMENTS/$NUMBER/comments" \\
+            --jq '.[] | select(.body | startswith("<!-- afterglow review -->")) | .id' | head -n 1)
+          if [ -n "$old" ]; then gh api --silent -X PATCH "$COMMENTS/comments/$old" -F body=@review.md
+          else gh api --silent "$COMMENTS/$NUMBER/comments" -F body=@review.md; fi
 """
 
 

@@ -19,6 +19,8 @@ log = structlog.get_logger()
 
 #: Rows changed by one statement of tending.
 BATCH = 1000
+#: How many stretches of runs are gone along in one round.
+STRETCHES = 100
 
 
 def tend(app: App) -> None:
@@ -30,6 +32,7 @@ def tend(app: App) -> None:
         moved = control.sweep(connection, app.catalog.current(connection), now, BATCH)
         fetching.clear_old(connection, now, BATCH)
         emptied = empty_bodies(connection, now - timedelta(days=app.settings.keep_webhooks_days))
+    moved += send_over(app)
     merge_wanted(app)
     settle_referrals(app)
     in_doubt = resolve(app)
@@ -42,6 +45,19 @@ def tend(app: App) -> None:
     hints = [kind for kind, found in (("ingest", freed), ("advance", moved or in_doubt), ("deliver", moved)) if found]
     if hints:
         app.hint(*hints)
+
+
+def send_over(app: App) -> int:
+    """Let people go over to newer versions of their flows, where those say so. How many."""
+    told = 0
+    for _ in range(STRETCHES):
+        with app.writing() as connection:
+            release = app.catalog.current(connection)
+            found = control.send_over(connection, release, app.clock.now(connection), BATCH)
+        if found is None:
+            break
+        told += found
+    return told
 
 
 def free_awaiting(connection: Connection) -> int:

@@ -22,6 +22,7 @@ from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.trial import Trial
 from afterglow.matching import Identity, Register
+from afterglow.starting import hears
 from db import events, identity, people
 from db.catalog import CatalogCache
 from db.people import Person
@@ -286,5 +287,5 @@ class _Teller:
         return [
             Woken(run=row.id, flow=flows[row.flow_id].name, step=steps.get(row.id))
             for row in rows
-            if mapped.event in flows[row.flow_id].listens_to
+            if hears(flows[row.flow_id], mapped.event, mapped.stage)
         ]

@@ -19,16 +19,14 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from afterglow import past, returning
-from afterglow.errors import AfterglowError
 from afterglow.language.catalog import Catalog
 from afterglow.ledger.changes import Clawback
 from afterglow.returning import Undoing, total_of, undone_at
-from db import enrollments, identity, intake, leaderboards, people, touchpoints
+from db import enrollments, leaderboards, touchpoints
 from db.app import App
 from db.catalog import Release
 from db.enrollments import UNWOUND
 from db.loyalty import Told, told
-from db.own_events import own_event
 from db.people import Person
 from db.referring import Referral, referrers_of
 from db.tables import ReferralState, TouchpointState
@@ -92,50 +90,6 @@ def unwind(
         is_news=taken.is_news or bool(undone.referrals),
         is_due=bool(waiting),
     )
-
-
-# By hand
-
-
-class UnknownOrderError(AfterglowError):
-    """No order of this name came in, or several sources have one of it."""
-
-
-def by_hand(
-    connection: Connection, app: App, order: str, *, reason: str, by: str, now: datetime
-) -> tuple[str, Unwound | None]:
-    """Let a person say that nothing of an order is to stay: an event of ours, heard like every other.
-
-    Must run in a transaction of its own; rolled back, it was a question.
-
-    Args:
-      order: as its source calls it, alone or behind the source: 1001, shopify/1001.
-
-    Returns:
-      What the order is called here, and what went back; None where it was unwound before.
-
-    Raises:
-      UnknownOrderError: there is no such order, or more than one.
-    """
-    from workers.ingest import Ingest  # which calls `unwind`, and so imports this module
-
-    found = identity.orders_called(connection, order)
-    if not found:
-        raise UnknownOrderError(f"No order '{order}' came in; give it as its source calls it, or as source/order.")
-    if len(found) > 1:
-        several = ", ".join(f"{source}/{id_}" for source, id_, _ in found)
-        raise UnknownOrderError(f"There are several orders '{order}': {several}; say which.")
-    ((source, id_, customer),) = found
-    customer = people.kept(connection, [customer])[customer]
-    payload = {"order": {"id": id_, "source": source}, "reason": reason, "by": by}
-    said = own_event(returning.UNWOUND, f"unwind/{source}/{id_}", customer, now, payload)
-    subject = f"order/{source}/{id_}"
-    row = intake.receive_one(connection, said, now)
-    if row is None:
-        return subject, None
-    work = Ingest(app)
-    work.do(connection, [row], now)
-    return subject, work.unwound
 
 
 # Which orders

@@ -19,6 +19,7 @@ from afterglow.language.company import By, ToModel
 from afterglow.language.company import names_of as names_of_event
 from afterglow.language.compiling import Compiler, Path
 from afterglow.language.pieces import Pieces, divided, file_of, located, names_of, written
+from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
@@ -42,9 +43,12 @@ class StartsModel(_Model):
 
 
 class StopsModel(_Model):
-    """An event that ends the run."""
+    """What ends the run: an event, or that the customer is no longer in the stage that started it."""
 
-    event: str = _described("The event that ends the run.")
+    event: str | None = _described("The event that ends the run.", default=None)
+    stage: Literal["left"] | None = _described(
+        "`left`: the run ends when the customer is no longer in the stage that started it.", default=None
+    )
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
     by: By | None = _described("`account`: also where somebody else of the account did it.", default=None)
 
@@ -57,7 +61,16 @@ class GoalModel(_Model):
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
 
 
-class SendModel(_Model):
+class StepBase(_Model):
+    """What every step may say."""
+
+    was: str | list[str] | None = _described(
+        "The id, or ids, under which an older version of the flow had this step; who stands there stands here.",
+        default=None,
+    )
+
+
+class SendModel(StepBase):
     """Send a mail, and go on when it is settled."""
 
     send: str = _described("The template, such as `email/thank-you`.")
@@ -68,7 +81,7 @@ class SendModel(_Model):
     id: str | None = _described("Name of this step; the template's own name unless given.", default=None)
 
 
-class WaitModel(_Model):
+class WaitModel(StepBase):
     """Wait for a time."""
 
     id: str = _described("Name of this step; customers' positions hang on it.")
@@ -88,7 +101,7 @@ class OpeningModel(_Model):
     )
 
 
-class UntilModel(_Model):
+class UntilModel(StepBase):
     """Wait until a time of the week, or until a date that is known."""
 
     id: str = _described("Name of this step; customers' positions hang on it.")
@@ -113,7 +126,7 @@ class ArrivedModel(_Model):
     arrived: list["StepModel"] = _described("Steps to take when it is this one that came.", default_factory=list)
 
 
-class WaitForModel(_Model):
+class WaitForModel(StepBase):
     """Wait for an event, or the first of several, but not for ever."""
 
     id: str = _described("Name of this step; the event is known under it in later steps.")
@@ -134,7 +147,7 @@ class ElifModel(_Model):
     then: list["StepModel"] = _described("Steps where it is the first that is true.", default_factory=list)
 
 
-class IfModel(_Model):
+class IfModel(StepBase):
     """Choose by conditions: the first that is true says the way."""
 
     id: str = _described("Name of this step.")
@@ -154,14 +167,14 @@ class BranchModel(_Model):
     steps: list["StepModel"] = _described("Steps on this branch.", default_factory=list)
 
 
-class SplitModel(_Model):
+class SplitModel(StepBase):
     """Divide customers by weight; the same customer always goes the same way."""
 
     id: str = _described("Name of this step.")
     split: list[BranchModel] = _described("The branches.", min_length=2)
 
 
-class NotifyModel(_Model):
+class NotifyModel(StepBase):
     """Ask a team of the shop to act."""
 
     notify: str = _described("The team, as named in shop.yaml.")
@@ -169,7 +182,7 @@ class NotifyModel(_Model):
     about: str | None = _described("What the team should know; may hold {{ }}.", default=None)
 
 
-class StopModel(_Model):
+class StopModel(StepBase):
     """End the run here."""
 
     stop: str | bool = _described("`true`, or the reason in words.")
@@ -255,6 +268,11 @@ class FlowModel(_Model):
     holdout: str | None = _described(
         "Share of customers who get no marketing of this flow, to measure it, such as `5%`.", default=None
     )
+    on_edit: Literal["finish-old", "move"] = _described(
+        "What becomes of people inside when the file changes: `finish-old` (unless given), they finish the version "
+        "they began in; `move`, they go on at the same step of the new one.",
+        default="finish-old",
+    )
     only_if: str | None = _described(
         "Checked again before every mail; where it is not true, the mail is skipped.", default=None
     )
@@ -262,6 +280,21 @@ class FlowModel(_Model):
     quiet_hours: QuietModel | None = _described("Further hours in which this flow sends no marketing.", default=None)
     caps: list[CapModel] = _described(
         "Further limits on marketing to one customer, for this flow.", default_factory=list
+    )
+    blackout: list[BlackoutModel] = _described(
+        "Further days on which this flow sends no marketing.", default_factory=list
+    )
+    rate: str | None = _described("How much of its marketing goes at most, such as `200 per hour`.", default=None)
+    keep_for: str | None = _described(
+        "How long its marketing may wait for its turn; at most as long as in shop.yaml.", default=None
+    )
+    late: Late | None = _described(
+        "What becomes of its marketing that an outage delayed by more than an hour: `next window` waits for the next "
+        "time that the flow names, `skip` leaves it out.",
+        default=None,
+    )
+    loser: Loser | None = _described(
+        "What becomes of its marketing that finds a cap full: `skip` leaves it out.", default=None
     )
     steps: list[StepModel] = _described("What happens, in order.", min_length=1)
     tests: list[FlowTestModel] = _described("What must come of what; `afterglow test` runs them.", default_factory=list)
@@ -407,10 +440,11 @@ class Reenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
-    """An event that ends a run; with `by_account` whoever of the account it comes from."""
+    """An event that ends a run; with `by_account` whoever of the account it comes from. `path` is where it stands."""
 
     event: str
     same: Expression | None
+    path: Path = ()
     by_account: bool = False
 
 
@@ -447,7 +481,15 @@ class Flow:
     topic: str | None
     quiet_hours: Quiet | None
     caps: tuple[Cap, ...]
+    blackouts: tuple[Blackout, ...] = ()
+    rate: Rate | None = None
+    keep_for: Duration | None = None
+    late: Late | None = None
+    loser: Loser | None = None
+    #: Whether a run ends when its customer is no longer in the stage that started it.
+    ends_with_stage: bool = False
     first: str | None
+    #: By id; whatever may follow a step stands before it.
     steps: Mapping[str, Step]
     document: strict_yaml.Document = field(repr=False, compare=False)
     #: The files of the pieces that it uses.
@@ -456,6 +498,10 @@ class Flow:
     listens_to: frozenset[str] = frozenset()
     #: Those of them that count whoever of the account they come from.
     heard_by_account: frozenset[str] = frozenset()
+    #: Whether people inside an older version go on in this one.
+    moves: bool = False
+    #: What steps are called now, by the ids that older versions had for them.
+    renames: Mapping[str, str] = field(default_factory=dict)
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
 
     def problem(self, path: Path, message: str) -> Problem:
@@ -475,6 +521,10 @@ class Flow:
     def written(self, path: Path) -> Any:
         """What stands at a path of this flow's file, or of a piece that it uses, as it was read."""
         return written(self.document, self.pieces, path)
+
+    def in_order(self) -> tuple[str, ...]:
+        """The ids of its steps in the order of the file, whether or not anybody reaches them."""
+        return tuple(step.id for step in sorted(self.steps.values(), key=_order))
 
 
 def next_steps(step: Step) -> tuple[str | None, ...]:
@@ -542,6 +592,7 @@ class _Compiler(Compiler):
         super().__init__(document)
         self.steps: dict[str, Step] = {}
         self.pieces = pieces
+        self.renames: dict[str, str] = {}
         self.documents = {name: piece[0] for name, piece in pieces.items() if piece is not None}
 
     def located(self, path: Path) -> tuple[strict_yaml.Document, Path]:
@@ -552,14 +603,10 @@ class _Compiler(Compiler):
         if (model.starts.stage is None) == (model.starts.event is None):
             self.say(("starts",), "A flow starts by a stage or by an event: give one of the two.")
         first = self.sequence(model.steps, ("steps",), after=None)
-        rules = tuple(
-            StopRule(
-                event=stop.event,
-                same=self.expression(stop.same, _at(("stops",), n, model.stops, "same")),
-                by_account=stop.by == "account",
-            )
-            for n, stop in enumerate(stops)
-        )
+        for old, step_id in self.renames.items():
+            if old in self.steps:
+                self.say((*self.steps[step_id].path, "was"), f"'{old}' is the id of another step; it was not renamed.")
+        rules = tuple(rule for n, stop in enumerate(stops) if (rule := self.stop(stop, n, model)))
         waits = [step for step in self.steps.values() if isinstance(step, WaitFor)]
         heard: list[StopRule | Awaited] = [*rules, *(awaited for step in waits for awaited in step.awaited)]
         return Flow(
@@ -583,6 +630,16 @@ class _Compiler(Compiler):
             caps=tuple(
                 cap for n, given in enumerate(model.caps) if (cap := self.collected(("caps", n), given.compiled))
             ),
+            blackouts=tuple(
+                days
+                for n, given in enumerate(model.blackout)
+                if (days := self.collected(("blackout", n, "days"), given.compiled))
+            ),
+            rate=self.rate(model.rate),
+            keep_for=self.duration(model.keep_for, ("keep_for",)) if model.keep_for else None,
+            late=model.late,
+            loser=model.loser,
+            ends_with_stage=any(stop.stage is not None for stop in stops),
             first=first,
             steps=self.steps,
             document=self.document,
@@ -591,6 +648,8 @@ class _Compiler(Compiler):
                 name for one in heard for name in names_of_event(one.event, by_account=one.by_account)
             ),
             heard_by_account=frozenset(one.event for one in heard if one.by_account),
+            moves=model.on_edit == "move",
+            renames=self.renames,
             tests=compile_tests(self, model.tests),
         )
 
@@ -606,6 +665,21 @@ class _Compiler(Compiler):
             if isinstance(step, Send) and step.to:
                 self.say((*step.path, "to"), "Only a flow that runs per account chooses roles: say `run_per: account`.")
         return False
+
+    def stop(self, model: StopsModel, n: int, flow: FlowModel) -> StopRule | None:
+        """The event that ends a run; None where it is the end of the stage."""
+        path = ("stops", n) if isinstance(flow.stops, list) else ("stops",)
+        if (model.event is None) == (model.stage is None):
+            self.say(path, "A run is stopped by an event, or by `stage: left`: give one of the two.")
+        if model.stage is not None and flow.starts.stage is None:
+            self.say((*path, "stage"), "Only a flow that starts by a stage can end when it is left.")
+        same = self.expression(model.same, (*path, "same"))
+        if model.event is None:
+            return None
+        return StopRule(event=model.event, same=same, path=path, by_account=model.by == "account")
+
+    def rate(self, text: str | None) -> Rate | None:
+        return self.collected(("rate",), lambda: parse_rate(text)) if text is not None else None
 
     def goal(self, model: GoalModel) -> Goal | None:
         within = self.duration(model.within, ("goal", "within"))
@@ -641,6 +715,7 @@ class _Compiler(Compiler):
             if step.id in self.steps:  # the other one stands further down
                 self.say(self.steps[step.id].path, self.twice(step.id, path))
             self.steps[step.id] = step
+            self.rename(models[n], step)
             following = step.id
         return following
 
@@ -664,6 +739,13 @@ class _Compiler(Compiler):
         if file == by:
             return f"Two steps of {flow} are called '{step}': it uses this piece twice, and a piece is used once."
         return f"Two steps of {flow} are called '{step}', here and in {file}; give one of them another id."
+
+    def rename(self, model: StepBase, step: Step) -> None:
+        """Keep what older versions called a step."""
+        for old in [model.was] if isinstance(model.was, str) else model.was or ():
+            if old in self.renames:
+                self.say((*step.path, "was"), f"Two steps say that they were '{old}'; only one can be.")
+            self.renames[old] = step.id
 
     def step(self, model: Any, path: Path, after: str | None) -> Step | None:
         match model:
@@ -824,10 +906,6 @@ class _Compiler(Compiler):
         except ValueError:
             self.say(path, f"'{text}' is not a time of day; write it as \"10:00\".")
             return None
-
-
-def _at(path: Path, n: int, value: object, key: str) -> Path:
-    return (*path, n, key) if isinstance(value, list) else (*path, key)
 
 
 def walk(flow: Flow) -> Iterator[Step]:

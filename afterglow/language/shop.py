@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_duration
 from afterglow.language.fetch import outside
+from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
 from afterglow.leaderboards import ALL, Calendar, Declared
 from afterglow.leaderboards import Kind as SeasonKind
 from afterglow.local_time import Quiet, known_zone
@@ -227,8 +228,22 @@ class ShopModel(_Model):
         default=None,
         description="Share of customers who get no marketing of any flow, to measure all of it, such as `2%`.",
     )
+    blackout: list[BlackoutModel] = Field(
+        default_factory=list, description="Days without marketing; it goes once they are over."
+    )
+    rate: str | None = Field(
+        default=None, description="How much marketing goes to all customers together at most, such as `2,000 per hour`."
+    )
     keep_for: str = Field(default="3 days", description="How long a marketing mail may wait for its turn.")
+    late: Late = Field(
+        default="send",
+        description="What becomes of marketing that an outage delayed by more than an hour: it goes all the same, "
+        "waits for the next time that its flow names, or is skipped.",
+    )
     priority: list[str] = Field(default_factory=list, description="Flows, first wins; the others come after.")
+    loser: Loser = Field(
+        default="defer", description="What becomes of marketing that finds a cap full: it waits, or is skipped."
+    )
     match_by_phone: bool = Field(
         default=False, description="Whether one phone number is one customer, as an address is; families share numbers."
     )
@@ -254,6 +269,8 @@ class Shop:
     zone: ZoneInfo
     quiet_hours: Quiet | None
     caps: tuple[Cap, ...]
+    blackouts: tuple[Blackout, ...]
+    rate: Rate | None
     keep_for: Duration
     holdout: Holdout | None
     #: The seasons of its leaderboards.
@@ -335,6 +352,8 @@ def read_shop(text: str, file: str) -> Shop:
 
     quiet = attempt(("quiet_hours",), model.quiet_hours.compiled) if model.quiet_hours else None
     caps = tuple(attempt(("caps", n), cap.compiled) for n, cap in enumerate(model.caps))
+    blackouts = tuple(attempt(("blackout", n, "days"), one.compiled) for n, one in enumerate(model.blackout))
+    rate = attempt(("rate",), lambda: parse_rate(model.rate)) if model.rate is not None else None
     keep_for = attempt(("keep_for",), lambda: parse_duration(model.keep_for))
     holdout = attempt(("holdout",), lambda: parse_holdout(model.holdout))
     boards = model.leaderboards
@@ -355,6 +374,8 @@ def read_shop(text: str, file: str) -> Shop:
         zone=zone,
         quiet_hours=quiet,
         caps=caps,
+        blackouts=blackouts,
+        rate=rate,
         keep_for=keep_for,
         holdout=holdout,
         calendar=Calendar(zone=zone, kinds=tuple(boards.seasons), declared=declared, settle=settle),

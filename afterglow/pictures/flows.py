@@ -28,7 +28,7 @@ _NARROW_MAX: Final = 460.0
 _NARROW_MIN: Final = 190.0
 _RAIL: Final = 9.0
 #: Said elsewhere in the box, or too long for it.
-_UNSAID: Final = ("id", "about")
+_UNSAID: Final = ("id", "was", "about")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

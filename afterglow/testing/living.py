@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from afterglow import dividing, letters, past, rails, returning, telling, touchpoint
+from afterglow import dividing, letters, pacing, past, rails, returning, telling, touchpoint
 from afterglow.decide import (
     HELD_OUT,
     Event,
@@ -221,7 +221,8 @@ class _Lifetime:
         self.ran: dict[tuple[str, str], _OpenRun] = {}
         self.queue: list[_Touchpoint] = []
         self.queued = 0
-        self.sent: list[datetime] = []
+        self.sent: list[rails.Went] = []
+        self.pace = pacing.Pace()
 
     def play(self) -> Lived:
         before = self.now
@@ -309,7 +310,7 @@ class _Lifetime:
         self._hear(line.consents)
         self._tell_event(event, stage, line.consents)
         names = self._names(event.payload)
-        woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event)]
+        woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event, stage)]
         begun = set()
         for flow, key in (
             *started_by(self.catalog, event.name, stage, event.id, names),
@@ -351,10 +352,9 @@ class _Lifetime:
         payload = told(said.payload, self.person.id + 1, starts, leads)
         return replace(said, event=of_colleague(said.event), stage=None, payload=payload)
 
-    def _wakes(self, run: _OpenRun, event: Event) -> bool:
-        return is_woken(
-            run.flow, event.name, event.id, event.occurred_at, trigger=run.trigger.id, entered_at=run.entered_at
-        )
+    def _wakes(self, run: _OpenRun, event: Event, stage: str | None) -> bool:
+        at, mine = event.occurred_at, run.trigger.id
+        return is_woken(run.flow, event.name, stage, event.id, at, trigger=mine, entered_at=run.entered_at)
 
     def _last(self, flow: Flow, key: str) -> LastRun | None:
         run = self.ran.get((flow.name, key))
@@ -514,24 +514,31 @@ class _Lifetime:
             run.state, run.due_at = "stopped", None
             self._note(run, self.now, "stopped", letter.step, stop.decisions[0].detail, None, stop.reason)
             return
-        match rails.judge(self._question(letter, facts), self.now):
+        match self._verdict(letter, facts):
             case rails.Skip(reason=reason):
                 self._end(letter, "skipped", {"because": reason})
             case rails.Hold(reason=reason):
                 self.queue.remove(letter)
                 self._note_of(letter, "held", {"because": reason})
-            case rails.Defer(until=until, reason=reason):
+            case rails.Defer(until=until, reason=reason, anew=anew):
                 letter.due_at = until
+                letter.queued_at = until if anew else letter.queued_at
                 self._note_of(letter, "deferred", {"because": reason, "until": until.isoformat()})
             case rails.Go(basis=basis):
                 self._send(letter, facts, basis)
+
+    def _verdict(self, letter: _Touchpoint, facts: Facts) -> rails.Verdict:
+        question, rates = self._question(letter, facts), pacing.rates(self.shop, letter.run.flow)
+        return pacing.paced(rails.judge(question, self.now), question, rates, self.now, lambda: self.pace)
 
     def _question(self, letter: _Touchpoint, facts: Facts) -> rails.Question:
         flow = letter.run.flow
         return touchpoint.question(
             kind=letter.kind,
             topic=letter.topic,
+            step=letter.step,
             queued_at=letter.queued_at,
+            due_at=letter.due_at,
             flow=flow,
             current=flow,
             facts=facts,
@@ -566,7 +573,7 @@ class _Lifetime:
             self._end(letter, "failed", {"because": f"{name}: {error}"})
             return
         if letter.kind == "marketing":
-            self.sent.append(self.now)
+            self.sent.append(rails.Went(self.now, letter.run.flow.name))
         detail = {"template": letter.template} | touchpoint.went(basis, mail.locale)
         self._end(letter, "sent", detail)
 

@@ -23,7 +23,7 @@ from db.tables.customers import (
     reviews,
     suppressions,
 )
-from db.tables.files import documents, halts, releases
+from db.tables.files import documents, halts, releases, send_turns
 from db.tables.intake import (
     InboxState,
     alarms,
@@ -144,6 +144,7 @@ __all__ = [
     "scores",
     "season_seals",
     "seasons",
+    "send_turns",
     "stage_entries",
     "suppressions",
     "touches",

@@ -514,6 +514,26 @@ IN_THE_SHOP = [
     ),
     (
         "flows/shop.yaml",
+        "priority: [first-order]",
+        "priority: [first-order]\nrate: many\nblackout: [{days: 13-01, because: x}]",
+        [
+            "flows/shop.yaml:12:7: 'many' is not a rate; write it as 2,000 per hour (or minute, or day).",
+            "flows/shop.yaml:13:19: '13-01' is no day and no range of days; write 12-24..12-26 for every year, or "
+            "2026-11-27.",
+        ],
+    ),
+    (
+        "flows/shop.yaml",
+        "priority: [first-order]",
+        "priority: [first-order]\nlate: next-window\nloser: drop",
+        [
+            "flows/shop.yaml:12:7: 'late' must be one of send, next window, skip, not 'next-window'. "
+            "Did you mean 'next window'?",
+            "flows/shop.yaml:13:8: 'loser' must be one of defer, skip, not 'drop'.",
+        ],
+    ),
+    (
+        "flows/shop.yaml",
         "currency: EUR",
         "currency: EUR\norder_event: order.payed",
         ["flows/shop.yaml:6:14: No source brings an event 'order.payed'. Did you mean 'order.paid'?"],

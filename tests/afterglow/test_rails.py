@@ -9,9 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterglow.durations import Duration
+from afterglow.language.rails import BlackoutModel
 from afterglow.language.shop import Cap
-from afterglow.local_time import Quiet, quiet_until
-from afterglow.rails import Consent, Defer, Existing, Go, Hold, Question, Skip, capped_until, consent_refusal, judge
+from afterglow.local_time import Opening, Quiet, quiet_until
+from afterglow.rails import (
+    Consent,
+    Defer,
+    Existing,
+    Go,
+    Hold,
+    Question,
+    Skip,
+    Went,
+    capped_until,
+    consent_refusal,
+    judge,
+)
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)
@@ -19,8 +32,10 @@ NIGHT = Quiet(start=time(21), end=time(8))
 
 FINE = Question(
     kind="marketing",
+    flow="first-cups",
     topic="coffee-care",
     queued_at=NOON,
+    due_at=NOON,
     has_address=True,
     forgotten=False,
     suppressed=None,
@@ -35,6 +50,7 @@ FINE = Question(
     sent=[],
     zone=PARIS,
 )
+CHRISTMAS = BlackoutModel(days="03-01..03-03", because="a feast").compiled()
 SERVICE = replace(FINE, kind="service", topic=None, consents=())
 
 
@@ -59,7 +75,7 @@ def test_marketing_goes_where_nothing_speaks_against_it():
         ({"halted": True}, Hold(reason="marketing is halted")),
         ({"queued_at": NOON - timedelta(days=3, seconds=1)}, Skip(reason="it could not go in time")),
         (
-            {"caps": [cap(1, 9)], "sent": [NOON]},
+            {"caps": [cap(1, 9)], "sent": [Went(NOON, "first-cups")]},
             Defer(until=NOON + timedelta(hours=9), reason="cap of 1 within 9 hours"),
         ),
     ],
@@ -80,7 +96,8 @@ def test_each_rail_stops_marketing_and_says_why(change, verdict):
         ({"consents": [Consent(topic="*", granted=False)]}, Go),
         ({"halted": True}, Go),
         ({"queued_at": NOON - timedelta(days=30)}, Go),
-        ({"caps": [cap(1, 24)], "sent": [NOON]}, Go),
+        ({"caps": [cap(1, 24)], "sent": [Went(NOON, "other")]}, Go),
+        ({"blackouts": [CHRISTMAS], "due_at": NOON - timedelta(days=9), "late": "skip"}, Go),
     ],
 )
 def test_service_mail_keeps_only_the_rails_that_are_not_about_marketing(change, verdict):
@@ -98,7 +115,12 @@ def test_a_letter_to_a_team_always_goes():
 
 def test_what_ends_a_touchpoint_is_said_before_what_only_delays_it():
     everything = replace(
-        FINE, consents=(), halted=True, caps=[cap(1, 24)], sent=[NOON], queued_at=NOON - timedelta(days=9)
+        FINE,
+        consents=(),
+        halted=True,
+        caps=[cap(1, 24)],
+        sent=[Went(NOON, "other")],
+        queued_at=NOON - timedelta(days=9),
     )
 
     assert isinstance(judge(everything, NOON), Skip)
@@ -209,7 +231,8 @@ def test_no_marketing_ever_goes_in_quiet_hours_or_over_a_cap_and_none_waits_for_
         queued_at=now,
         quiet_hours=quiet_hours,
         caps=given_caps,
-        sent=[now + timedelta(minutes=ago) for ago in sent],
+        due_at=now,
+        sent=[Went(now + timedelta(minutes=ago), "other") for ago in sent],
         zone=zone,
     )
 
@@ -221,7 +244,84 @@ def test_no_marketing_ever_goes_in_quiet_hours_or_over_a_cap_and_none_waits_for_
         now = verdict.until
     if isinstance(verdict, Go):
         assert all(quiet_until(now, quiet, zone) is None for quiet in quiet_hours)
-        assert all(sum(at > now - one.window for at in question.sent) < one.at_most for one in given_caps)
+        assert all(sum(went.at > now - one.window for went in question.sent) < one.at_most for one in given_caps)
         assert now <= question.keep_for.after(question.queued_at, zone)
     else:
         assert verdict == Skip(reason="it could not go in time")
+
+
+def test_what_a_cap_holds_back_says_which_flows_went_first():
+    sent = [Went(NOON - timedelta(hours=n), flow) for n, flow in enumerate(["b", "a", "first-cups", "old"])]
+    question = replace(FINE, caps=[cap(3, 24)], sent=sent)
+    reason = "cap of 3 within 24 hours, a and b went first"
+
+    assert judge(question, NOON) == Defer(until=NOON + timedelta(hours=22), reason=reason)
+    assert judge(replace(question, loser="skip"), NOON) == Skip(reason=reason)
+
+
+def local(text: str, zone: ZoneInfo = PARIS) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    ("days", "at", "until"),
+    [
+        ("12-24..12-26", "2026-12-23 23:59", None),
+        ("12-24..12-26", "2026-12-24 00:00", "2026-12-27 00:00"),
+        ("12-24..12-26", "2031-12-26 23:59", "2031-12-27 00:00"),
+        ("12-30..01-02", "2027-01-02 12:00", "2027-01-03 00:00"),
+        ("2026-11-27", "2026-11-27 12:00", "2026-11-28 00:00"),
+        ("2026-11-27", "2027-11-27 12:00", None),
+        ("02-29", "2028-02-29 12:00", "2028-03-01 00:00"),
+        ("02-29", "2027-03-01 12:00", None),
+    ],
+)
+def test_a_blackout_is_days_of_the_customers_calendar_every_year_or_once(days, at, until):
+    blackout = BlackoutModel(days=days, because="a feast").compiled()
+    verdict = judge(
+        replace(FINE, quiet_hours=(), blackouts=[blackout], due_at=local(at), queued_at=local(at)), local(at)
+    )
+
+    expected = Defer(until=local(until), reason="no marketing on these days (a feast)", anew=True) if until else None
+    assert verdict == (expected or Go(basis="consent"))
+
+
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        ("12-24..2026-12-26", "is no day and no range"),
+        ("02-30", "is no day and no range"),
+        ("20261127", "is no day and no range"),
+        ("2026-12-26..2026-12-24", "ends before it begins"),
+        ("2026-01-01..2027-12-31", "is longer than a year"),
+        ("01-01..12-31", "is every day of the year"),
+    ],
+)
+def test_days_that_cannot_be_read_are_told(days, message):
+    with pytest.raises(ValueError, match=message):
+        BlackoutModel(days=days, because="a feast").compiled()
+
+
+TUESDAYS = Opening(weekdays=frozenset({1}), start=time(10), end=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"late": "send"}, Go(basis="consent")),
+        ({"late": "skip"}, Skip(reason="it is late by 120 minutes")),
+        ({"late": "skip", "due_at": NOON - timedelta(hours=1)}, Go(basis="consent")),
+        ({"late": "next window"}, Go(basis="consent")),
+        (
+            {"late": "next window", "window": TUESDAYS},
+            Defer(until=local("2026-03-03 10:00"), reason="it is late by 120 minutes", anew=True),
+        ),
+        (
+            {"late": "next window", "window": replace(TUESDAYS, weekdays=frozenset({0}), end=time(17))},
+            Go(basis="consent"),
+        ),
+    ],
+)
+def test_what_an_outage_delayed_goes_waits_for_its_next_time_or_is_skipped_as_declared(change, verdict):
+    two_hours = {"due_at": NOON - timedelta(hours=2), "queued_at": NOON - timedelta(hours=2)}
+    assert judge(replace(FINE, **{**two_hours, **change}), NOON) == verdict

@@ -121,6 +121,14 @@ def test_where_the_customers_day_is_another_one_the_day_in_utc_is_named() -> Non
         ("tried again", {"because": "busy"}, "Mail email/thank-you is tried again: busy."),
         ("forgotten", {}, "The run ended because the customer was forgotten."),
         ("moved", {"to": "v2"}, "Moved: to v2."),
+        (
+            "went over",
+            {"from": 3, "to": 8, **UNTIL},
+            "Went over from version 3 of the flow to 8, at the same step; its wait ends at Thu 5 Mar 2026 10:00 "
+            "Europe/Paris (09:00 UTC).",
+        ),
+        ("went over", {"from": 3, "to": 8, "was": "old"}, "Went over from version 3 of the flow to 8, from step old."),
+        ("done before", {}, "This step was done in an older version of the flow, and is not done again."),
     ],
 )
 def test_every_verb_has_its_sentence(verb: str, detail: dict[str, object], sentence: str) -> None:

@@ -223,7 +223,7 @@ def test_an_unknown_metric_is_refused_before_anything_is_written(database):
 
 
 def test_rolling_up_takes_everything_that_moved_a_part_at_a_time(database, monkeypatch):
-    monkeypatch.setattr(leaderboards, "ROLLED_MAX", 4)
+    monkeypatch.setattr("db.leaderboards.scoring.ROLLED_MAX", 4)
     for n in range(30):
         record(database, change(n % PEOPLE + 1, 1))
     with database.writing() as connection:

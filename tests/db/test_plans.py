@@ -169,3 +169,16 @@ def test_counting_the_last_hour_reads_that_hour_alone(full):
     assert scan["Node Type"] in ("Index Scan", "Bitmap Heap Scan")
     assert "ix_inbox_bodies" in json.dumps(scan)
     assert scan["Actual Rows"] == 60
+
+
+def test_all_due_runs_of_the_claimed_customers_are_read_by_their_index(full):
+    said: list[tuple[str, Any]] = []
+    with full.reading() as connection:
+        sa.event.listen(connection, "before_cursor_execute", lambda *given: said.append((given[2], given[3])))
+        rows = enrollments.due(connection, [1, 2, 3], datetime(2026, 6, 1, tzinfo=UTC), with_others=True)
+        (statement, values) = said[0]
+        plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", values))
+
+    assert [row.id for row in rows] == [1, 2, 3]
+    assert "ix_enrollments_customer_id" in plan, plan
+    assert "Seq Scan" not in plan, plan

@@ -101,12 +101,36 @@ FLOWS = (
         starts={"event": "customer.updated"},
     ),
     small_shop.flow("returned", [{"send": "email/gift"}], starts={"event": "order.refunded"}, once_per="order.id"),
+    # Two that want the same customer at the same moment; the caps of the shop let one go.
+    small_shop.flow(
+        "first",
+        [{"send": "email/note"}, {"id": "monday", "until": {"weekday": "monday"}}, {"send": "email/news"}],
+        starts={"event": "ping.one"},
+        blackout=[{"days": "03-05..03-06", "because": "a feast"}, {"days": "07-20..08-09", "because": "summer"}],
+        rate="1 per day",
+        keep_for="30 hours",
+        late="next window",
+    ),
+    small_shop.flow(
+        "second",
+        [{"send": "email/note"}, {"send": "email/news"}],
+        starts={"event": "ping.one"},
+        loser="skip",
+    ),
+    small_shop.flow(
+        "staged",
+        [{"id": "pause", "wait": "30 hours"}, {"send": "email/receipt"}],
+        starts={"stage": "purchase"},
+        stops=[{"stage": "left"}],
+    ),
 )
 SHOP = {
     "quiet_hours": {"from": "21:00", "to": "08:00"},
     "caps": [{"at_most": 1, "within": "20 hours"}, {"at_most": 3, "within": "7 days"}],
     "keep_for": "2 days",
-    "priority": ["divided", "check-in"],
+    "priority": ["divided", "check-in", "second", "first"],
+    "blackout": [{"days": "12-24..01-02", "because": "the feasts"}],
+    "rate": "2 per hour",
 }
 LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Pacific/Auckland")
@@ -135,6 +159,7 @@ def happenings(draw: st.DrawFn) -> tuple[timedelta, Happens]:
                 ("ping.one", None, {"n": 3}),
                 ("ping.two", None, {"n": draw(st.integers(1, 4))}),
                 ("customer.updated", None, {}),
+                ("customer.updated", "loyalty", {}),
             ]
         )
     )
@@ -170,6 +195,7 @@ def worlds(database_url: str) -> Iterator[Worlds]:
         yield Worlds(driver)
 
 
+@pytest.mark.timeout(1800 if LONG else 120)
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @settings(
     max_examples=400 if LONG else 40,
@@ -201,7 +227,7 @@ def test_what_is_lived_in_memory_is_what_the_workers_do(worlds, lines, zone, hou
         stage=None,
         consents=(),
         splits={},
-        beside=("divided", "pinged", "either", "returned"),
+        beside=("divided", "pinged", "either", "returned", "first", "second", "staged"),
         timeline=tuple(told),
         expect=None,
     )

@@ -115,11 +115,16 @@ def schema(
 def apply(
     folder: Folder = None,
     yes: Annotated[bool, typer.Option("--yes", help="Also where other tiers lower customers at once.")] = False,
+    yes_send: Annotated[
+        int | None,
+        typer.Option("--yes-send", metavar="N", help="Also where up to N mails go that would not otherwise."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a shop's files and put them into force.
 
-    One transaction switches every process at once. Other tiers that would lower somebody at once are refused.
+    One transaction switches every process at once. Other tiers that would lower somebody at once are refused, and so
+    are files that would mail many people inside; `afterglow plan` says whom.
     """
     from db.clock import DatabaseClock
     from workers.applying import apply_folder
@@ -129,11 +134,21 @@ def apply(
 
     with opened() as desk:
         folder = folder or find_shop_folder(desk.settings.shop_dir)
-        applied = apply_folder(desk.database, DatabaseClock(), folder, by=me(), lowers=yes)
+        applied = apply_folder(
+            desk.database,
+            DatabaseClock(),
+            folder,
+            by=me(),
+            commit=desk.settings.commit,
+            lowers=yes,
+            sends=yes_send,
+        )
     if as_json:
         kinds = ("added", "changed", "removed")
         told = {kind: [{"kind": k, "name": n} for k, n in getattr(applied, kind)] for kind in kinds}
-        say_json({"folder": str(applied.folder), "by": me(), **told, "tiers": list(applied.tiers)})
+        mails = applied.plan.mails if applied.plan else 0
+        about = {"folder": str(applied.folder), "by": me(), "commit": applied.commit}
+        say_json({**about, **told, "tiers": list(applied.tiers), "mails": mails})
         return
     say_applied(applied)
     say_next(("afterglow flows", "what is in force, and who is inside"))
@@ -143,6 +158,7 @@ def say_applied(applied: "Applied") -> None:
     """What came into force, and by whom."""
     from workers.commands.console import count, say, say_lines
     from workers.commands.opening import me
+    from workers.commands.planning import in_short
 
     if not applied.is_news:
         say(f"The files of {_named(applied.folder)} are in force already; nothing changed.")
@@ -151,8 +167,10 @@ def say_applied(applied: "Applied") -> None:
     if len(applied.added) == applied.documents:
         return
     say_lines(f"  {line}" for line in applied.tiers)
+    inside = {} if applied.plan is None else {one.change.flow: in_short(one) for one in applied.plan.flows}
     for sign, names in (("+", applied.added), ("~", applied.changed), ("-", applied.removed)):
-        say_lines(f"  {sign} {kind} {name}" for kind, name in names)
+        for kind, name in names:
+            say_lines([f"  {sign} {kind} {name}{inside.get(name, '') if kind == 'flow' else ''}"])
 
 
 def _named(folder: Path) -> str:

@@ -65,7 +65,9 @@ def _run(settings: "Settings") -> None:
     set_up_logs()
     app = open_app(settings)
     try:
-        say_applied(apply_folder(app.database, app.clock, find_shop_folder(settings.shop_dir), by=me()))
+        say_applied(
+            apply_folder(app.database, app.clock, find_shop_folder(settings.shop_dir), by=me(), commit=settings.commit)
+        )
         embedded = Embedded(app=app)
         _on_signals(embedded.ended.set)
         try:

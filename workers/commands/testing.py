@@ -73,12 +73,20 @@ def _tell(one: "Tried", form: Format) -> None:
 
 def failure(one: "Tried") -> list[str]:
     """A failed test for people: where it stands, expected and got, and what happened."""
-    from afterglow.testing.report import comparison, reasons
+    from afterglow.testing.report import reasons
+
+    why = [] if one.lived is None or one.verdict is None else ["", "Why:", *reasons(one.lived.lines)]
+    return [*in_short(one), *why]
+
+
+def in_short(one: "Tried") -> list[str]:
+    """A failed test, without what happened."""
+    from afterglow.testing.report import comparison
 
     place = f"{one.file}:{one.line}"
     if one.lived is None or one.verdict is None:
         return [place, one.problem or ""]
-    return [place, "", *comparison(one.verdict, one.lived.zone), "", "Why:", *reasons(one.lived.lines)]
+    return [place, "", *comparison(one.verdict, one.lived.zone)]
 
 
 def _annotations(one: "Tried") -> list[str]:

@@ -31,7 +31,7 @@ def unwind(
     from db.settings import load_settings
     from workers.commands.console import say, say_json, say_next
     from workers.commands.opening import me, opened
-    from workers.unwinding import by_hand
+    from workers.unwinding_by_hand import by_hand
 
     with opened():  # says what to do where there is no database
         pass

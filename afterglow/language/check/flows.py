@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from afterglow.expressions import FUNCTIONS, Expression, Text
 from afterglow.expressions.parse import Reader
+from afterglow.language.check.rails import check_rails
 from afterglow.language.check.reach import Arrived, arrivals, first_unreachable
 from afterglow.language.check.reading import read_blocks, read_expression
 from afterglow.language.check.supply import Names, Shape, World, all_merged, kind_of_shape
@@ -38,6 +39,8 @@ def check_flow(flow: Flow, around: Surroundings, *, whole: bool = True) -> Itera
     yield from _companies(flow, around)
     yield from _expressions(flow, around)
     yield from _steps(flow, around)
+    if around.shop is not None:
+        yield from check_rails(flow, around.shop)
     yield from check_tests(flow, around.world, around.shop, around.stages, around.flows)
     for step in first_unreachable(flow) if whole else ():
         yield flow.problem(step.path, f"Nobody reaches step '{step.id}': every way before it ends with a stop.")
@@ -52,8 +55,8 @@ def _triggers(flow: Flow, around: Surroundings) -> Iterator[Problem]:
         yield flow.problem(("starts", "stage"), f"There is no stage '{flow.stage}' in stages.yaml.{meant}")
     if flow.event is not None:
         yield from _event(flow, ("starts", "event"), flow.event, around)
-    for n, rule in enumerate(flow.stops):
-        yield from _event(flow, (*stop_path(flow, n), "event"), rule.event, around)
+    for rule in flow.stops:
+        yield from _event(flow, (*rule.path, "event"), rule.event, around)
     if flow.goal is not None:
         yield from _event(flow, ("goal", "event"), flow.goal.event, around)
     for step in flow.steps.values():
@@ -68,7 +71,7 @@ def _companies(flow: Flow, around: Surroundings) -> Iterator[Problem]:
     if around.shop is None:
         return
     accounts = around.shop.model.accounts
-    stops = [(*stop_path(flow, n), "by") for n, rule in enumerate(flow.stops) if rule.by_account]
+    stops = [(*rule.path, "by") for rule in flow.stops if rule.by_account]
     waits = [step for step in flow.steps.values() if isinstance(step, WaitFor)]
     heard = [(*awaited.path, "by") for step in waits for awaited in step.awaited if awaited.by_account]
     if accounts is None:
@@ -93,13 +96,6 @@ def _event(flow: Flow, path: Path, event: str, around: Surroundings) -> Iterator
         meant = did_you_mean(event, around.world.events)
         hint = meant or " Events that come by the API alone are declared in shop.yaml under events."
         yield flow.problem(path, f"No source brings an event '{event}'.{hint}")
-
-
-def stop_path(flow: Flow, n: int) -> Path:
-    """Where the nth rule of `stops` stands: in a list, or by itself."""
-    data = flow.document.data
-    written = data.get("stops") if isinstance(data, dict) else None
-    return ("stops", n) if isinstance(written, list) else ("stops",)
 
 
 # What can be read where
@@ -220,9 +216,9 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
     ):
         if expression is not None:
             yield from _expression(flow, path, expression, names)
-    for n, rule in enumerate(flow.stops):
+    for rule in flow.stops:
         if rule.same is not None:
-            yield from _same(flow, (*stop_path(flow, n), "same"), rule.same, rule.event, anywhere, world)
+            yield from _same(flow, (*rule.path, "same"), rule.same, rule.event, anywhere, world)
     if flow.goal is not None and flow.goal.same is not None:
         yield from _same(flow, ("goal", "same"), flow.goal.same, flow.goal.event, at_start, world)
     reached = arrivals(flow)

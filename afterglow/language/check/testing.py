@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from afterglow.decide import STAGE_LEFT
 from afterglow.language.check.supply import World
 from afterglow.language.compiling import Path
 from afterglow.language.flow import Flow, Notify, Send, Split
@@ -119,7 +120,8 @@ def _expected(flow: Flow, test: FlowTest, one: Expected) -> Iterator[Problem]:
         case "notify":
             known, what = {step.team for step in steps if type(step) is Notify}, "notifies no team"
         case "stopped":
-            known, what = {rule.event for rule in flow.stops} | {_UNWOUND}, "is not stopped by"
+            stops = {rule.event for rule in flow.stops} | ({STAGE_LEFT} if flow.ends_with_stage else set())
+            known, what = stops | {_UNWOUND}, "is not stopped by"
         case _:
             known, what = {flow.name}, "is not called"
     if one.what not in known and not (one.kind == "send" and parted(one.what)[0] in known):

@@ -1,7 +1,7 @@
 """Companies: facts about them, what ran once for each; reviews, and which messages quote them.
 
 Revision ID: 0021
-Revises: 0015
+Revises: 0020
 """
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from db.tables import Moment
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 revision = "0021"
-down_revision = "0015"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 
