@@ -13,11 +13,14 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from afterglow import dividing
+from afterglow.acting import Action, acted
 from afterglow.durations import LONGEST_YEARS, Duration
 from afterglow.expressions import MISSING, Expression
 from afterglow.expressions.filters import iso
+from afterglow.language.actions import Webhook
 from afterglow.language.company import COLLEAGUE, is_leading, is_meant, is_of_colleague, plain
 from afterglow.language.flow import (
+    Act,
     Awaited,
     Flow,
     Goal,
@@ -33,7 +36,7 @@ from afterglow.language.flow import (
     Wait,
     WaitFor,
 )
-from afterglow.language.shop import Holdout
+from afterglow.language.shop import Holdout, Kind
 from afterglow.local_time import at_local, from_wall, next_opening
 
 
@@ -54,6 +57,8 @@ class Run:
     begins: bool = False
     #: Whether it was held out when it began.
     held_out: bool = False
+    #: The enrollment, by which it knows the answers to what it asked itself.
+    id: int = 0
     #: The steps whose message it has queued, where another version of its flow may lead there once more.
     done: frozenset[str] = frozenset()
 
@@ -86,6 +91,8 @@ class Facts:
     holdout: Holdout | None = None
     #: The company that the customer buys for, where there is one.
     account: Mapping[str, Any] | None = None
+    #: The attributes of customers that the shop declares.
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     def names(self) -> dict[str, Any]:
         """The names that expressions and templates see."""
@@ -122,7 +129,10 @@ State = Literal["waiting", "sending", "finished", "stopped"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """Where the run stands now, what it queued, which events answered its waits, and what it did on the way."""
+    """Where the run stands now, what it queued, which events answered its waits, and what it did on the way.
+
+    `actions` are to be done in their order.
+    """
 
     state: State
     step: str | None
@@ -130,6 +140,7 @@ class Outcome:
     until: datetime | None = None
     reason: str | None = None
     queued: Queued | None = None
+    actions: tuple[Action, ...] = ()
     answers: tuple[tuple[str, int], ...] = ()
     decisions: tuple[Decision, ...] = ()
 
@@ -158,11 +169,22 @@ def stopping(flow: Flow, run: Run, facts: Facts) -> Outcome | None:
     names = facts.names()
     for event in facts.events:
         for rule in flow.stops:
-            if event.id != run.event_id and _is_meant(rule, event) and _is_same(rule, names, event):
-                reason = f"{rule.event}" + (f" with the same {rule.same.text}" if rule.same else "")
+            if event.id == run.event_id or not _is_meant(rule, event) or not is_of_segment(rule.segment, event.payload):
+                continue
+            if _is_same(rule, names, event):
+                reason = rule.event + (f" with the same {rule.same.text}" if rule.same else "")
+                reason += f" of {rule.segment}" if rule.segment else ""
                 decision = Decision(verb="stopped", step=run.step, detail=_heard(event))
                 return Outcome(state="stopped", step=run.step, reason=reason, decisions=(decision,))
     return None
+
+
+def is_of_segment(segment: str | None, payload: Mapping[str, Any]) -> bool:
+    """Whether an event tells of this segment, where it must be one (None: any event will do)."""
+    if segment is None:
+        return True
+    told = payload.get("segment")
+    return isinstance(told, Mapping) and told.get("name") == segment
 
 
 class _Walk:
@@ -173,6 +195,7 @@ class _Walk:
         self.step_id, self.until = run.step, run.until
         self.new_answers: dict[str, Event] = {}
         self.decisions: list[Decision] = []
+        self.actions: list[Action] = []
         self.held_out = self.draw() if run.begins else run.held_out
         self._names: dict[str, Any] | None = None
 
@@ -194,6 +217,8 @@ class _Walk:
             self._names = self.facts.names() | {
                 step: answer_of(event.name, event.payload) for step, event in self.new_answers.items()
             }
+            for action in self.actions:
+                self._names["customer"] = {**self._names["customer"], **action.facts}
         return self._names
 
     def take(self) -> Outcome | None:
@@ -218,9 +243,14 @@ class _Walk:
             case Send() if step.to and self.facts.customer.get("role") not in step.to:
                 self.note("not for", step, {"to": sorted(step.to), "role": self.facts.customer.get("role")})
                 self.go(step.next)
-            case Notify() if self.flow.per_account and not is_leading(self.flow.name, self.facts.trigger):
+            case Notify() if self.is_left_to_another():
                 self.note("left to another", step, {"team": step.team})
                 self.go(step.next)
+            case Act(does=Webhook(to=system)) if self.is_left_to_another():
+                self.note("left to another", step, {"webhook": system})
+                self.go(step.next)
+            case Act():
+                self.act(step)
             case Send():
                 return self.queue(step, Queued(step=step.id, template=step.template))
             case Notify():
@@ -229,6 +259,20 @@ class _Walk:
                 self.note("ended", step, {"because": step.reason})
                 return self.outcome("finished", reason=step.reason)
         return None
+
+    def is_left_to_another(self) -> bool:
+        """Whether the run of somebody else of the account does what is done once for all of it."""
+        return self.flow.per_account and not is_leading(self.flow.name, self.facts.trigger)
+
+    def act(self, step: Act) -> None:
+        action = acted(step.id, step.does, self.names(), self.facts.kinds)
+        if isinstance(action, Action):
+            self.actions.append(action)
+            self._names = None
+            self.note("acted", step, {"did": action.event, **action.detail})
+        else:
+            self.note("did nothing", step, {"because": action.because})
+        self.go(step.next)
 
     def choose(self, step: If) -> None:
         first = step.ways[0]
@@ -268,10 +312,11 @@ class _Walk:
         if self.until is not None:
             return self.hold(step, self.until)
         why = "missing" if date is None else "past" if date < self.now else "too far away"
-        self.note("passed over", step, {"date": step.date.text, "was": why, "stops": step.stops})
+        detail = {"date": step.named, "was": why, "stops": step.stops} | ({"skips": True} if step.skips else {})
+        self.note("passed over", step, detail)
         if step.stops:
-            return self.outcome("finished", reason=f"{step.date.text} is {why}")
-        self.go(step.next)
+            return self.outcome("finished", reason=f"{step.named} is {why}")
+        self.go(step.past)
         return None
 
     def wait_for(self, step: WaitFor) -> Outcome | None:
@@ -301,12 +346,18 @@ class _Walk:
         """The oldest event that answers this wait and has answered no other of this run, and what it was awaited as."""
         used = self.facts.answered_by | {event.id for event in self.new_answers.values()} | {self.run.event_id}
         for event in self.facts.events:
-            if event.id in used or event.occurred_at > until:
+            if event.id in used or event.occurred_at > until or self.is_of_another(event):
                 continue
             for awaited in step.awaited:
                 if _is_meant(awaited, event) and _is_same(awaited, self.names(), event):
                     return event, awaited
         return None
+
+    def is_of_another(self, event: Event) -> bool:
+        """Whether an event answers what another run asked, where this flow asks the same itself."""
+        by = event.payload.get("by")
+        asked_by = by.get("run") if isinstance(by, Mapping) else None
+        return event.name in self.flow.asks_for and asked_by not in (None, self.run.id)
 
     def split(self, step: Split) -> None:
         share = dividing.share(self.flow.name, step.id, self.run.customer_id)
@@ -336,6 +387,7 @@ class _Walk:
             step=self.step_id,
             until=self.until if state == "waiting" else None,
             answers=tuple((step, event.id) for step, event in self.new_answers.items()),
+            actions=tuple(self.actions),
             decisions=tuple(self.decisions),
             **fields,
         )

@@ -45,7 +45,7 @@ def learn_about(person: Person, mapped: Mapped, shop: Shop, *, only_gaps: bool =
             continue
         if name == "role" and shop.model.accounts is not None and said not in shop.model.accounts.roles:
             remarks.append(f"the role '{str(said)[:60]}' is none of shop.yaml and was left out")
-        elif not _is_kind(said, kind):
+        elif not is_kind(said, kind):
             remarks.append(f"attribute {name} is not a {kind} and was left out")
         elif newer or name not in person.attributes:
             person.attributes[name] = said
@@ -80,7 +80,8 @@ def _is_told(value: str | None, taken_from: str | None) -> bool:
     return value is not None and taken_from in (None, "told")
 
 
-def _is_kind(value: object, kind: Kind) -> bool:
+def is_kind(value: object, kind: Kind) -> bool:
+    """Whether a value is of the kind that shop.yaml declares."""
     match kind:
         case "text" | "date":
             return isinstance(value, str)

@@ -14,6 +14,7 @@ from typing import Any
 from afterglow.language.shop import Shop
 from afterglow.mail.locales import words
 from afterglow.mail_templates import Mail, Rendered, render_mail, render_subject
+from afterglow.surveys import STARS
 from afterglow.tokens import LONG_MAC_BYTES, make_token
 
 #: What tokens are for; a token made for one purpose is worth nothing for another.
@@ -60,10 +61,16 @@ def unsubscribe_url(head: Letterhead, to: Addressed) -> str:
     return f"{head.public_url}/u/{make_token(head.secret, UNSUBSCRIBE, to.touchpoint_id, to.customer_id)}"
 
 
-def rate_url(head: Letterhead, to: Addressed, survey: str, score: int | None = None) -> str:
+def rate_url(head: Letterhead, to: Addressed, survey: str, score: int | None = None, scale: str = STARS.name) -> str:
     """The page on which this customer answers a survey, with a score chosen already where one is given."""
-    token = make_token(head.secret, f"{RATE} {survey}", to.touchpoint_id, to.customer_id)
-    return f"{head.public_url}/rate/{survey}/{token}" + (f"?score={score}" if score is not None else "")
+    token = make_token(head.secret, rate_purpose(survey, scale), to.touchpoint_id, to.customer_id)
+    path = f"/rate/{survey}/{token}" if scale == STARS.name else f"/rate/{scale}/{survey}/{token}"
+    return f"{head.public_url}{path}" + (f"?score={score}" if score is not None else "")
+
+
+def rate_purpose(survey: str, scale: str) -> str:
+    """What the token of a survey is for: nobody can answer it on another scale."""
+    return f"{RATE} {survey}" if scale == STARS.name else f"{RATE} {scale} {survey}"
 
 
 def me_token(secret: bytes, customer_id: int, generation: int) -> str:
@@ -195,8 +202,9 @@ def _given(
     def referral_variant(programme: str) -> str:
         return str(variants.get(programme, ""))
 
-    def rate(survey: str, score: int | None = None) -> str:
-        return rate_url(head, to, survey, score)
+    def rate(survey: str, *more: int | str) -> str:
+        score = next((one for one in more if isinstance(one, int)), None)
+        return rate_url(head, to, survey, score, next((one for one in more if isinstance(one, str)), STARS.name))
 
     def review(what: str, instead: Any) -> Callable[[str], Any]:
         return lambda product: stored.get("reviews", {}).get(product, {}).get(what, instead)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from afterglow.expressions import MISSING, parse
 from afterglow.language.company import plain
 from afterglow.language.source import Basis
+from afterglow.language.starts import Asked
 from afterglow.mapping import Account, Consent, CustomerFacts, Mapped, Unmappable, conforming
 from afterglow.whereabouts import country_code
 
@@ -100,6 +101,33 @@ class NativeEvent(BaseModel):
         if given is not None and given.tzinfo is None:
             raise ValueError("needs an offset, such as 2026-03-02T09:00:00+01:00 or a Z at the end")
         return given
+
+
+class NativeAsking(BaseModel):
+    """That a flow is asked to start for a customer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(
+        min_length=1, max_length=100, description="The same for repeats of the same asking, so that it counts once."
+    )
+    customer: NativeCustomer
+    given: dict[str, Any] = Field(
+        default_factory=dict, description="What the flow is to know, as `given`, such as {size: 42}."
+    )
+
+    def event(self, flow: str, by: str) -> NativeEvent:
+        """The event that tells of it.
+
+        Args:
+          by: who asks, such as `api`.
+        """
+        return NativeEvent(
+            event=Asked.event,
+            key=f"asked/{flow}/{self.key}",
+            customer=self.customer,
+            payload={"flow": flow, "by": by, "given": self.given},
+        )
 
 
 def _told(error: ValueError) -> str:

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from afterglow.language.actions import VERBS as ACTIONS
+from afterglow.language.actions import Award, Doing, Move, Redeem, SetFacts, Start, StopFlow, Webhook
 from afterglow.language.flow import (
     WEEKDAYS,
+    Act,
     Flow,
     If,
     Notify,
@@ -84,8 +87,12 @@ def _branch(flow: Flow, where: tuple[str | int, ...]) -> str | None:
 def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
     written = flow.written(step.path)
     match step:
+        case Send(asks=True):
+            return "survey", f"Ask by {step.template}"
         case Send():
             return "send", f"Send {step.template}"
+        case Act():
+            return next(iter(written.keys() & ACTIONS.keys())).replace("_", " "), _action(step.does)
         case Wait():
             until = f", until {step.at:%H:%M} where the customer lives" if step.at else ""
             return "wait", f"Wait {written['wait']}{until}"
@@ -94,8 +101,8 @@ def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
         case UntilDate():
             offset = f", {_offset(written['offset'])}" if written.get("offset") else ""
             at = f", at {step.at:%H:%M} where the customer lives" if step.at else ""
-            past = "end here" if step.stops else "go on"
-            return "until", f"Wait until {step.date.text}{offset}{at}; {past} where that is missing or past"
+            past = "end here" if step.stops else "skip to the next date" if step.skips else "go on"
+            return "until", f"Wait until {step.named}{offset}{at}; {past} where that is missing or past"
         case WaitFor():
             events = [each.event + (f" of the same {each.same.text}" if each.same else "") for each in step.awaited]
             return "wait for", f"Wait for {' or '.join(events)}, for up to {written['for_up_to']}"
@@ -107,6 +114,26 @@ def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
             return "notify", f"Notify {step.team}"
         case Stop():
             return "stop", f"End here: {step.reason}"
+
+
+def _action(does: Doing) -> str:
+    match does:
+        case Award():
+            return f"Award {does.points.text} {does.programme}{f' ({does.because})' if does.because else ''}"
+        case Redeem():
+            return f"Redeem {does.reward} for {does.programme}"
+        case SetFacts():
+            values = [f"{name} to {value.text}" for name, value in does.values.items()]
+            tags = [f"tag +{tag}" for tag in does.add] + [f"tag -{tag}" for tag in does.remove]
+            return f"Set {', '.join([*values, *tags])}"
+        case Move():
+            return f"Move to stage {does.stage}"
+        case Start():
+            return f"Start flow {does.flow}"
+        case StopFlow():
+            return f"End the runs of flow {does.flow}"
+        case Webhook():
+            return f"Tell {does.to}"
 
 
 def _opening(opening: Opening) -> str:

@@ -1,11 +1,12 @@
 """A customer as flows know them: what is known about somebody, and what expressions and templates see of it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from afterglow import telling
+from afterglow.language.actions import TAGS
 from afterglow.language.shop import Shop
 from afterglow.local_time import known_zone
 
@@ -37,11 +38,14 @@ class Person:
     updated_at: datetime | None
     #: The customer whom this one turned out to be; nothing else is left of it then.
     merged_into: int | None = None
+    #: The names of the segments they are in, where somebody asked for them (`people.load`).
+    segments: list[str] = field(default_factory=list)
 
     def facts(self, shop: Shop) -> dict[str, Any]:
         """What expressions and templates know as `customer`."""
         return {
             **self.attributes,
+            TAGS: self.attributes.get(TAGS, []),
             "id": str(self.id),
             "email": self.email,
             "phone": self.phone,
@@ -56,6 +60,8 @@ class Person:
             "spent": shop.to_major(self.spent),
             "since": self.since,
             "last_order_at": self.last_order_at,
+            "segments": self.segments,
+            "tags": tags if isinstance(tags := self.attributes.get("tags"), list) else [],
         }
 
     def whereabouts(self, shop: Shop) -> tuple[str, str]:
@@ -76,4 +82,5 @@ def new(customer_id: int, since: datetime) -> Person:
     """A customer of whom nothing is known yet, as the row was just made."""
     blank = dict.fromkeys(field.name for field in fields(Person))
     blank |= {"id": customer_id, "orders": 0, "spent": 0, "since": since, "attributes": {}, "updated_at": since}
+    blank["segments"] = []
     return Person(**blank)  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from afterglow.expressions import MISSING
+from afterglow.language.segment import ENTERED, LEFT
+from afterglow.language.starts import EVENTS as OCCASIONS
 
 #: Causes before effects.
 Kind = Literal["event", "stage", "consent", "inbox", "start", "refusal", "decision", "touchpoint", "note", "standing"]
@@ -100,6 +102,7 @@ def decision(
             return f"Reached its goal{out}: {detail.get('name')} came (event {detail.get('event')})."
         case "passed over":
             then = "the flow ends here" if detail.get("stops") else "it goes on at once"
+            then = "what follows is skipped, up to the next date" if detail.get("skips") else then
             return f"{detail.get('date')} is {detail.get('was')}, so there is nothing to wait until: {then}."
         case "waits for":
             return f"Waits for {detail.get('event')}, until {_moment(detail, zone)} at the latest."
@@ -122,7 +125,12 @@ def decision(
             role = f"whose role is {detail['role']}" if detail.get("role") else "whose role is not known"
             return f"Sends nothing to this customer, {role}: this is for {' or '.join(detail.get('to', ()))}."
         case "left to another":
-            return f"Leaves the note to the team {detail.get('team')} to the run that leads for the account."
+            what = (
+                "telling " + str(detail["webhook"])
+                if "webhook" in detail
+                else f"the note to the team {detail.get('team')}"
+            )
+            return f"Leaves {what} to the run that leads for the account."
         case "went over":
             where = "at the same step" if "was" not in detail else f"from step {detail['was'] or 'the last'}"
             ends = f"; its wait ends at {_moment(detail, zone)}" if "until" in detail else ""
@@ -133,6 +141,14 @@ def decision(
             return f"A note to the team {detail['team']} was queued."
         case "queued":
             return f"Mail {detail.get('template')} was queued."
+        case "acted":
+            return _acted(detail)
+        case "did nothing":
+            return f"Nothing comes of this step{because}."
+        case "refused":
+            return f"The reward was not given{because}."
+        case "stopped by a flow":
+            return f"Stopped by flow {detail.get('flow')} (event {detail.get('event')})."
         case "ended":
             return f"The flow ends here{because}."
         case "finished":
@@ -172,6 +188,29 @@ def decision(
 
 def _whose(detail: Mapping[str, Any]) -> str:
     return f", of customer {detail['colleague']} of the same account" if detail.get("colleague") else ""
+
+
+def _acted(detail: Mapping[str, Any]) -> str:
+    """What a step did besides sending."""
+    match detail.get("did"):
+        case "points.awarded":
+            for_what = f" for {detail['because']}" if detail.get("because") else ""
+            return f"Awards {detail.get('points')} points of {detail.get('programme')}{for_what}."
+        case "reward.asked":
+            return f"Asks {detail.get('programme')} for the reward {detail.get('reward')}, for the customer's points."
+        case "customer.set":
+            what = [*detail.get("set", ()), *(f"tag {tag}" for tag in detail.get("tags", ()))]
+            without = detail.get("left_out")
+            rest = f"; {', '.join(without)} is missing or of another kind and was left out" if without else ""
+            return f"Sets {', '.join(what)}{rest}."
+        case "stage.moved":
+            return f"Moves the customer to stage {detail.get('stage')}."
+        case "flow.asked":
+            return f"Asks flow {detail.get('flow')} to start."
+        case "flow.stopped":
+            return f"Ends what runs of flow {detail.get('flow')}."
+        case _:
+            return f"Tells {detail.get('webhook')}, by a webhook."
 
 
 #: On what basis a mail went; of service mail it goes without saying.
@@ -247,8 +286,12 @@ def _or_unknown(moment: datetime | None, zone: ZoneInfo) -> str:
 def event(
     name: str, source: str, payload: Mapping[str, Any], occurred_at: datetime, at: datetime, zone: ZoneInfo
 ) -> str:
-    """That something happened, as a sentence. Of the payload only ids are told."""
+    """That something happened, as a sentence. Of the payload only ids are told, and the names of segments."""
+    if name in (ENTERED, LEFT) and isinstance(segment := payload.get("segment"), Mapping):
+        return f"{'Entered' if name == ENTERED else 'Left'} segment {segment.get('name')}."
     ids = [f"{thing} {held['id']}" for thing, held in payload.items() if isinstance(held, Mapping) and "id" in held]
+    if name in OCCASIONS:
+        ids.insert(0, f"flow {payload.get('flow')}")
     late = f"; it happened on {when(occurred_at, zone)}" if abs(at - occurred_at) > _LATE else ""
     return f"{name} came from {source}{': ' + ', '.join(ids) if ids else ''}{late}."
 
@@ -324,7 +367,7 @@ def _taken(taken_from: str | None, country: str | None, region: str | None) -> s
 
 def values(names: frozenset[str], facts: Mapping[str, Any]) -> dict[str, str]:
     """What a condition saw, by name: `{"customer.orders": "2", "order.total": "missing"}`, without personal data."""
-    return {name: _shown(name, _reach(facts, name)) for name in sorted(names)}
+    return {name: shown(name, _reach(facts, name)) for name in sorted(names)}
 
 
 def _reach(facts: Mapping[str, Any], dotted: str) -> object:
@@ -336,7 +379,8 @@ def _reach(facts: Mapping[str, Any], dotted: str) -> object:
     return value
 
 
-def _shown(name: str, value: object) -> str:
+def shown(name: str, value: object) -> str:
+    """A value that a condition saw under a name, in words; of what is personal only whether it is known."""
     if value is MISSING or value is None:
         return "missing"
     if name in _PRIVATE:

@@ -22,7 +22,7 @@ from afterglow.errors import AfterglowError
 log = structlog.get_logger()
 
 #: The kinds of work there are; each is an actor and a queue of the same name.
-KINDS = ("ingest", "advance", "deliver", "fetch", "coupons", "tend")
+KINDS = ("ingest", "advance", "deliver", "fetch", "coupons", "segments", "tend")
 
 #: A consumer waits for a hint so long before it looks whether it should stop, in seconds.
 LISTEN_S = 1

@@ -17,11 +17,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
-from afterglow.language.catalog import Catalog, Document, read_documents
+from afterglow.language.catalog import SEGMENTS, Catalog, Document, read_documents
 from afterglow.language.flow import Flow, read_flow
 from afterglow.language.referral import ReferralProgramme, read_referral
+from afterglow.language.segment import Segment, read_segments
 from afterglow.mail_templates import Mail, load_mail
-from db import bulk
+from db import bulk, segments
 from db.engine import load_json
 from db.tables import documents, releases
 
@@ -65,7 +66,7 @@ def apply(
     Args:
       by: who does it; the user of this process unless given.
       commit: of the repository in which the files stand.
-      after: the release on which they were planned; unless given, whatever is in force.
+      after: the release on which they were planned, 0 where there was none; unless given, whatever is in force.
 
     Raises:
       AppliedMeanwhileError: another release than `after` is in force.
@@ -78,7 +79,7 @@ def apply(
         connection.exec_driver_sql("LOCK TABLE releases IN SHARE ROW EXCLUSIVE MODE")
         if connection.execute(in_force).scalar() == digest:
             return False
-    if after is not None and connection.execute(_NEWEST).scalar() != after:
+    if after is not None and (connection.execute(_NEWEST).scalar() or 0) != after:
         raise AppliedMeanwhileError
     ids = bulk.next_ids(connection, documents, len(new))
     bulk.insert(
@@ -107,6 +108,7 @@ def apply(
             moved_upto=0 if _moves(connection, new, manifest.get("flow", {})) else None,
         )
     )
+    segments.arrange(connection, _segments(new), now)
     return True
 
 
@@ -126,6 +128,10 @@ def history(connection: Connection, limit: int) -> Sequence[Any]:
     r = releases.c
     query = sa.select(r.id, r.applied_at, r.applied_by, r.commit, r.digest, r.manifest)
     return connection.execute(query.order_by(r.id.desc()).limit(limit)).all()
+
+
+def _segments(new: Sequence[Document]) -> Mapping[str, Segment]:
+    return next((read_segments(one.body, SEGMENTS) for one in new if one.kind == "segments"), {})
 
 
 def in_force(connection: Connection) -> dict[tuple[str, str], str]:

@@ -29,10 +29,10 @@ from db.tables import (
     inbox,
     ledger_forgettings,
     merges,
+    notices,
     privacy_requests,
     profiles,
     referrals,
-    reward_notices,
     runs,
     scores,
     touchpoints,
@@ -356,14 +356,14 @@ def set_aside(now: datetime) -> Iterator[Check]:
         what_to_do="`afterglow why CUSTOMER` says why; `afterglow retry` lets them go on.",
         severity="warning",
     )
-    notice = reward_notices.c
+    notice = notices.c
     yield Check(
-        name="rewards that the shop does not hear of",
+        name="webhooks of ours that nobody takes",
         query=sa.select(notice.id).where(
             sa.or_(_is(notice.state, "failed"), sa.and_(_is(notice.state, "waiting"), notice.tries >= FETCH_TRIES))
         ),
-        what="webhooks about rewards were not taken by the shop",
-        what_to_do="`afterglow referrals unheard` says what it answers; `afterglow referrals retry` tries again.",
+        what="webhooks of ours were not taken by the other side",
+        what_to_do="`afterglow webhooks unheard` says what it answers; `afterglow webhooks retry` tries again.",
         severity="warning",
     )
     yield Check(

@@ -7,7 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import identity
+from db import bulk, identity
 from db.overview import ends
 from db.tables import consents, customers, documents, enrollments, identities, profiles, touchpoints
 
@@ -87,9 +87,14 @@ def newest(
 
 
 def one(connection: Connection, customer_id: int) -> Sequence[Any]:
-    """The list's row of one customer; nothing where there is no such number."""
-    query = sa.select(*_COLUMNS).outerjoin(profiles).where(customers.c.id == customer_id)
-    return connection.execute(query).all()
+    """One customer, in the same shape."""
+    return several(connection, [customer_id])
+
+
+def several(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
+    """These customers, in the same shape."""
+    query = sa.select(*_COLUMNS).outerjoin(profiles, profiles.c.customer_id == customers.c.id)
+    return connection.execute(query.where(bulk.among(customers.c.id, ids))).all()
 
 
 def consents_of(connection: Connection, customer_id: int) -> Sequence[Any]:

@@ -40,6 +40,8 @@ class NewRun:
     due_at: datetime
     #: The how manieth run of its key it is.
     n: int = 1
+    #: 0: in the fast lane. Runs that begin by the thousand go in the slow one.
+    lane: int = 0
 
 
 def digests(connection: Connection, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, bytes]]:
@@ -162,11 +164,11 @@ def last_runs(connection: Connection, flows: Iterable[str], customer_ids: Iterab
     return found
 
 
-def insert_enrollments(connection: Connection, wanted: Sequence[NewRun], *, lane: int = 0) -> None:
-    """Insert enrollments that stand before their first step, in the fast lane unless told otherwise."""
+def insert_enrollments(connection: Connection, wanted: Sequence[NewRun]) -> None:
+    """Insert enrollments that stand before their first step."""
     columns = ("id", "customer_id", "flow_id", "event_id", "entered_at", "due_at", "state", "lane", "tries", "step")
     rows = [
-        (run.id, run.customer_id, run.flow_id, run.event_id, run.entered_at, run.due_at, "waiting", lane, 0, FIRST)
+        (run.id, run.customer_id, run.flow_id, run.event_id, run.entered_at, run.due_at, "waiting", run.lane, 0, FIRST)
         for run in wanted
     ]
     bulk.insert(connection, enrollments, columns, rows)

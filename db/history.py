@@ -74,7 +74,7 @@ class History:
 
 
 def read(connection: Connection, catalog: CatalogCache, secret: bytes, customer_id: int) -> History:
-    person = people.load(connection, [customer_id]).get(customer_id)
+    person = people.load(connection, [customer_id], segments=True).get(customer_id)
     if person is None:
         raise UnknownCustomerError
     happened = _of(connection, events, customer_id)

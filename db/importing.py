@@ -35,7 +35,7 @@ from afterglow.language.shop import Shop
 from afterglow.ledger.entries import Kind
 from afterglow.loyalty.expiring import expires_at
 from afterglow.matching import Identity, Named, Register
-from db import bulk, events, identity, ledger, loyalty, people
+from db import bulk, events, identity, ledger, loyalty, occasions, people, segments
 from db.catalog import Release
 from db.people import Person
 from db.tables import (
@@ -414,6 +414,9 @@ class _Owners:
                 [(event, row.stage, self.owner[id(row)], at) for row, event, at in taken if row.stage is not None],
             )
         people.save(connection, self._changed, ())
+        occasions.look_again(connection, [*self._changed, *(customer for customer, _ in made)], self.this.now)
+        if self.this.release.catalog.segments:  # quietly: the past starts nothing
+            segments.touch(connection, set(self.owner.values()), self.this.now, tells=False)
 
 
 def _identities(this: Import, external_id: str | None, email: str | None) -> list[Identity]:

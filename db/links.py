@@ -4,6 +4,7 @@ import hashlib
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -112,15 +113,30 @@ def rating_key(touchpoint_id: int, survey: str) -> str:
 
 
 def rate(
-    connection: Connection, *, touchpoint_id: int, customer_id: int, survey: str, score: int, now: datetime
+    connection: Connection,
+    *,
+    touchpoint_id: int,
+    customer_id: int,
+    survey: str,
+    scale: str,
+    score: int,
+    comment: str | None,
+    now: datetime,
 ) -> bool:
     """Record an answer as the event `survey.answered`. False where this question was answered already."""
+    t = touchpoints.c
+    asked = connection.execute(sa.select(t.flow, t.step, t.enrollment_id).where(t.id == touchpoint_id)).first()
+    payload: dict[str, Any] = {"score": score, "survey": survey, "scale": scale}
+    if comment:
+        payload["comment"] = comment
+    if asked is not None:
+        payload["by"] = {"flow": asked.flow, "step": asked.step, "run": asked.enrollment_id}
     event = NativeEvent(
         event="survey.answered",
         key=rating_key(touchpoint_id, survey),
         occurred_at=now,
         customer=NativeCustomer(customer=customer_id),
-        payload={"score": score, "survey": survey},
+        payload=payload,
     )
     return receive_once(connection, from_page(event), now)
 

@@ -15,6 +15,7 @@ have something of which there can be only one:
   with the number it was posted for;
 - tiers are looked at anew, with what both have earned;
 - scores on leaderboards are added up;
+- dates that start flows come as the kept customer has them then;
 - links to their own pages stay with the number that they name, and lead on by the stone;
 - suppressions are of addresses, not of customers, and stay.
 
@@ -31,6 +32,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
+from afterglow.language.actions import TAGS
 from afterglow.matching import One, are_two
 from db import (
     bulk,
@@ -40,10 +42,12 @@ from db import (
     leaderboards,
     ledger,
     loyalty,
+    occasions,
     people,
     recounting,
     referring,
     requests,
+    segments,
     touchpoints,
 )
 from db.catalog import Release
@@ -87,6 +91,9 @@ RULED = frozenset(
         "memberships",
         "scores",
         "me_links",
+        "coming_dates",
+        "segment_members",
+        "segment_looks",
     }
 )
 
@@ -239,7 +246,9 @@ def _merge(connection: Connection, row: Any, kept: Person, merged: Person, rules
     journal["brought"] = recounting.brought(connection, recounting.moved(journal["referrals"], merged.id))
     journal["ledger"] = ledger.transfer(connection, kept.id, merged.id, now)
     loyalty.take_over(connection, kept.id, merged.id, now)
+    occasions.take_over(connection, kept.id, merged.id, now)
     journal["scores"] = leaderboards.move(connection, merged.id, kept.id, now)
+    segments.take_over(connection, kept.id, merged.id, now)
     requests.follow(connection, merged.id, kept.id)
     take_in(kept, merged)
     people.save(connection, {kept.id: kept}, ())
@@ -404,7 +413,8 @@ def take_in(kept: Person, merged: Person) -> None:
     if merged.country is not None and (their_news or kept.country is None):
         kept.country, kept.region = merged.country, merged.region  # of one address, so never one of them alone
     older, newer = (kept, merged) if their_news else (merged, kept)
-    kept.attributes = {**older.attributes, **newer.attributes}
+    tags = {tag for one in (older, newer) for tag in one.attributes.get(TAGS, ())}
+    kept.attributes = {**older.attributes, **newer.attributes, **({TAGS: sorted(tags)} if tags else {})}
     kept.updated_at = newer.updated_at or older.updated_at
     if merged.stage_at is not None and (kept.stage_at is None or merged.stage_at > kept.stage_at):
         kept.stage, kept.stage_at = merged.stage, merged.stage_at

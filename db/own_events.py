@@ -13,11 +13,14 @@ from afterglow import past
 from db.intake import Received
 
 
-def own_event(event: str, key: str, customer_id: int, at: datetime, payload: Mapping[str, Any]) -> Received:
+def own_event(
+    event: str, key: str, customer_id: int, at: datetime, payload: Mapping[str, Any], *, stage: str | None = None
+) -> Received:
     """An event of ours about a customer, as the inbox takes it (`db.intake.receive`).
 
     Args:
       key: what makes it happen once; made of an entry of the ledger where there is one.
+      stage: what the customer enters by it.
       payload: as `OWN_EVENTS` declares it; what is None is left out.
     """
     body = json.dumps(
@@ -26,6 +29,7 @@ def own_event(event: str, key: str, customer_id: int, at: datetime, payload: Map
             "key": key,
             "occurred_at": at.isoformat(),
             "customer": {"customer": customer_id},
+            **({"stage": stage} if stage is not None else {}),
             "payload": {name: value for name, value in payload.items() if value is not None},
         },
         sort_keys=True,

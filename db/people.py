@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from afterglow.errors import AfterglowError
 from afterglow.person import Person, new
 from db import bulk
-from db.tables import customers, profiles
+from db.tables import customers, profiles, segment_members
 
 __all__ = [
     "PROFILE",
@@ -62,14 +62,20 @@ _query = sa.select(
 ).select_from(customers.outerjoin(profiles))
 
 
-def load(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:
-    """Customers by id."""
-    rows = connection.execute(_query.where(bulk.among(customers.c.id, list(set(ids)))))
+def load(connection: Connection, ids: Iterable[int], *, segments: bool = False) -> dict[int, Person]:
+    """Customers by id, with the segments they are in where something reads them."""
+    ids = set(ids)
+    rows = connection.execute(_query.where(bulk.among(customers.c.id, list(ids))))
     people = {}
     for row in rows:
         values: dict[str, Any] = dict(zip(_READ, row, strict=True))
         values["attributes"] = dict(values["attributes"] or {})
         people[row.id] = Person(**values)
+    if segments:
+        s = segment_members.c
+        theirs = sa.select(s.customer_id, s.segment).where(bulk.among(s.customer_id, list(ids))).order_by(s.segment)
+        for member in connection.execute(theirs):
+            people[member.customer_id].segments.append(member.segment)
     return people
 
 
@@ -110,7 +116,7 @@ def lock_kept(connection: Connection, customer_id: int) -> int:
             return found
 
 
-def locked(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:
+def locked(connection: Connection, ids: Iterable[int], *, segments: bool = False) -> dict[int, Person]:
     """Lock customers in the order of their ids, waiting for others, and read them as they are then.
 
     Raises:
@@ -119,7 +125,7 @@ def locked(connection: Connection, ids: Iterable[int]) -> dict[int, Person]:
     """
     wanted = set(ids)
     lock(connection, wanted)
-    found = load(connection, wanted)
+    found = load(connection, wanted, segments=segments)
     if any(person.merged_into is not None for person in found.values()):
         raise MergedMeanwhileError
     return found

@@ -46,5 +46,5 @@ def facts_of(
         for name in wanted:
             if name in row.payload:
                 found.setdefault(name, row.payload[name])
-    found["customer"] = people.load(connection, [customer_id])[customer_id].facts(shop)
+    found["customer"] = people.load(connection, [customer_id], segments=True)[customer_id].facts(shop)
     return found

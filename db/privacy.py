@@ -32,12 +32,14 @@ from db import (
     leaderboards,
     merging,
     notices,
+    occasions,
     people,
     proof,
     redemptions,
     referring,
     requests,
     reviews,
+    segments,
     unlinking,
     why,
 )
@@ -62,6 +64,7 @@ from db.tables import (
     referral_codes,
     runs,
     scores,
+    segment_members,
     stage_entries,
     suppressions,
     touchpoints,
@@ -147,6 +150,8 @@ def forget(
     leaderboards.forget(connection, [customer_id, *stones])
     _empty_told(connection, person)
     reviews.forget(connection, customer_id)
+    occasions.forget(connection, [customer_id, *stones])
+    segments.forget(connection, [customer_id, *stones])
     unlinked = unlinking.unlink(connection, customer_id, [customer_id, *stones], now)
     return Forgotten(
         customer_id=customer_id,
@@ -426,6 +431,7 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "messages": _messages(connection, catalog, settings, customer_id),
         "ledger": [asdict(line) for line in proof.history(connection, customer_id)],
         "tiers": mine.rows(memberships, "programme", "tier", "since"),
+        "segments": mine.rows(segment_members, "segment", "since"),
         "redemptions": [asdict(one) for one in redemptions.of_customer(connection, customer_id)],
         "referral_codes": [
             *mine.rows(referral_codes, "programme", "code", "made_at"),

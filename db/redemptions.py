@@ -23,6 +23,8 @@ from db.tables import coupons as codes
 CREDIT = "credit"
 #: How long points are held for a code that the shop is to make: longer than it is asked for.
 HELD_FOR = timedelta(days=30)
+#: How the keys begin of what a run redeems: the flow, the run and the step follow.
+BY_FLOW = "flow/"
 
 
 class RedemptionError(AfterglowError):
@@ -44,6 +46,7 @@ class Redemption:
     reward: str
     state: str
     at: datetime
+    key: str
     code: str | None
 
 
@@ -64,7 +67,7 @@ def redeem(
         if (before.customer_id, before.programme, before.reward) != (customer_id, programme, reward):
             raise RedemptionError(f"Something else was redeemed under the key '{key}'; use a new key.")
         return before
-    person = people.load(connection, [customer_id]).get(customer_id)
+    person = people.load(connection, [customer_id], segments=True).get(customer_id)
     if person is None or person.forgotten_at is not None:
         raise RedemptionError(f"There is no customer {customer_id} any more; nothing was redeemed.")
     coupon = release.catalog.loyalty[programme].coupons.get(wanted.coupon or "")
@@ -127,17 +130,35 @@ def _none_left(coupon: str) -> RedemptionError:
 
 
 def _tell(connection: Connection, release: Release, given: Sequence[Redemption], now: datetime) -> None:
-    if "reward.redeemed" not in release.catalog.listened:
-        return
     told = []
     for one in given:
+        if "reward.redeemed" not in release.catalog.listened and not one.key.startswith(BY_FLOW):
+            continue
         programme = release.catalog.loyalty.get(one.programme)
         reward = programme.rewards.get(one.reward) if programme is not None else None
         says: dict[str, Any] = {"programme": one.programme, "reward": one.reward, "code": one.code}
         if reward is not None:
             says |= {"about": reward.about, "points": reward.costs}
+        says |= _asked_by(one.key)
         told.append(own_event("reward.redeemed", _subject(one.id), one.customer_id, now, says))
     intake.receive(connection, told, now)
+
+
+def _asked_by(key: str) -> dict[str, Any]:
+    """The step that asked for a reward, as events tell it; nothing where a person did."""
+    if not key.startswith(BY_FLOW):
+        return {}
+    flow, run, step = key.removeprefix(BY_FLOW).split("/", 2)
+    return {"by": {"flow": flow, "step": step, "run": int(run)}}
+
+
+def tell_refused(
+    connection: Connection, customer_id: int, key: str, wanted: Mapping[str, Any], because: str, now: datetime
+) -> None:
+    """Tell that what a run wanted was not given."""
+    says = {"programme": wanted["programme"], "reward": wanted["reward"], "because": because, **_asked_by(key)}
+    told = own_event("reward.refused", f"reward.refused/{key}", customer_id, now, says)
+    intake.receive(connection, [told], now)
 
 
 # The shop was asked for a code, or to take one out of use: what comes of it. The customers are locked.
@@ -167,6 +188,7 @@ def pay(connection: Connection, rows: Sequence[Any], now: datetime) -> set[int]:
     outcomes = ledger.settle(connection, held, now)
     lost = {row.id for row, one in zip(rows, outcomes, strict=True) if isinstance(one, Refused)}
     _become(connection, {row.id: "failed" if row.id in lost else "given" for row in rows})
+    _tell_failed(connection, [row for row in rows if row.id in lost], "the points were held no more", now)
     return lost
 
 
@@ -181,6 +203,13 @@ def give_up(connection: Connection, rows: Sequence[Any], now: datetime) -> None:
     held = [Void(key=_subject(row.id), hold_id=row.transaction_id, event_at=now) for row in rows]
     ledger.void(connection, held, now)  # refused where it went back already
     _become(connection, {row.id: "failed" for row in rows})
+    _tell_failed(connection, rows, "the shop made no code", now)
+
+
+def _tell_failed(connection: Connection, rows: Sequence[Any], because: str, now: datetime) -> None:
+    for row in rows:
+        if row.key.startswith(BY_FLOW):
+            tell_refused(connection, row.customer_id, row.key, row._mapping, because, now)
 
 
 def taken_out(connection: Connection, rows: Sequence[Any], used: Collection[int], now: datetime) -> None:
@@ -268,7 +297,7 @@ def _of(connection: Connection, where: sa.ColumnElement[bool]) -> list[Redemptio
     # A code that the shop does not know yet is shown to nobody.
     is_known = sa.case((codes.c.state.not_in(["wanted", "failed"]), codes.c.code))
     rows = connection.execute(
-        sa.select(r.id, r.customer_id, r.programme, r.reward, r.state, r.at, is_known.label("code"))
+        sa.select(r.id, r.customer_id, r.programme, r.reward, r.state, r.at, r.key, is_known.label("code"))
         .outerjoin(codes, codes.c.redemption_id == r.id)
         .where(where)
         .order_by(r.id.desc())

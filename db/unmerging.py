@@ -21,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import bulk, leaderboards, ledger, loyalty, people, recounting, referring
+from db import bulk, leaderboards, ledger, loyalty, occasions, people, recounting, referring, segments
 from db.merging import (
     MERGED,
     MERGED_EVENT,
@@ -88,10 +88,13 @@ def unmerge(connection: Connection, merge_id: int, now: datetime) -> Parted:
     referring.part(connection, journal.get("referrals", {}), row.kept, row.merged, now)
     ledger.transfer_back(connection, journal.get("ledger", []), now)
     loyalty.look_again(connection, [row.kept, row.merged], now)
+    # Quietly: whoever is in a segment again was told of when they entered it.
+    segments.look_again(connection, [row.kept, row.merged], now, tells=False)
     if scores := journal.get("scores"):  # a merge of before there were leaderboards has none
         leaderboards.move_back(connection, scores, row.kept, row.merged, now)
         _scores_along(connection, journal, row.kept, row.merged, now)
     _stand_back(connection, journal, row.kept, row.merged)
+    occasions.look_again(connection, [row.kept, row.merged], now)
     _resume(connection, journal["stopped"], journal["skipped"], now)
     undone = {"state": "undone", "undone_at": now, "journal": None}
     connection.execute(merges.update().where(merges.c.id == merge_id).values(**undone))

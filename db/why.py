@@ -17,8 +17,9 @@ from afterglow.language.flow import Flow, WaitFor
 from afterglow.language.shop import Shop
 from afterglow.problems import did_you_mean
 from afterglow.refusals import Standing, refusal
+from afterglow.starting import could_start, starter
 from afterglow.telling import Kind, Line, Message
-from db import history, people
+from db import history, people, segments
 from db.catalog import CatalogCache
 from db.history import History, UnknownCustomerError
 from db.merging import MERGED_EVENT, PARTED_EVENT
@@ -96,13 +97,18 @@ def heading(connection: Connection, customer_id: int) -> str:
 
 
 def about(connection: Connection, catalog: CatalogCache, customer_id: int) -> list[str]:
-    """What holds for everything that is told about a customer: whose clock and language, and where we know it from."""
+    """What holds for everything that is told about a customer: whose clock and language, how known, which segments."""
     person = people.load(connection, [customer_id]).get(customer_id)
     if person is None:
         raise UnknownCustomerError
     if person.forgotten_at is not None:
         return []
-    return list(person.whereabouts(catalog.current(connection).catalog.shop))
+    shop = catalog.current(connection).catalog.shop
+    theirs = segments.members(connection, [customer_id])[customer_id]
+    return [
+        *person.whereabouts(shop),
+        *(f"In segment {name} since {telling.when(since, person.zone(shop))}." for name, since in theirs.items()),
+    ]
 
 
 class _Teller:
@@ -135,7 +141,7 @@ class _Teller:
         for row in self.h.events:
             wanted = self.h.release_at(row.recorded_at).flows.get(flow)
             stages = {entry.stage for entry in self.h.stages.get(row.id, ())}
-            if wanted and (wanted.event == row.name or wanted.stage in stages or row.name in wanted.listens_to):
+            if wanted and (could_start(wanted, row.name, stages, row.payload) or row.name in wanted.listens_to):
                 named.add(row.id)
         mine = {run for run, name in self.flow_of.items() if name == flow}
         named |= {self.run_of[run].event_id for run in mine}
@@ -178,12 +184,12 @@ class _Teller:
                 yield self._started(run, row, stages)
             begun = {self.flow_of[run.id] for run in mine}
             for flow in release.flows.values():
-                if flow.name not in begun and (flow.event == row.name or flow.stage in stages):
+                if flow.name not in begun and could_start(flow, row.name, stages, row.payload):
                     yield self._refused(flow, row, standing, release.shop)
 
     def _started(self, run: Any, event: Any, stages: Sequence[str]) -> Line:
         flow = self.h.versions[run.flow_id]
-        by = f"stage {flow.stage}" if flow.stage in stages else event.name
+        by = starter(flow, event.name, stages)
         per = "account" if flow.per_account else flow.once_per.text if flow.once_per else None
         once = f", once per {per}: {self.h.keys.get(run.id)}" if per else ""
         return self._line(

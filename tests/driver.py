@@ -23,11 +23,11 @@ import sqlalchemy as sa
 
 from afterglow import ROOT
 from afterglow.language.catalog import Document, compile_files
-from db import bulk, catalog
+from db import bulk, catalog, occasions
 from db.app import App, open_app
 from db.clock import JumpingClock
 from db.settings import load_settings
-from db.tables import coupons, enrollments, identities, inbox, referrals, touchpoints
+from db.tables import coupons, enrollments, identities, inbox, referrals, segment_looks, touchpoints
 from workers.actors import Actors, make_actors
 from workers.channels import Channel
 from workers.scheduler import due_kinds
@@ -123,6 +123,7 @@ class Driver:
           after_start: as `timedelta` takes them: days, hours, minutes.
         """
         to = moment or START + timedelta(**after_start)
+        self.actors.tend()
         self.drain()
         while (due := self._next_due()) is not None and due <= to:
             self.clock.jump(due)
@@ -137,8 +138,11 @@ class Driver:
         fetching = sa.select(sa.func.min(inbox.c.fetch_at)).where(inbox.c.state == "fetching")
         referred = sa.select(sa.func.min(referrals.c.due_at))
         asked = sa.select(sa.func.min(coupons.c.due_at))
+        judged = sa.select(sa.func.min(segment_looks.c.due_at))
         with self.app.reading() as connection:
-            found = [connection.execute(query).scalar() for query in (waiting, queued, fetching, referred, asked)]
+            queries = (waiting, queued, fetching, referred, asked, judged)
+            found = [connection.execute(query).scalar() for query in queries]
+            found.append(occasions.next_due(connection))
         return min((moment for moment in found if moment is not None), default=None)
 
     def apply(self, changed: Mapping[str, str | Callable[[str], str]] | None = None) -> None:

@@ -61,7 +61,7 @@ def flow(name: str, steps: Sequence[Any], **further: Any) -> str:
 
 @cache
 def _compiled(
-    flows: tuple[str, ...], shop: str, sources: tuple[str, ...], programmes: tuple[str, ...]
+    flows: tuple[str, ...], shop: str, sources: tuple[str, ...], programmes: tuple[str, ...], segments: str | None
 ) -> tuple[Document, ...]:
     shipped = shop_files()
     files = {path: text for path, text in shipped.items() if "/_" in path}
@@ -69,6 +69,8 @@ def _compiled(
     files |= {"flows/shop.yaml": shop, "flows/stages.yaml": shipped["flows/stages.yaml"]}
     files |= {f"flows/{json.loads(text)['flow']}.yaml": text for text in flows}
     files |= {f"flows/programmes/{json.loads(text)['programme']}.yaml": text for text in programmes}
+    if segments is not None:
+        files["flows/segments.yaml"] = segments
     for name, (head, body) in MAILS.items():
         column = f"<mj-section><mj-column><mj-text>{body}</mj-text></mj-column></mj-section>"
         files[f"templates/email/{name}.mjml"] = f"---\n{head}\nsubject: A {name}\npreheader: Look\n---\n{column}\n"
@@ -77,18 +79,27 @@ def _compiled(
 
 
 def documents(
-    *flows: str, sources: tuple[str, ...] = (), programmes: tuple[str, ...] = (), **shop: Any
+    *flows: str,
+    sources: tuple[str, ...] = (),
+    programmes: tuple[str, ...] = (),
+    segments: str | None = None,
+    **shop: Any,
 ) -> tuple[Document, ...]:
     """The small shop's documents with these flows, sources of the shipped ones, programmes (JSON), a changed shop."""
-    return _compiled(flows, json.dumps({**SHOP, **shop}), sources, programmes)
+    return _compiled(flows, json.dumps({**SHOP, **shop}), sources, programmes, segments)
 
 
 def put_into_force(
-    driver: Driver, *flows: str, sources: tuple[str, ...] = (), programmes: tuple[str, ...] = (), **shop: Any
+    driver: Driver,
+    *flows: str,
+    sources: tuple[str, ...] = (),
+    programmes: tuple[str, ...] = (),
+    segments: str | None = None,
+    **shop: Any,
 ) -> None:
     """Apply the small shop with these flows and no others."""
     with driver.app.writing() as connection:
-        made = documents(*flows, sources=sources, programmes=programmes, **shop)
+        made = documents(*flows, sources=sources, programmes=programmes, segments=segments, **shop)
         catalog.apply(connection, made, now=driver.clock.now(), by="the tests")
 
 
@@ -98,6 +109,7 @@ def small(
     *flows: str,
     sources: tuple[str, ...] = (),
     programmes: tuple[str, ...] = (),
+    segments: str | None = None,
     shop: Mapping[str, Any] | None = None,
     email: Channel | None = None,
     **settings: object,
@@ -106,10 +118,11 @@ def small(
 
     Args:
       programmes: texts of programme files, as JSON.
+      segments: text of segments.yaml.
       sources: names of shipped sources; few, because reading them takes longer than a test.
       shop: changes to shop.yaml.
       email: another channel than the outbox.
     """
     with driving(database_url, email=email, **settings) as driver:
-        put_into_force(driver, *flows, sources=sources, programmes=programmes, **(shop or {}))
+        put_into_force(driver, *flows, sources=sources, programmes=programmes, segments=segments, **(shop or {}))
         yield driver

@@ -18,6 +18,8 @@ from tests.driver import SAM, SECRET, Driver, driving, shop_files
 from workers.cli import main
 
 PAGE = (ROOT / "docs" / "flows.md").read_text()
+#: Where the steps are told that do something besides sending.
+ACTIONS = (ROOT / "docs" / "actions.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 (WHOLE,) = [block for block in BLOCKS if block.startswith("flow:")]
 (ATTRIBUTES,) = [block for block in BLOCKS if block.startswith("attributes:")]
@@ -90,4 +92,6 @@ def live_through(driver: Driver) -> None:
 @pytest.mark.parametrize("model", [FlowModel, OpeningModel, PieceModel, *VERBS.values()])
 def test_every_key_of_the_language_is_told(model: Any) -> None:
     for name, field in model.model_fields.items():
-        assert re.search(rf"`{field.alias or name}[`:]|^[ -]*{field.alias or name}:", PAGE, re.MULTILINE), name
+        assert re.search(rf"`{field.alias or name}[`:]|^[ -]*{field.alias or name}:", PAGE + ACTIONS, re.MULTILINE), (
+            name
+        )

@@ -62,6 +62,12 @@ def test_every_session_says_what_is_shown(shop: Path, sqlite_url: str, monkeypat
         driver.post("order.delivered", {"order": {"id": "o1"}})
         driver.at(days=4)
         monkeypatch.setattr("db.clock.DatabaseClock.now", lambda self, connection: driver.clock.now())
+        with monkeypatch.context() as patched:
+            patched.setattr("workers.planning.MAILS_MAX", 0)
+            status, refused = run("afterglow apply")
+            assert status == 1
+            assert "1 mails for 1 customers" in refused
+            assert "--yes-send 1." in refused
         for command, answer in SESSIONS[:3]:
             assert shown(run(command)[1]) == shown(answer), command
         assert run("afterglow plan") == (0, "These files are in force already; nothing would change.\n")

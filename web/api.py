@@ -1,8 +1,8 @@
-"""`POST /api/events`: events in our own words, from programs that hold the key."""
+"""`POST /api/events` and `/api/flows/NAME/start`: what happened, and what is asked for, from programs with the key."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal, TypeVar
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request
@@ -15,8 +15,9 @@ from afterglow.errors import AfterglowError
 from afterglow.language.catalog import Catalog
 from afterglow.mapping import Unmappable
 from afterglow.mapping.intake import parsed
-from afterglow.native import NativeEvent
+from afterglow.native import NativeAsking, NativeEvent
 from afterglow.problems import did_you_mean
+from afterglow.starting import not_to_be_asked
 from db.app import App
 from db.catalog import NothingAppliedError
 from db.intake import Received
@@ -25,6 +26,7 @@ from web.security import holds_key
 
 #: The source of these events.
 SOURCE: Final = "api"
+_Answer = TypeVar("_Answer")
 
 
 class Accepted(BaseModel):
@@ -84,9 +86,28 @@ def make_api(app: App, intake: Intake) -> APIRouter:
         """
         body = _storable(await request.body())
         await run_in_threadpool(_check_words, app, event)
-        digest = hashlib.sha256(body).digest()
+        return await accepted(event, body)
+
+    @router.post(
+        "/flows/{name}/start",
+        status_code=202,
+        response_description="It is on the disk.",
+        responses={**_REFUSALS, 404: {"model": Refusal, "description": "No live flow of this name is to be asked."}},
+    )
+    async def start_flow(name: str, asking: NativeAsking, request: Request) -> Accepted:
+        """Ask a flow to start for a customer. Repeats under the same key count once.
+
+        The flow says `starts: {asked: true}`; what is `given` is known in its conditions and mails as `given`.
+        """
+        _storable(await request.body())
+        if (why := (await run_in_threadpool(_in_force, app, lambda it: not_to_be_asked(it, name)))) is not None:
+            raise ApiError(404, why)
+        event = asking.event(name, by=SOURCE)
+        return await accepted(event, event.model_dump_json(exclude_none=True).encode())
+
+    async def accepted(event: NativeEvent, body: bytes) -> Accepted:
         try:
-            await intake.accept([Received(SOURCE, event.key, digest, {}, body)])
+            await intake.accept([Received(SOURCE, event.key, hashlib.sha256(body).digest(), {}, body)])
         except IntakeUnavailable as error:
             raise ApiError(503, str(error)) from None
         except NotStorable as error:
@@ -119,14 +140,19 @@ def _storable(body: bytes) -> bytes:
     return body
 
 
-def _check_words(app: App, event: NativeEvent) -> None:
+def _in_force(app: App, ask: Callable[[Catalog], _Answer]) -> _Answer:
+    """What is asked of the files in force. Raises ApiError where they cannot be read."""
     try:
         with app.reading() as connection:
             catalog = app.catalog.current(connection).catalog
     except (sa.exc.SQLAlchemyError, NothingAppliedError) as error:
         sentence = str(error) if isinstance(error, AfterglowError) else str(IntakeUnavailable())
         raise ApiError(503, sentence) from None
-    if problems := unknown_words(catalog, event):
+    return ask(catalog)
+
+
+def _check_words(app: App, event: NativeEvent) -> None:
+    if problems := _in_force(app, lambda catalog: unknown_words(catalog, event)):
         raise ApiError(422, " ".join(problem.problem for problem in problems), problems)
 
 

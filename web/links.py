@@ -17,15 +17,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from afterglow.language.shop import Shop
-from afterglow.letters import RATE, UNSUBSCRIBE
+from afterglow.letters import UNSUBSCRIBE, rate_purpose
 from afterglow.referring.attribution import CLICK, REF, spelled
 from afterglow.referring.linking import carrying, own_page
+from afterglow.surveys import SCALES, STARS, Scale
 from afterglow.tokens import make_token, read_token
 from db import coupons, links, referring
 from db.app import App
 from web.render import page, stylesheet
 
-SCORES: Final = (1, 2, 3, 4, 5)
+#: Of what a customer adds to an answer, in characters.
+COMMENT_MAX: Final = 1000
 #: A form here holds a word or two.
 FORM_MAX: Final = 16 * 1024
 _SURVEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -49,6 +51,7 @@ class Links:
         return [
             Route("/u/{token}", self.unsubscribe, methods=["GET", "POST"]),
             Route("/rate/{survey}/{token}", self.rate, methods=["GET", "POST"]),
+            Route("/rate/{scale}/{survey}/{token}", self.rate, methods=["GET", "POST"]),
             Route("/r/{code}", self.refer, methods=["GET"]),
             Route("/customer.css", self.css, methods=["GET"]),
         ]
@@ -119,14 +122,20 @@ class Links:
     async def rate(self, request: Request) -> Response:
         """Ask for a score, or record it."""
         survey = request.path_params["survey"]
-        ids = self._ids(f"{RATE} {survey}", request.path_params["token"], 2) if _SURVEY.fullmatch(survey) else None
-        if ids is None:
+        scale = SCALES.get(request.path_params.get("scale", STARS.name))
+        ids = None
+        if scale is not None and _SURVEY.fullmatch(survey):
+            ids = self._ids(rate_purpose(survey, scale.name), request.path_params["token"], 2)
+        if scale is None or ids is None:
             return await self.not_found(request)
         form = await read_form(request) if request.method == "POST" else {}
-        chosen = _score(form.get("score") or request.query_params.get("score"))
-        return await run_in_threadpool(self._rate, ids, survey, chosen, request.method == "POST")
+        chosen = _score(form.get("score") or request.query_params.get("score"), scale)
+        comment = form.get("comment", "").strip()[:COMMENT_MAX] or None
+        return await run_in_threadpool(self._rate, ids, survey, scale, chosen, comment, request.method == "POST")
 
-    def _rate(self, ids: tuple[int, ...], survey: str, score: int | None, acts: bool) -> Response:
+    def _rate(
+        self, ids: tuple[int, ...], survey: str, scale: Scale, score: int | None, comment: str | None, acts: bool
+    ) -> Response:
         touchpoint_id, customer_id = ids
         standing, shop = self._standing(ids)
         if standing is None:
@@ -138,19 +147,23 @@ class Links:
                     touchpoint_id=touchpoint_id,
                     customer_id=customer_id,
                     survey=survey,
+                    scale=scale.name,
                     score=score,
+                    comment=comment,
                     now=self._app.clock.now(connection),
                 )
             self._app.hint("ingest")
-            return page("customer_rate", shop=shop.facts, scores=(), chosen=score, state="new" if new else "again")
+            state = "new" if new else "again"
+            return page("customer_rate", shop=shop.facts, scale=scale, chosen=score, state=state)
         with self._app.reading() as connection:
             rated = links.is_rated(connection, touchpoint_id, survey)
         return page(
             "customer_rate",
             status=400 if acts else 200,
             shop=shop.facts,
-            scores=() if rated else SCORES,
+            scale=scale,
             chosen=score,
+            comment_max=COMMENT_MAX,
             state="again" if rated else "asked",
         )
 
@@ -247,5 +260,5 @@ async def read_form(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in pairs.items()}
 
 
-def _score(given: str | None) -> int | None:
-    return int(given) if given is not None and given in {str(score) for score in SCORES} else None
+def _score(given: str | None, scale: Scale) -> int | None:
+    return int(given) if given is not None and given in {str(score) for score in scale.scores} else None

@@ -160,7 +160,7 @@ class Me:
         """Their codes, made where there are none: without a row, a friend's touch would not count."""
         with self._app.writing() as connection:
             kept = people.lock_kept(connection, person.id)
-            now = people.load(connection, [kept])[kept]
+            now = people.load(connection, [kept], segments=True)[kept]
             if now.forgotten_at is not None:
                 return {}
             found = referrals.codes(

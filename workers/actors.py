@@ -17,7 +17,7 @@ from afterglow.errors import AfterglowError
 from db.app import App
 from db.broker import KINDS
 from db.due import full
-from workers import deliver, digest, leaderboards, notices, requests, tend, watch
+from workers import deliver, digest, leaderboards, notices, requests, segments, tend, watch
 from workers.advance import Advance
 from workers.asker import Asker
 from workers.batches import Work, run_batch, run_suspect
@@ -133,6 +133,7 @@ class Actors:
             "deliver": self.deliver,
             "fetch": self.fetch,
             "coupons": self.coupons,
+            "segments": self.segments,
             "tend": self.tend,
         }
 
@@ -146,7 +147,8 @@ class Actors:
         """Inbox rows become events."""
         work = Ingest(self.app)
         done = run_batch(self.app, work)
-        while work.freed:  # a refund that waited for its order is heard before the order's runs begin
+        # A refund that waited for its order, and whoever entered a segment, is heard before the order's runs begin.
+        while work.freed | self._judge(work):
             work.freed = False
             done = max(done, run_batch(self.app, work))
         may_grow = self._more("ingest", done, work.batch)
@@ -203,6 +205,17 @@ class Actors:
         finally:
             self._seats["deliver"].take_back()
         return Done(onward="ingest" if work.told else None)
+
+    def segments(self) -> Done:
+        """Customers enter and leave segments by what happened, by time alone, and because a segment is new."""
+        told = segments.judge_due(self.app) | segments.fill_new(self.app)
+        # What is told is heard before runs that are due at the same moment go on.
+        return self.ingest() if told else Done()
+
+    def _judge(self, work: Ingest) -> bool:
+        """Judge whoever the last batch touched; whether that is news for the inbox."""
+        touched, work.touched = work.touched, False
+        return touched and segments.judge_due(self.app)
 
     def tend(self) -> Done:
         """What died, stands still or has become too old is looked after."""

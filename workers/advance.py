@@ -4,26 +4,31 @@
 2. Load every fact that the batch can need, in a handful of queries. A run of an older version of a flow whose file says
    `on_edit: move` goes over to the version in force.
 3. Call the pure `decide` for each.
-4. Write: where each run stands, the touchpoints it queued, the answers it took, what it did.
+4. Write: where each run stands, the touchpoints it queued, the answers it took, what it did, and the actions that
+   `ingest` is to do (`workers.acting`).
 
 There is no lease: nothing here has an effect outside the database, so a worker that dies rolls back.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from afterglow import acting as actions
 from afterglow import touchpoint
 from afterglow.decide import HELD_OUT, Decision, Facts, Outcome, Run, decide
 from afterglow.language.flow import Flow
 from db import bulk, enrollments, events, people, touchpoints
 from db.app import App
 from db.catalog import Release
+from db.people import Person
 from db.tables import enrollments as enrollments_table
 from db.touchpoints import NewTouchpoint
+from workers import acting
+from workers.acting import Acted
 from workers.facts import load_facts
 from workers.versions import Versions, newer
 
@@ -37,6 +42,8 @@ class Advance:
     batch: int = 0
     #: Filled by `do`: whether touchpoints were queued.
     queued: bool = field(default=False)
+    #: Filled by `do`: whether runs did something that is to be heard.
+    acted: bool = field(default=False)
     #: Whether the customers' other due runs are done with those claimed, so that flows that want a customer at one
     #: moment queue together, and the one with priority goes first. Where it is sought which one kills or fails, each
     #: answers for itself.
@@ -65,13 +72,16 @@ class Advance:
         release = self.app.catalog.current(connection)
         flows = self.app.catalog.flows(connection, [row.flow_id for row in rows])
         versions = Versions(connection, rows, flows, newer(flows, {row.flow_id for row in rows}, release))
-        facts = _load_facts(connection, rows, versions.flows, release)
+        persons = people.load(connection, (row.customer_id for row in rows), segments=release.catalog.reads_segments)
+        facts = _load_facts(connection, rows, versions.flows, persons, release)
         # A run that was set aside has the error as its reason; what was drawn at its beginning is among its decisions.
         held_out = enrollments.noted(connection, HELD_OUT, [row for row in rows if row.reason not in (None, HELD_OUT)])
         moves: list[bulk.Row] = []
         queued: list[NewTouchpoint] = []
         notes: list[bulk.Row] = []
         taken: list[bulk.Row] = []
+        acted: list[Acted] = []
+        altered: dict[int, Person] = {}
         changed: list[bulk.Row] = []
         for row in rows:
             flow = versions.flows[row.id]
@@ -88,12 +98,16 @@ class Advance:
                 begins=row.step == events.FIRST,
                 held_out=row.reason == HELD_OUT or row.id in held_out,
                 done=versions.done(row.id),
+                id=row.id,
             )
             moved: tuple[Decision, ...] = ()
             if (over := versions.over(row, run, facts[row.id].zone, at)) is not None:
                 run, moved = over[0], (over[1],)
                 changed.append((row.id, versions.version(row.flow_id)))
-            outcome = decide(flow, run, facts[row.id], at)
+            known = facts[row.id]
+            if (person := altered.get(row.customer_id)) is not None:
+                known = replace(known, customer=person.facts(release.catalog.shop))
+            outcome = decide(flow, run, known, at)
             lane = _lane(row.lane, run, outcome)
             moves.append(_move(row.id, outcome, lane, at))
             notes.extend(
@@ -101,6 +115,11 @@ class Advance:
                 for decision in (*moved, *outcome.decisions)
             )
             taken.extend((row.id, step, event) for step, event in outcome.answers)
+            for action in outcome.actions:
+                acted.append(Acted(run=row.id, customer_id=row.customer_id, flow=flow.name, action=action, at=at))
+                if action.facts:
+                    altered[row.customer_id] = persons[row.customer_id]
+                    actions.take_to_heart(persons[row.customer_id], action, at)
             if outcome.queued is not None:
                 queued.append(_touchpoint(release, flow, row, outcome, lane))
         enrollments.change_version(connection, changed)  # by itself: one statement changes a row once
@@ -109,10 +128,16 @@ class Advance:
             touchpoints.queue(connection, queued)
             enrollments.answer(connection, taken)
             enrollments.note(connection, notes)
+            if acted:
+                people.save(connection, altered, ())
+                acting.tell(connection, acted)
+        self.acted |= bool(acted)
         self.queued |= bool(queued)
 
     def committed(self) -> None:
-        """Nothing more to do: hints follow the batch."""
+        """Hints about messages follow the batch."""
+        if self.acted:
+            self.app.hint("ingest")
 
 
 def _is_paused(release: Release, flow: Flow) -> bool:
@@ -122,13 +147,17 @@ def _is_paused(release: Release, flow: Flow) -> bool:
 
 
 def _load_facts(
-    connection: Connection, rows: Sequence[Any], flow_of: Mapping[int, Flow], release: Release
+    connection: Connection,
+    rows: Sequence[Any],
+    flow_of: Mapping[int, Flow],
+    persons: Mapping[int, Person],
+    release: Release,
 ) -> dict[int, Facts]:
     """What each run of the batch can know, by run."""
     return load_facts(
         connection,
         [(row.id, row.customer_id, row.event_id, row.entered_at, flow_of[row.id]) for row in rows],
-        people.load(connection, (row.customer_id for row in rows)),
+        persons,
         release.catalog.shop,
     )
 

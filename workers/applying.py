@@ -16,10 +16,7 @@ from db.clock import Clock
 from db.engine import Database
 from workers.commits import commit_of
 from workers.files import read_shop_folder
-from workers.planning import Plan, make_plan
-
-#: (kind, name), such as ("flow", "welcome")
-Name = tuple[str, str]
+from workers.planning import Name, Plan, make_plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,26 +72,33 @@ def apply_folder(
     new = {(document.kind, document.name): document.digest for document in documents}
     with database.reading() as connection:
         if catalog.in_force(connection) == new:  # checked when they came into force
-            return _compared(folder, new, new)
+            return Applied(folder=folder, documents=len(new))
     if problems := check_files(files):
         raise Problems(problems)
     plan = make_plan(database, clock, documents, counts_programmes=False)
     plan.refuse_mails(sends)
     of_commit = commit_of(folder, commit)
     with database.writing() as connection:
-        before = catalog.in_force(connection)
         now = clock.now(connection)
         loyalty = _loyalty(connection)
-        catalog.apply(connection, documents, now=now, by=by, commit=of_commit, after=plan.release)
-        compared = replace(_compared(folder, before, new), commit=of_commit, plan=plan)
+        catalog.apply(connection, documents, now=now, by=by, commit=of_commit, after=plan.release or 0)
+        applied = Applied(
+            folder=folder,
+            documents=len(new),
+            added=plan.added,
+            changed=plan.changed,
+            removed=plan.removed,
+            commit=of_commit,
+            plan=plan,
+        )
         if not loyalty:
-            return compared
+            return applied
         release = CatalogCache().current(connection)
         found = tier_changes.moves(connection, loyalty, release.catalog.loyalty, release.catalog.shop, now)
         if not lowers:
             tier_changes.refuse_lowering(found)
         tier_changes.arrange(connection, found, release.catalog.loyalty, now)
-    return replace(compared, tiers=tuple(map(str, found)))
+    return replace(applied, tiers=tuple(map(str, found)))
 
 
 def _loyalty(connection: Connection) -> Mapping[str, Programme]:
@@ -104,13 +108,3 @@ def _loyalty(connection: Connection) -> Mapping[str, Programme]:
     except catalog.NothingAppliedError:
         return {}
     return {name: one for name, one in programmes.items() if one.tiers is not None}
-
-
-def _compared(folder: Path, before: Mapping[Name, str], new: Mapping[Name, str]) -> Applied:
-    return Applied(
-        folder=folder,
-        documents=len(new),
-        added=tuple(sorted(new.keys() - before.keys())),
-        changed=tuple(sorted(name for name in new.keys() & before.keys() if new[name] != before[name])),
-        removed=tuple(sorted(before.keys() - new.keys())),
-    )

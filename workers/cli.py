@@ -32,9 +32,11 @@ from workers.commands import (
     referrals,
     review,
     seeing,
+    segments,
     sources,
     testing,
     unwinding,
+    webhooks,
 )
 from workers.commands.failing import sentence
 
@@ -81,7 +83,8 @@ def _common(
 
 FAMILIES = (
     files, planning, review, testing, seeing, sources, processes, demo, events, importing, backfill, inbox, halting,
-    flows, customers, merging, ledger, loyalty, coupons, referrals, unwinding, leaderboard, me, health,
+    flows, customers, merging, ledger, loyalty, coupons, referrals, webhooks, unwinding, leaderboard, segments, me,
+    health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

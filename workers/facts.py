@@ -43,6 +43,7 @@ def load_facts(
             answered_by=frozenset(mine.values()),
             holdout=shop.holdout,
             account=companies.get(person.account_id) if person.account_id is not None else None,
+            kinds=shop.model.attributes,
             events=[
                 heard_event
                 for heard_event in heard.get(customer, ())

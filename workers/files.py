@@ -10,13 +10,18 @@ from pathlib import Path
 from afterglow import ROOT
 from afterglow.captured import is_expectation
 from afterglow.errors import AfterglowError
+from afterglow.language.picture import FOLDER, as_text
 from afterglow.problems import Problem, Problems
 
 #: A file that is larger is no flow and no mail.
 BYTES_MAX = 1024 * 1024
 FILES_MAX = 5_000
 #: Where a shop's files stand, and the endings that are read there.
-_PLACES = (("flows", (".yaml", ".yml")), ("templates/email", (".mjml", ".txt")))
+_PLACES = (
+    ("flows", (".yaml", ".yml")),
+    ("pictures", (".png", ".jpg", ".jpeg", ".webp")),
+    ("templates/email", (".mjml", ".txt")),
+)
 
 
 class NoShopError(AfterglowError):
@@ -82,15 +87,7 @@ def _names(folder: Path) -> Iterator[str]:
         yield from sorted(found)
 
 
-def read_text(path: Path, name: str) -> str:
-    """The text of one file of a shop.
-
-    Args:
-      name: as problems call it.
-
-    Raises:
-      Problems: it cannot be read, is too large, or is not UTF-8.
-    """
+def _read_bytes(path: Path, name: str) -> bytes:
     try:
         with path.open("rb") as file:
             written = file.read(BYTES_MAX + 1)
@@ -98,6 +95,21 @@ def read_text(path: Path, name: str) -> str:
         raise Problems([Problem(name, 1, 1, f"This file cannot be read: {error.strerror}.")]) from None
     if len(written) > BYTES_MAX:
         raise Problems([Problem(name, 1, 1, f"This file is larger than {BYTES_MAX // 1024} KB.")])
+    return written
+
+
+def read_text(path: Path, name: str) -> str:
+    """The text of one file of a shop; of a picture, the text that stands for its bytes.
+
+    Args:
+      name: as problems call it.
+
+    Raises:
+      Problems: it cannot be read, is too large, or is not UTF-8.
+    """
+    written = _read_bytes(path, name)
+    if name.startswith(FOLDER):
+        return as_text(written)
     try:
         return written.decode("utf-8-sig")
     except UnicodeDecodeError as error:

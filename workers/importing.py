@@ -29,6 +29,7 @@ from afterglow.errors import AfterglowError
 from afterglow.importing import BadRow, Desk, Row, columns_of, records, rows
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow
+from afterglow.starting import could_start
 from db import bulk, events, people
 from db.catalog import Release
 from db.clock import DatabaseClock
@@ -327,7 +328,7 @@ class Starter:
                 people.lock(connection, theirs.scalars())
                 wanted = self._runs(connection, batch, now)
                 claimed = events.claim_keys(connection, wanted)
-                events.insert_enrollments(connection, claimed, lane=1)
+                events.insert_enrollments(connection, claimed)
                 begun += len(claimed)
         return begun
 
@@ -346,8 +347,8 @@ class Starter:
             those = {row.event_id for row in entered}
             happened = [row for row in happened if row.id in those]
         else:
-            happened = [row for row in happened if row.name == self.flow.event]
-        persons = people.load(connection, [row.customer_id for row in happened])
+            happened = [row for row in happened if could_start(self.flow, row.name, (), row.payload)]
+        persons = people.load(connection, [row.customer_id for row in happened], segments=True)
         shop = self.release.catalog.shop
         keys: dict[tuple[int, str], Any] = {}
         for row in happened:
@@ -378,6 +379,7 @@ class Starter:
                 key=key,
                 event_id=row.id,
                 entered_at=row.occurred_at,
+                lane=1,
                 due_at=now,
             )
             for id_, ((customer, key), row) in zip(ids, keys.items(), strict=True)

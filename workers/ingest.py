@@ -8,8 +8,9 @@
 4. Lock the customers, record the events, and what they say: profile, consent, stage, orders.
 5. Follow referrals: who was brought by whom, and whether that counts.
 6. Start the flows that the event or the stage starts, wake the runs that wait for it, and note whose goal it is. Let
-   the loyalty programmes hear it.
-7. Unwind the orders that were returned: points, rewards, boards and runs.
+   the loyalty programmes hear it, and have the segments of its customers judged.
+7. Do what runs asked for: end runs, buy rewards, note whom to tell.
+8. Unwind the orders that were returned: points, rewards, boards and runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +24,13 @@ from sqlalchemy.engine import Connection
 from afterglow import past
 from afterglow.decide import next_n
 from afterglow.language.flow import Flow
+from afterglow.language.segment import ENTERED, LEFT
+from afterglow.language.starts import Asked
 from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
 from afterglow.starting import is_woken, started_by
-from db import accounts, bulk, enrollments, events, fetching, merging, people, requests, reviews
+from db import accounts, bulk, enrollments, events, fetching, merging, people, requests, reviews, segments
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
@@ -35,7 +38,7 @@ from db.people import Person
 from db.tables import InboxState, inbox
 from db.tables import enrollments as enrollments_table
 from db.tables import events as events_table
-from workers import companies, goals, joining, loyalty, referring, unwinding
+from workers import acting, companies, goals, joining, loyalty, occasions, referring, unwinding
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -69,6 +72,8 @@ class Ingest:
     _matched: bool = field(default=False)
     #: Whether a referral is to be judged, or undone.
     _referred: bool = field(default=False)
+    #: Filled by `do`: whether somebody's segments are to be judged.
+    touched: bool = field(default=False)
     #: Filled by `do`: whether somebody asks to be forgotten, or for their data.
     asked: bool = field(default=False)
     #: Filled by `do`: what the orders of the last batch took back that were returned.
@@ -102,7 +107,9 @@ class Ingest:
         arrivals, fresh = list(identities.arrivals), identities.fresh
         joins, ones = joining.whose(connection, matching, joins, fates)
         known = {arrival.customer_id for arrival in (*arrivals, *joins)} - fresh.keys()
-        persons = people.locked(connection, known | unwinding.others(connection, release, arrivals)) | fresh
+        others = unwinding.others(connection, release, arrivals)
+        reads = release.catalog.reads_segments
+        persons = people.locked(connection, known | others, segments=reads) | fresh
         allowed = of_those_not_forgotten(connection, [*arrivals, *joins], persons, fates)
         arrivals = [arrival for arrival in allowed if arrival.owner is None]
         order_event = release.catalog.shop.model.order_event
@@ -112,6 +119,7 @@ class Ingest:
         joins = joining.add(connection, joins, persons, release.catalog.shop, fates)
         companies.find(connection, release.catalog.shop, [*arrivals, *joins], persons)
         heard: list[Heard] = []
+        hung_on = occasions.hung_on(release, persons, but=fresh)
         starting = self._take_in(connection, release, arrivals, persons, fates, heard, now)
         self._referred |= referring.follow(connection, release, arrivals, persons, self.app.settings.secrets, now)
         starting = events.claim_keys(connection, starting)
@@ -119,6 +127,7 @@ class Ingest:
         converted = goals.conversions(connection, release, arrivals, persons, starting)
         with bulk.at_once(connection):
             people.save(connection, persons, fresh)
+            self._touch(connection, release, [*arrivals, *joins])
             _write_words(connection, arrivals, joins)
             reviews.hear(connection, [_said(arrival) for arrival in arrivals])
             events.insert_enrollments(connection, starting)
@@ -132,7 +141,9 @@ class Ingest:
                 also="tries = 0",
             )
             fetching.lack(connection, lacking, now)
+            occasions.look_again(connection, hung_on, occasions.hung_on(release, persons), now)
         self.freed |= loyalty.take_part(connection, release, heard, now)
+        self.freed |= acting.do(connection, self.app, release, arrivals, now)
         self.unwound = unwinding.unwind(connection, self.app, release, arrivals, persons, now)
         self.freed |= self.unwound.is_news
         self._referred |= self.unwound.is_due
@@ -146,6 +157,20 @@ class Ingest:
         """Hints about runs follow the batch."""
         if self._matched or self._referred:
             self.app.hint("tend")
+
+    def _touch(self, connection: Connection, release: Release, arrivals: Sequence[Arrival]) -> None:
+        """Have the segments of these customers judged, where there are any; what came as history is not told of."""
+        if not release.catalog.segments:
+            return
+        looks: dict[int, tuple[int, datetime, bool]] = {}
+        for arrival in arrivals:
+            if arrival.mapped.event in (ENTERED, LEFT):
+                continue  # which is what came of judging, and says nothing new
+            id_ = arrival.customer_id
+            _, at, tells = looks.get(id_, (id_, arrival.at, False))
+            looks[id_] = (id_, min(at, arrival.at), tells or not arrival.is_history)
+        segments.put_looks(connection, list(looks.values()))
+        self.touched |= bool(looks)
 
     def _matching(self, release: Release) -> Matching:
         catalog = release.catalog
@@ -252,6 +277,7 @@ class Ingest:
                 event_id=arrival.event_id,
                 entered_at=arrival.mapped.occurred_at,
                 due_at=arrival.at,
+                lane=0 if flow.occasion is None or isinstance(flow.occasion, Asked) else 1,
                 n=next_n(
                     flow,
                     last.get((flow.name, arrival.customer_id, key)),

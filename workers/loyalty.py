@@ -24,6 +24,7 @@ import structlog
 from sqlalchemy.engine import Connection
 
 from afterglow import past
+from afterglow.acting import AWARDED
 from afterglow.language.programme import WARN, Programme, Tiers
 from afterglow.ledger.book import Policy
 from afterglow.ledger.entries import Kind
@@ -63,12 +64,17 @@ class Heard:
         """What the points hang on: the order, as its source calls it."""
         return past.order_subject(self.arrival.source, self.arrival.mapped.payload)
 
+    @property
+    def is_award(self) -> bool:
+        """Whether a flow awards points by it; nobody else can."""
+        return self.arrival.source == past.OURS and self.arrival.mapped.event == AWARDED
+
 
 def take_part(connection: Connection, release: Release, heard: Sequence[Heard], now: datetime) -> bool:
     """Let the programmes in force hear events. Whether something new is in the inbox."""
     programmes = release.catalog.loyalty
     names = frozenset[str]().union(*(programme.events for programme in programmes.values()))
-    mine = [one for one in heard if one.arrival.mapped.event in names]
+    mine = [one for one in heard if one.arrival.mapped.event in names or one.is_award]
     return _Batch(connection, release, now).hear(mine) if mine else False
 
 
@@ -120,7 +126,7 @@ class _Batch:
         customers = sorted({one.arrival.customer_id for one in heard})
         self._load(customers)
         budgets = self._budgets((name, one.arrival.mapped.occurred_at) for one in heard for name in self.programmes)
-        given = [pair for one in heard for pair in self._earn(one, budgets)]
+        given = [pair for one in heard for pair in (*self._earn(one, budgets), *self._award(one, budgets))]
         posted = ledger.credit(self.connection, [credit for _, credit in given], self.now)
         for (one, credit), entry in zip(given, posted, strict=True):
             self._say_earned(one, credit, entry)
@@ -232,6 +238,45 @@ class _Batch:
                 yield one, self._credit(one, programme, earning, progress)
             if earnings:
                 self._look(one.arrival.customer_id, name, one.arrival.at)
+
+    def _award(self, one: Heard, budgets: loyalty.Budgets) -> Iterable[tuple[Heard, Credit]]:
+        """What a flow gives: as far as the budget goes, to be spent at once, because there is nothing to send back."""
+        if not one.is_award:
+            return
+        mapped, customer = one.arrival.mapped, one.arrival.customer_id
+        said: Mapping[str, Any] = mapped.payload
+        programme = self.programmes.get(said["programme"])
+        if programme is None:  # which was taken out of force since
+            return
+        at, desired = mapped.occurred_at, int(said["points"])
+        starts = self._starts(programme, at)
+        left = budgets.room(programme.name, starts)
+        granted = desired if left is None else min(desired, left)
+        budgets.take(programme.name, starts, granted)
+        progress = granted if programme.tiers and programme.tiers.by == "points" else 0
+        if progress:
+            self._member(customer, programme.name).progress.append((at, progress))
+        yield (
+            one,
+            Credit(
+                programme=programme.name,
+                asset=programme.asset,
+                customer_id=customer,
+                kind=Kind.BONUS,
+                key=one.arrival.key,
+                amount=granted,
+                desired=desired,
+                event_at=at,
+                activates_at=at,
+                expires_at=expires_at(programme.expiry, at, self.zone),
+                event_id=one.arrival.event_id,
+                document_id=self.release.ids["programme"][programme.name],
+                rule=f"flow {said['by']['flow']}",
+                inputs={"awarded": desired, "because": said.get("because")},
+                progress=progress,
+            ),
+        )
+        self._look(customer, programme.name, one.arrival.at)
 
     def _tier(self, programme: str, member: _Standing) -> str | None:
         if programme not in self.tiers:

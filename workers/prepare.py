@@ -77,7 +77,7 @@ class Preparation:
         )
         self.flows = app.catalog.flows(connection, [row.flow_id for row in rows])
         customers = [row.customer_id for row in rows]
-        self.persons = people.load(connection, customers)
+        self.persons = people.load(connection, customers, segments=self.release.catalog.reads_segments)
         self.facts = load_facts(
             connection,
             [

@@ -8,7 +8,7 @@ import pytest
 
 from afterglow.errors import AfterglowError
 
-_NO_FLOWS = ("shop.yaml", "stages.yaml")
+_NO_FLOWS = ("shop.yaml", "stages.yaml", "segments.yaml")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "FlowFile | None":

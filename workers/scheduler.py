@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 
-from db import coupons, notices, referring
+from db import coupons, notices, occasions, referring, segments
 from db.app import App
 from db.tables import enrollments, inbox, merges, touchpoints
 
@@ -46,14 +46,18 @@ _DUE = sa.select(
         sa.exists().where(inbox.c.state == sa.literal_column("'fetching'"), inbox.c.fetch_at <= _now), notices.DUE
     ).label("fetch"),
     coupons.DUE.label("coupons"),
-    sa.or_(sa.exists().where(merges.c.state == sa.literal_column("'wanted'")), referring.DUE).label("tend"),
+    segments.DUE.label("segments"),
+    sa.or_(sa.exists().where(merges.c.state == sa.literal_column("'wanted'")), referring.DUE, occasions.DUE).label(
+        "tend"
+    ),
 )
 
 
 def due_kinds(connection: Connection, app: App) -> list[str]:
     """The kinds of which something is due."""
     row = connection.execute(_DUE, {"now": app.clock.now(connection)}).one()
-    return [kind for kind in ("ingest", "tend", "advance", "deliver", "fetch", "coupons") if getattr(row, kind)]
+    kinds = ("ingest", "segments", "tend", "advance", "deliver", "fetch", "coupons")
+    return [kind for kind in kinds if getattr(row, kind)]
 
 
 class Scheduler:

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from db import bulk, claims, control, fetching
 from db.app import App
 from db.tables import identities, inbox
-from workers import loyalty
+from workers import loyalty, occasions, segments
 from workers.merging import merge_wanted
 from workers.requests import obey
 from workers.rewarding import settle_referrals
@@ -37,6 +37,8 @@ def tend(app: App) -> None:
     settle_referrals(app)
     in_doubt = resolve(app)
     loyalty.tend(app)
+    segments.divide(app)
+    occasions.reach(app)
     obey(app)  # what was asked by a webhook whose worker died before it was done
     if died or in_doubt:
         log.warning("a worker did not come back", batches=died, in_doubt=in_doubt)

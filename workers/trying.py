@@ -22,7 +22,7 @@ from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable
 from afterglow.mapping.trial import Trial
 from afterglow.matching import Identity, Register
-from afterglow.starting import hears
+from afterglow.starting import could_start, hears
 from db import events, identity, people
 from db.catalog import CatalogCache
 from db.people import Person
@@ -222,7 +222,7 @@ class _Teller:
             return self._made[customer]
         assert self._connection is not None
         story.customer_id, story.who = customer, f"customer {customer}"
-        return people.load(self._connection, [customer])[customer]
+        return people.load(self._connection, [customer], segments=True)[customer]
 
     def _make(self, arrival: Arrival) -> int:
         person = people.new(-1 - len(self._made), arrival.mapped.occurred_at)
@@ -239,7 +239,7 @@ class _Teller:
         flows = [
             flow
             for flow in self._catalog.flows.values()
-            if flow.event == mapped.event or (mapped.stage is not None and flow.stage == mapped.stage)
+            if could_start(flow, mapped.event, () if mapped.stage is None else (mapped.stage,), mapped.payload)
         ]
         ran = self._ran(person, [(flow, self._key(flow, names)) for flow in flows], mapped.occurred_at)
         return [self._flow(flow, names, ran) for flow in flows]

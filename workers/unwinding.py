@@ -14,7 +14,6 @@ paid, whatever became of it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.engine import Connection
 
@@ -22,16 +21,15 @@ from afterglow import past, returning
 from afterglow.language.catalog import Catalog
 from afterglow.ledger.changes import Clawback
 from afterglow.returning import Undoing, total_of, undone_at
-from db import enrollments, leaderboards, touchpoints
+from db import enrollments, leaderboards
 from db.app import App
 from db.catalog import Release
 from db.enrollments import UNWOUND
 from db.loyalty import Told, told
 from db.people import Person
 from db.referring import Referral, referrers_of
-from db.tables import ReferralState, TouchpointState
-from db.touchpoints import Settled
-from workers import loyalty, referring, rewarding
+from db.tables import ReferralState
+from workers import ending, loyalty, referring, rewarding
 from workers.arrivals import Arrival
 
 
@@ -144,34 +142,15 @@ def _end_runs(
     open_runs = enrollments.open_of(connection, customers)
     flows = app.catalog.flows(connection, [run.flow_id for run in open_runs])
     undoing = {subject: {event.name: event.id for event in orders[subject]} for subject in wholes}
-    ending = [
+    undone = [
         (run, subject)
         for run in open_runs
         if (subject := past.order_subject(run.source, run.payload)) in wholes
         and run.entered_at <= wholes[subject]
         and not returning.has_its_say(flows[run.flow_id], run.name, undoing[subject].keys())
     ]
-    enrollments.move(
-        connection, [(run.id, "stopped", run.step, None, None, run.lane, UNWOUND, now) for run, _ in ending]
-    )
-    queued = touchpoints.queued_by(connection, [run.id for run, _ in ending])
-    closing = [one for one in queued if one.kind != "service"]
-    touchpoints.close(connection, [_skipped(one, now) for one in closing])
     notes = [
         (run.customer_id, run.id, now, UNWOUND, None, {"event": max(undoing[subject].values())})
-        for run, subject in ending
+        for run, subject in undone
     ]
-    enrollments.note(connection, notes)
-    return len(ending), len(closing)
-
-
-def _skipped(row: Any, now: datetime) -> Settled:
-    return Settled(
-        id=row.id,
-        state=TouchpointState.SKIPPED,
-        at=now,
-        reason=f"the run stopped: {UNWOUND}",
-        provider_id=row.provider_id,
-        template_id=row.template_id,
-        prepared_at=row.prepared_at,
-    )
+    return len(undone), ending.end(connection, [(run, UNWOUND) for run, _ in undone], notes, now)

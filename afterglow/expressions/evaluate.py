@@ -28,6 +28,7 @@ from afterglow.expressions.tree import (
     Node,
     Not,
     Or,
+    Past,
 )  # fmt: skip
 from afterglow.expressions.values import MAX_TEXT, MISSING, arithmetic, as_text, compare, is_absent, plain
 
@@ -71,6 +72,8 @@ def compiled(node: Node) -> Evaluate:
             return _is(compiled(base), name)
         case Call(name, arguments):
             return _call(name, arguments)
+        case Past():
+            return _past(node)
         case _:
             assert_never(node)
 
@@ -239,3 +242,15 @@ def _call(name: str, arguments: tuple[object, ...]) -> Evaluate:
         return MISSING if function is None else plain(function(*arguments))
 
     return call
+
+
+def _past(node: Past) -> Evaluate:
+    """The function gets what is worked out for each event as closures over what the event carries."""
+    amount = None if node.amount is None else compiled(node.amount)
+    where = None if node.where is None else compiled(node.where)
+
+    def past(facts: Facts, functions: Functions) -> object:
+        function = functions.get(node.function)
+        return MISSING if function is None else plain(function(node.event, amount, where, node.within))
+
+    return past

@@ -38,6 +38,7 @@ from afterglow.expressions.tree import (
     Not,
     Or,
     Output,
+    Past,
     Static,
     When,
 )  # fmt: skip
@@ -53,6 +54,8 @@ MAX_BLOCKS: Final = 10
 MAX_LOOPS: Final = 2
 
 TESTS: Final = frozenset({"defined", "missing", "none"})
+#: Functions over a customer's events.
+PAST: Final = frozenset({"count", "first", "last", "sum"})
 _OPERATORS: Final = {
     "eq": "==", "ne": "!=", "lt": "<", "lteq": "<=", "gt": ">", "gteq": ">=", "in": "in", "notin": "not in",
 }  # fmt: skip
@@ -167,6 +170,7 @@ class Reader:
         self.functions = functions
         self.names: set[str] = set()
         self.calls: set[tuple[str, tuple[object, ...]]] = set()
+        self.past: list[Past] = []
         self._bound: tuple[str, ...] = ()
         self._nodes_left = MAX_NODES
 
@@ -303,7 +307,7 @@ class Reader:
             case nodes.Test():
                 return self._test(node, depth)
             case nodes.Call():
-                return self._call(node)
+                return self._call(node, depth)
             case _:
                 raise self._refusal(node, _REFUSED.get(type(node), "This is not part of the language."))
 
@@ -400,13 +404,15 @@ class Reader:
             raise self._refusal(node, f"'is {node.name}' takes no arguments.")
         return Is(self._node(node.node, depth + 1), node.name)
 
-    def _call(self, node: nodes.Call) -> Node:
+    def _call(self, node: nodes.Call, depth: int) -> Node:
         if not isinstance(node.node, nodes.Name):
             raise self._refusal(node, "Only a plain name can be called; to work on a value write 'value | filter'.")
         name = node.node.name
         if name not in self.functions:
             allowed = did_you_mean(name, self.functions)
             raise self._refusal(node, f"'{name}' cannot be called here.{allowed}")
+        if name in PAST:
+            return self._past(node, name, depth)
         if node.kwargs or node.dyn_args or node.dyn_kwargs:
             raise self._refusal(node, f"Write the arguments of '{name}' without names.")
         arguments: list[object] = []
@@ -416,6 +422,49 @@ class Reader:
             arguments.append(self._constant(argument, argument.value))
         self.calls.add((name, tuple(arguments)))
         return Call(name, tuple(arguments))
+
+    def _past(self, node: nodes.Call, name: str, depth: int) -> Node:
+        """`sum("order.paid", order.total, where=..., within="90 days")`."""
+        takes = 2 if name == "sum" else 1
+        event = node.args[0] if node.args else None
+        if not (isinstance(event, nodes.Const) and isinstance(event.value, str)):
+            raise self._refusal(node, f"'{name}' begins with the name of an event: {name}(\"order.paid\").")
+        if len(node.args) != takes or node.dyn_args or node.dyn_kwargs:
+            what = "an event and what is added up" if takes == 2 else "one event"
+            raise self._refusal(node, f"'{name}' takes {what}, then where= and within= by their names.")
+        given = {pair.key: pair.value for pair in node.kwargs}
+        for key in given:
+            if key not in ("where", "within"):
+                meant = did_you_mean(key, ("where", "within"))
+                raise self._refusal(node, f"'{name}' takes where= and within=, not '{key}'.{meant}")
+        within = given.get("within")
+        if within is not None and not (isinstance(within, nodes.Const) and isinstance(within.value, str)):
+            raise self._refusal(within, "'within' is a length of time in quotes: within=\"90 days\".")
+        # What stands inside reads the event alone: its names are no names of the expression, and nothing is called.
+        outside, self.names, functions, self.functions = self.names, set(), self.functions, ()
+        amount = self._node(node.args[1], depth + 1) if takes == 2 else None
+        where = self._node(given["where"], depth + 1) if "where" in given else None
+        self.names, self.functions = outside, functions
+        length = within.value if isinstance(within, nodes.Const) else None
+        past = Past(name, event.value, amount, where, length, self._call_text(name, node.lineno - 1))
+        self.past.append(past)
+        return past
+
+    def _call_text(self, name: str, bracket: int) -> str:
+        """A call as it is written, whose opening bracket stands at an offset."""
+        depth, quote = 0, ""
+        for at, char in enumerate(self.source[bracket:], bracket):
+            if quote:
+                quote = "" if char == quote else quote
+            elif char in "\"'":
+                quote = char
+            elif char in "([{":
+                depth += 1
+            elif char in ")]}":
+                depth -= 1
+                if not depth:
+                    return name + self.source[bracket : at + 1]
+        return name
 
 
 def _chain(node: nodes.BinExpr, kind: type[nodes.BinExpr]) -> list[nodes.Expr]:

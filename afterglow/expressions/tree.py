@@ -6,7 +6,7 @@ reach into dictionaries and lists only, so a tree cannot name an attribute or a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from afterglow.errors import AfterglowError
 
@@ -132,9 +132,25 @@ class Call:
     arguments: tuple[object, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a customer's events come to: `count("order.paid", where=order.total > 50, within="90 days")`.
+
+    `amount` (what `sum` adds up) and `where` read what one event carries, and nothing else.
+    """
+
+    function: str
+    event: str
+    amount: Node | None
+    where: Node | None
+    within: str | None
+    #: How it is written.
+    text: str = field(default="", compare=False)
+
+
 Node = (
     Constant | Name | Get | Compare | And | Or | Not | Arithmetic | Join | Choice | ListOf | DictOf
-    | Filtered | Is | Call
+    | Filtered | Is | Call | Past
 )  # fmt: skip
 
 

@@ -10,21 +10,26 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-from afterglow import returning, strict_yaml
+from afterglow import acting, returning, strict_yaml
+from afterglow.language import starts
 from afterglow.language.flow import Flow, read_flow, read_piece
+from afterglow.language.picture import FOLDER, read_picture
 from afterglow.language.pieces import file_of, joined, pieces_in
 from afterglow.language.programme import Programme, read_loyalty
 from afterglow.language.referral import ReferralProgramme, read_referral
+from afterglow.language.segment import ENTERED, LEFT, Segment, read_segments
 from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
 from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
+from afterglow.language.starts import OnDate, OverSegment
 from afterglow.language.testing import without_tests
 from afterglow.mail.locales import nearest, parted
 from afterglow.mail.sources import TEAM_MAILS
 from afterglow.mail_templates import Mail, compile_mail, load_mail, with_shop
 from afterglow.problems import Problem, Problems, did_you_mean
 
+SEGMENTS = "flows/segments.yaml"
 #: The kinds of documents, in the order in which they are compiled.
-KINDS = ("shop", "stages", "source", "programme", "flow", "template")
+KINDS = ("shop", "stages", "segments", "source", "programme", "flow", "template", "picture")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +56,11 @@ class Catalog:
     flows: Mapping[str, Flow]
     mails: Mapping[str, Mail]
     programmes: Mapping[str, Programme | ReferralProgramme] = field(default_factory=dict)
+    segments: Mapping[str, Segment] = field(default_factory=dict)
+    #: Pictures of personas, as texts (`read_picture`), by their path below `pictures/`.
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    #: Whether something may read `customer.segments`, so that somebody must know them.
+    reads_segments: bool = False
 
     @cached_property
     def _in_languages(self) -> Mapping[str, Mapping[str, str]]:
@@ -101,6 +111,20 @@ class Catalog:
         return self.shop.model.accounts is not None and (per_account or bool(self.heard_by_accounts))
 
     @cached_property
+    def on_dates(self) -> Mapping[str, OnDate]:
+        """The dates that start flows, by flow; drafts start for nobody."""
+        return {name: one.occasion for name, one in self._begun.items() if isinstance(one.occasion, OnDate)}
+
+    @cached_property
+    def over_segments(self) -> Mapping[str, OverSegment]:
+        """The schedules and moments that start flows, by flow; drafts start for nobody."""
+        return {name: one.occasion for name, one in self._begun.items() if isinstance(one.occasion, OverSegment)}
+
+    @property
+    def _begun(self) -> Mapping[str, Flow]:
+        return {name: flow for name, flow in self.flows.items() if flow.status != "draft"}
+
+    @cached_property
     def events(self) -> Mapping[str, Mapping[str, str]]:
         """Every event that the shop can know: what it carries, as kind by path."""
         return known_events(self.shop, self.sources.values())
@@ -149,9 +173,11 @@ class Catalog:
         return frozenset(stage.stage for stage in self.stages)
 
 
+#: Which step of which run an event of ours comes of.
+BY: Mapping[str, str] = {"by.flow": "text", "by.step": "text", "by.run": "number"}
 #: Events that we record ourselves.
 OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
-    "survey.answered": {"score": "number", "survey": "text"},
+    "survey.answered": {"score": "number", "survey": "text", "scale": "text", "comment": "text", **BY},
     "review.permitted": {"review.id": "text", "review.may_be_quoted": "yes-no", "review.may_be_named": "yes-no"},
     "consent.granted": {"topic": "text"},
     "consent.withdrawn": {"topic": "text"},
@@ -159,7 +185,22 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
     "points.expiring": {"programme": "text", "points": "number", "expires_at": "date"},
     "tier.reached": {"programme": "text", "tier": "text", "before": "text"},
     "tier.left": {"programme": "text", "tier": "text", "after": "text"},
-    "reward.redeemed": {"programme": "text", "reward": "text", "about": "text", "points": "number", "code": "text"},
+    "reward.redeemed": {
+        "programme": "text",
+        "reward": "text",
+        "about": "text",
+        "points": "number",
+        "code": "text",
+        **BY,
+    },
+    acting.REFUSED: {"programme": "text", "reward": "text", "because": "text", **BY},
+    acting.REDEEM: {"programme": "text", "reward": "text", **BY},
+    acting.AWARDED: {"programme": "text", "points": "number", "because": "text", **BY},
+    acting.SET: {"tags.add": "list", "tags.remove": "list", **BY},
+    acting.MOVED: {"stage": "text", **BY},
+    acting.ASKED: {"flow": "text"},  # `by` is a step, or somebody who asks from outside
+    acting.STOP: {"flow": "text", **BY},
+    acting.POSTED: {"webhook": "text", **BY},
     "referral.attributed": {"programme": "text", "referral": "number", "side": "text", "variant": "text"},
     "referral.qualified": {"programme": "text", "referral": "number", "side": "text", "variant": "text"},
     "referral.rewarded": {
@@ -185,6 +226,9 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
         "webhook": "text",
         "milestone": "number",
     },
+    ENTERED: {"segment.name": "text"},
+    LEFT: {"segment.name": "text"},
+    **starts.EVENTS,
     returning.UNWOUND: {"order.id": "text", "order.source": "text", "reason": "text", "by": "text"},
 }
 
@@ -267,15 +311,19 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
             attempt(kind, kind, required, lambda f=required, r=reader: r(files[f], f))  # type: ignore[misc]
         else:
             problems.append(Problem(required, 1, 1, "This file is missing; `afterglow init` writes one to begin with."))
+    if SEGMENTS in files:
+        attempt("segments", "segments", SEGMENTS, lambda: read_segments(files[SEGMENTS], SEGMENTS))
     for file in sorted(files):
         folder, _, base = file.rpartition("/")
         name, _, ending = base.rpartition(".")
-        if folder == "flows" and ending == "yaml" and name not in ("shop", "stages"):
+        if folder == "flows" and ending == "yaml" and name not in ("shop", "stages", "segments"):
             attempt("flow", name, file, lambda f=file: read_flow(joined(files[f], pieces), f))  # type: ignore[misc]
         elif folder == "flows/sources" and ending == "yaml":
             attempt("source", name, file, lambda f=file: read_source(files[f], f))  # type: ignore[misc]
         elif folder == "flows/programmes" and ending == "yaml":
             attempt("programme", name, file, lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
+        elif file.startswith(FOLDER):
+            attempt("picture", file.removeprefix(FOLDER), file, lambda f=file: read_picture(files[f], f))  # type: ignore[misc]
         elif folder == "templates/email" and ending == "mjml" and (not name.startswith("_") or name in TEAM_MAILS):
             attempt("template", f"email/{name}", file, lambda n=name: compile_mail(f"email/{n}", files))  # type: ignore[misc]
     if problems:
@@ -307,4 +355,9 @@ def read_documents(documents: Mapping[tuple[str, str], str]) -> Catalog:
         programmes={
             name: read_programme(body, f"flows/programmes/{name}.yaml") for name, body in named("programme").items()
         },
+        segments=read_segments(documents["segments", "segments"], SEGMENTS) if named("segments") else {},
+        pictures=named("picture"),
+        reads_segments=any(
+            "segments" in body for (kind, _), body in documents.items() if kind in ("flow", "programme", "template")
+        ),
     )

@@ -4,9 +4,10 @@ A marketer writes an ordered list with nested branches; `decide` walks a graph i
 Positions of customers hang on step ids, so ids are unique in a flow and do not depend on order.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import time
+from dataclasses import dataclass, field, replace
+from datetime import date, time
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
@@ -15,12 +16,28 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_offset
 from afterglow.expressions import Expression, Text
+from afterglow.language import actions
+from afterglow.language.actions import (
+    AwardModel,
+    Doing,
+    MoveModel,
+    Redeem,
+    RedeemModel,
+    SetModel,
+    StartModel,
+    StopFlowModel,
+    SurveyModel,
+    WebhookModel,
+    compile_action,
+)
 from afterglow.language.company import By, ToModel
 from afterglow.language.company import names_of as names_of_event
 from afterglow.language.compiling import Compiler, Path
 from afterglow.language.pieces import Pieces, divided, file_of, located, names_of, written
 from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
+from afterglow.language.segment import crossing
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
+from afterglow.language.starts import Occasion, StartsModel, start_of
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
 from afterglow.problems import Problem, Problems, did_you_mean
@@ -34,18 +51,12 @@ def _described(text: str, **options: Any) -> Any:
     return Field(description=text, **options)
 
 
-class StartsModel(_Model):
-    """What brings a customer into the flow: a stage or an event."""
-
-    stage: str | None = _described("Start when the customer enters this stage.", default=None)
-    event: str | None = _described("Start when this event happens.", default=None)
-    when: str | None = _described("Only where this condition is true, such as `customer.orders == 1`.", default=None)
-
-
 class StopsModel(_Model):
-    """What ends the run: an event, or that the customer is no longer in the stage that started it."""
+    """What ends the run: an event, a segment entered or left, or that the customer left the stage that started it."""
 
     event: str | None = _described("The event that ends the run.", default=None)
+    segment: str | None = _described("Entering this segment ends the run.", default=None)
+    leaves: str | None = _described("Leaving this segment ends the run.", default=None)
     stage: Literal["left"] | None = _described(
         "`left`: the run ends when the customer is no longer in the stage that started it.", default=None
     )
@@ -102,18 +113,21 @@ class OpeningModel(_Model):
 
 
 class UntilModel(StepBase):
-    """Wait until a time of the week, or until a date that is known."""
+    """Wait until a time of the week, or until a date that is known or given."""
 
     id: str = _described("Name of this step; customers' positions hang on it.")
     until: OpeningModel | str = _described(
-        'A time of the week, such as `{weekday: tuesday, at: "10:00"}`, or a date, such as `customer.renewal_date`.'
+        'A time of the week, such as `{weekday: tuesday, at: "10:00"}`, or a date, such as `customer.renewal_date` or '
+        "2026-11-27."
     )
     offset: str | None = _described("So long after the date, or before it: `-30 days`.", default=None)
     at: str | None = _described(
         'Local time on that day, such as "10:00"; the day begins it unless given.', default=None
     )
-    if_past: Literal["go on", "stop"] | None = _described(
-        "What happens where the date is missing, unreadable or past.", default=None
+    if_past: Literal["go on", "skip", "stop"] | None = _described(
+        "What happens where the date is missing, unreadable or past. skip: what follows is passed over, up to the next "
+        "date of the same list of steps.",
+        default=None,
     )
 
 
@@ -197,7 +211,7 @@ class UseModel(_Model):
 
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
-VERBS: Mapping[str, type[_Model]] = {
+VERBS: Mapping[str, type[BaseModel]] = {
     "send": SendModel,
     "wait": WaitModel,
     "until": UntilModel,
@@ -205,6 +219,8 @@ VERBS: Mapping[str, type[_Model]] = {
     "if": IfModel,
     "split": SplitModel,
     "notify": NotifyModel,
+    "survey": SurveyModel,
+    **actions.VERBS,
     "stop": StopModel,
     "use": UseModel,
 }
@@ -225,6 +241,14 @@ StepModel = Annotated[
     | Annotated[IfModel, Tag("if")]
     | Annotated[SplitModel, Tag("split")]
     | Annotated[NotifyModel, Tag("notify")]
+    | Annotated[SurveyModel, Tag("survey")]
+    | Annotated[AwardModel, Tag("award")]
+    | Annotated[RedeemModel, Tag("redeem")]
+    | Annotated[SetModel, Tag("set")]
+    | Annotated[MoveModel, Tag("move")]
+    | Annotated[StartModel, Tag("start")]
+    | Annotated[StopFlowModel, Tag("stop_flow")]
+    | Annotated[WebhookModel, Tag("webhook")]
     | Annotated[StopModel, Tag("stop")]
     | Annotated[UseModel, Tag("use")],
     Discriminator(_verb),
@@ -314,6 +338,16 @@ class Send(_Step):
     next: str | None
     #: The roles that it is for; none: everybody's.
     to: frozenset[str] = frozenset()
+    #: Whether the mail asks for an answer (`survey`).
+    asks: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Act(_Step):
+    """Do something besides sending; the run goes on."""
+
+    does: Doing
+    next: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -337,7 +371,7 @@ class Until(_Step):
 class UntilDate(_Step):
     """Stand still until a date that a fact tells, moved by `offset`, to a local time of day where `at` is given.
 
-    Where the date is missing or past the run goes on, or ends where `stops` is set.
+    Where the date is missing or past the run goes on with `past`, or ends where `stops` is set.
     """
 
     date: Expression
@@ -345,6 +379,17 @@ class UntilDate(_Step):
     at: time | None
     stops: bool
     next: str | None
+    past: str | None
+
+    @property
+    def named(self) -> str:
+        """The date as it is written in the file."""
+        return self.date.text.strip('"')
+
+    @property
+    def skips(self) -> bool:
+        """Whether somebody who comes too late passes over what follows."""
+        return not self.stops and self.past != self.next
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -427,7 +472,7 @@ class Stop(_Step):
     reason: str
 
 
-Step = Send | Wait | Until | UntilDate | WaitFor | If | Split | Notify | Stop
+Step = Send | Act | Wait | Until | UntilDate | WaitFor | If | Split | Notify | Stop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -440,10 +485,14 @@ class Reenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
-    """An event that ends a run; with `by_account` whoever of the account it comes from. `path` is where it stands."""
+    """An event that ends a run, of a segment only where it is this one; `path` is where the rule stands.
+
+    With `by_account` it ends it whoever of the account it comes from.
+    """
 
     event: str
     same: Expression | None
+    segment: str | None = None
     path: Path = ()
     by_account: bool = False
 
@@ -467,6 +516,8 @@ class Flow:
     owner: str | None
     stage: str | None
     event: str | None
+    #: The segment that is entered or left, where such an event starts it.
+    segment: str | None = None
     when: Expression | None
     once_per: Expression | None
     #: Whether it runs once for a whole account, with a run for each of its people with one of the roles `to`.
@@ -498,11 +549,15 @@ class Flow:
     listens_to: frozenset[str] = frozenset()
     #: Those of them that count whoever of the account they come from.
     heard_by_account: frozenset[str] = frozenset()
+    #: Events that answer what its own steps ask, so that those of another run are nothing to it.
+    asks_for: frozenset[str] = frozenset()
     #: Whether people inside an older version go on in this one.
     moves: bool = False
     #: What steps are called now, by the ids that older versions had for them.
     renames: Mapping[str, str] = field(default_factory=dict)
     tests: tuple[FlowTest, ...] = field(default=(), repr=False)
+    #: What the event is told of where it is one of our own, about this flow alone.
+    occasion: Occasion | None = None
 
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a place of this flow's file, or of a piece that it uses."""
@@ -530,8 +585,10 @@ class Flow:
 def next_steps(step: Step) -> tuple[str | None, ...]:
     """The ids that may follow a step; None is the end of the flow."""
     match step:
-        case Send() | Wait() | Until() | UntilDate() | Notify():
+        case Send() | Act() | Wait() | Until() | Notify():
             return (step.next,)
+        case UntilDate():
+            return (step.next, step.past) if step.skips else (step.next,)
         case WaitFor():
             return (*(awaited.first for awaited in step.awaited), step.timed_out)
         case If():
@@ -600,8 +657,7 @@ class _Compiler(Compiler):
 
     def flow(self, model: FlowModel) -> Flow:
         stops = model.stops if isinstance(model.stops, list) else [model.stops]
-        if (model.starts.stage is None) == (model.starts.event is None):
-            self.say(("starts",), "A flow starts by a stage or by an event: give one of the two.")
+        start = start_of(self, model.starts)
         first = self.sequence(model.steps, ("steps",), after=None)
         for old, step_id in self.renames.items():
             if old in self.steps:
@@ -615,7 +671,8 @@ class _Compiler(Compiler):
             status=model.status,
             owner=model.owner,
             stage=model.starts.stage,
-            event=model.starts.event,
+            event=start.event,
+            segment=start.segment,
             when=self.expression(model.starts.when, ("starts", "when")),
             once_per=self.expression(model.once_per, ("once_per",)),
             per_account=self.per_account(model),
@@ -648,9 +705,11 @@ class _Compiler(Compiler):
                 name for one in heard for name in names_of_event(one.event, by_account=one.by_account)
             ),
             heard_by_account=frozenset(one.event for one in heard if one.by_account),
+            asks_for=frozenset(answer for step in self.steps.values() for answer in _answers(step)),
             moves=model.on_edit == "move",
             renames=self.renames,
             tests=compile_tests(self, model.tests),
+            occasion=start.occasion,
         )
 
     def per_account(self, model: FlowModel) -> bool:
@@ -669,14 +728,18 @@ class _Compiler(Compiler):
     def stop(self, model: StopsModel, n: int, flow: FlowModel) -> StopRule | None:
         """The event that ends a run; None where it is the end of the stage."""
         path = ("stops", n) if isinstance(flow.stops, list) else ("stops",)
-        if (model.event is None) == (model.stage is None):
-            self.say(path, "A run is stopped by an event, or by `stage: left`: give one of the two.")
+        if sum(one is not None for one in (model.event, model.stage, model.segment, model.leaves)) != 1:
+            ways = "by an event, by `stage: left`, or by a segment that is entered (`segment`) or left (`leaves`)"
+            self.say(path, f"A run is stopped {ways}: give one of them.")
+        event, segment = crossing(model.segment, model.leaves) or (model.event, None)
         if model.stage is not None and flow.starts.stage is None:
             self.say((*path, "stage"), "Only a flow that starts by a stage can end when it is left.")
         same = self.expression(model.same, (*path, "same"))
-        if model.event is None:
+        if segment is not None and model.same is not None:
+            self.say((*path, "same"), "Entering or leaving a segment carries nothing to compare; leave 'same' out.")
+        if event is None:
             return None
-        return StopRule(event=model.event, same=same, path=path, by_account=model.by == "account")
+        return StopRule(event=event, same=same, segment=segment, path=path, by_account=model.by == "account")
 
     def rate(self, text: str | None) -> Rate | None:
         return self.collected(("rate",), lambda: parse_rate(text)) if text is not None else None
@@ -704,7 +767,7 @@ class _Compiler(Compiler):
 
     def sequence(self, models: Sequence[Any], path: Path, *, after: str | None) -> str | None:
         """Compile a list of steps, last first, so that each knows its successor. The id of its first step."""
-        following = after
+        following = next_date = after
         for n in range(len(models) - 1, -1, -1):
             if isinstance(models[n], UseModel):
                 following = self.use(models[n].use, (*path, n, "use"), following)
@@ -712,6 +775,9 @@ class _Compiler(Compiler):
             step = self.step(models[n], (*path, n), following)
             if step is None:
                 continue
+            if isinstance(step, UntilDate):
+                step = replace(step, past=next_date) if models[n].if_past == "skip" else step
+                next_date = step.id
             if step.id in self.steps:  # the other one stands further down
                 self.say(self.steps[step.id].path, self.twice(step.id, path))
             self.steps[step.id] = step
@@ -753,6 +819,9 @@ class _Compiler(Compiler):
                 name = model.id or model.send.rpartition("/")[2]
                 to = model.to.roles if model.to else frozenset()
                 return Send(id=name, path=path, template=model.send, next=after, to=to)
+            case SurveyModel():
+                name = model.id or model.survey.rpartition("/")[2]
+                return Send(id=name, path=path, template=model.survey, next=after, asks=True)
             case WaitModel():
                 duration = self.duration(model.wait, (*path, "wait"))
                 at = self.time_of_day(model.at, (*path, "at"))
@@ -793,7 +862,8 @@ class _Compiler(Compiler):
             case StopModel():
                 reason = model.stop if isinstance(model.stop, str) else "the flow says so"
                 return Stop(id=model.id or "stop", path=path, reason=reason)
-        raise AssertionError(model)
+        action = compile_action(self, model, path)
+        return Act(id=action[0], path=path, does=action[1], next=after) if action else None
 
     def if_(self, model: IfModel, path: Path, after: str | None) -> Step | None:
         ways = []
@@ -853,21 +923,24 @@ class _Compiler(Compiler):
 
     def until_date(self, model: UntilModel, path: Path, after: str | None) -> Step | None:
         assert isinstance(model.until, str)
-        date = self.expression(model.until, (*path, "until"))
+        fixed = _DAY.fullmatch(model.until)
+        date = self.expression(f'"{model.until}"' if fixed else model.until, (*path, "until"))
+        if fixed:
+            self.collected((*path, "until"), lambda: _day(model.until))
         given = model.offset
         offset = self.collected((*path, "offset"), lambda: parse_offset(given)) if given is not None else Duration()
         at = self.time_of_day(model.at, (*path, "at"))
         if model.if_past is None:
             self.say(
-                path, f"Say with `if_past` what '{model.id}' does where the date is missing or past: go on, or stop."
+                path,
+                f"Say with `if_past` what '{model.id}' does where the date is missing or past: go on, skip, or stop.",
             )
         if at is not None and offset is not None and offset.seconds:
             self.say((*path, "at"), "'at' goes with an offset in days; hours are counted exactly.")
         if date is None or offset is None:
             return None
-        return UntilDate(
-            id=model.id, path=path, date=date, offset=offset, at=at, stops=model.if_past == "stop", next=after
-        )
+        stops = model.if_past == "stop"
+        return UntilDate(id=model.id, path=path, date=date, offset=offset, at=at, stops=stops, next=after, past=after)
 
     def wait_for(self, model: WaitForModel, path: Path, after: str | None) -> Step | None:
         if isinstance(model.wait_for, str):
@@ -906,6 +979,28 @@ class _Compiler(Compiler):
         except ValueError:
             self.say(path, f"'{text}' is not a time of day; write it as \"10:00\".")
             return None
+
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def _day(text: object) -> date:
+    """The day that is written. Raises ValueError with a sentence for the author of the flow."""
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        raise ValueError(f"There is no day '{text}'; write it as 2026-11-27.") from None
+
+
+def _answers(step: Step) -> tuple[str, ...]:
+    """The events of ours that answer what a step asks."""
+    match step:
+        case Send(asks=True):
+            return ("survey.answered",)
+        case Act(does=Redeem()):
+            return ("reward.redeemed", "reward.refused")
+        case _:
+            return ()
 
 
 def walk(flow: Flow) -> Iterator[Step]:

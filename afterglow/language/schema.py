@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, RootModel
 from afterglow.language.flow import FlowModel, PieceModel
 from afterglow.language.programme import LoyaltyModel
 from afterglow.language.referral import ReferralModel
+from afterglow.language.segment import SegmentsModel
 from afterglow.language.shop import ShopModel, StagesModel
 from afterglow.language.source import Source
 
@@ -25,22 +26,24 @@ _MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "piece": (PieceModel, "Steps that several flows use: flows/pieces/NAME.yaml"),
     "shop": (ShopModel, "The shop: flows/shop.yaml"),
     "stages": (StagesModel, "The stages of a customer's journey: flows/stages.yaml"),
+    "segments": (SegmentsModel, "The segments of a shop's customers: flows/segments.yaml"),
     "source": (Source, "A source of webhooks: flows/sources/NAME.yaml"),
     "programme": (_Programme, "A loyalty or referral programme: flows/programmes/NAME.yaml"),
 }
 #: The files that each schema is for, below the shop's folder, as globs of editors; `!` takes files out again.
 FILES: Final[dict[str, tuple[str, ...]]] = {
-    "flow": ("flows/*.yaml", "!flows/shop.yaml", "!flows/stages.yaml"),
+    "flow": ("flows/*.yaml", "!flows/shop.yaml", "!flows/stages.yaml", "!flows/segments.yaml"),
     "piece": ("flows/pieces/*.yaml",),
     "shop": ("flows/shop.yaml",),
     "stages": ("flows/stages.yaml",),
+    "segments": ("flows/segments.yaml",),
     "source": ("flows/sources/*.yaml",),
     "programme": ("flows/programmes/*.yaml",),
 }
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema (draft 2020-12) by kind of file: flow, piece, shop, stages, source, programme."""
+    """JSON Schema (draft 2020-12) by kind of file: flow, piece, shop, stages, segments, source, programme."""
     return {name: _schema(name, model, title) for name, (model, title) in _MODELS.items()}
 
 

@@ -70,7 +70,7 @@ class CapModel(_Model):
 
     def compiled(self) -> "Cap":
         """The cap; ValueError where the window is not a duration."""
-        return Cap(at_most=self.at_most, window=_exact(self.within), within=self.within)
+        return Cap(at_most=self.at_most, window=exact(self.within), within=self.within)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,10 +168,10 @@ class LeaderboardsModel(_Model):
     digest: str | None = Field(default=None, description="A team that gets the week's boards on Monday at 08:00.")
 
 
-class RewardWebhookModel(_Model):
-    """Where the shop hears of rewards that it gives itself."""
+class WebhookModel(_Model):
+    """Where another system hears of what happens here."""
 
-    url: str = Field(description="Where the shop takes them: https and a host's name.")
+    url: str = Field(description="Where it takes requests: https and a host's name.")
     secret: str = Field(
         pattern=r"^[A-Z][A-Z0-9_]*$",
         description="The environment variable that holds the secret: whsec_ and base64, as Standard Webhooks says.",
@@ -219,8 +219,11 @@ class ShopModel(_Model):
     teams: dict[str, TeamModel] = Field(default_factory=dict)
     alarms: AlarmsModel | None = Field(default=None, description="Who is told when a source needs somebody.")
     leaderboards: LeaderboardsModel = Field(default_factory=LeaderboardsModel)
-    reward_webhook: RewardWebhookModel | None = Field(
+    reward_webhook: WebhookModel | None = Field(
         default=None, description="Where rewards of the kind `webhook` are posted to."
+    )
+    webhooks: dict[str, WebhookModel] = Field(
+        default_factory=dict, description="Other systems that flows can tell of something, by name."
     )
     quiet_hours: QuietModel | None = None
     caps: list[CapModel] = Field(default_factory=list)
@@ -358,7 +361,7 @@ def read_shop(text: str, file: str) -> Shop:
     holdout = attempt(("holdout",), lambda: parse_holdout(model.holdout))
     boards = model.leaderboards
     declared = tuple(attempt(("leaderboards", "declared", n), one.compiled) for n, one in enumerate(boards.declared))
-    settle = attempt(("leaderboards", "settle"), lambda: _exact(boards.settle))
+    settle = attempt(("leaderboards", "settle"), lambda: exact(boards.settle))
     if problems or zone is None:
         raise Problems(tuple(problems))
     facts = model.model_dump(
@@ -431,7 +434,7 @@ def _day(text: str) -> date:
         raise ValueError(f"'{text}' is not a day; write it as 2026-03-10.") from None
 
 
-def _exact(text: str) -> timedelta:
+def exact(text: str) -> timedelta:
     """A duration as a length of time; a day is 24 hours and a month 30 days here."""
     duration = parse_duration(text)
     return timedelta(days=duration.days + 30 * duration.months, seconds=duration.seconds)

@@ -21,7 +21,14 @@ Word = Literal["granted", "withdrawn"]
 
 _UTC: Final = ZoneInfo("UTC")
 #: What an expectation can be of, as it is written.
-KINDS: Final = ("send", "notify", "skipped", "stopped", "finished")
+KINDS: Final = (
+    *("send", "notify", "skipped", "stopped", "finished"),
+    *("award", "redeem", "set", "move", "start", "stop_flow", "webhook"),
+)
+
+
+#: Where a kind is called otherwise in Python.
+_FIELDS: Final = {"set": "set_"}
 
 
 class _Model(BaseModel):
@@ -43,6 +50,7 @@ class CustomerModel(BaseModel):
     region: str | None = Field(default=None, description="State or province of that country.")
     stage: str | None = Field(default=None, description="The stage they were in before.")
     orders: int = Field(default=0, ge=0, description="How many orders they had before.")
+    tags: list[str] = Field(default_factory=list, description="Tags they had before.")
     spent: int = Field(default=0, ge=0, description="What those came to, in whole units of the shop's currency.")
     consent: Literal["granted", "withdrawn", "none"] | dict[str, Word] = Field(
         default="granted", description="To all marketing, unless given; or by topic, such as `{news: withdrawn}`."
@@ -80,6 +88,13 @@ class ExpectedModel(_Model):
     skipped: str | None = Field(default=None, description="A mail that was due and does not go.")
     stopped: str | None = Field(default=None, description="The event by which the run is stopped.")
     finished: str | None = Field(default=None, description="The flow whose run comes to its end.")
+    award: int | None = Field(default=None, description="So many points are awarded.")
+    redeem: str | None = Field(default=None, description="A reward that is asked for.")
+    set_: str | None = Field(alias="set", default=None, description="An attribute that is set, or `tags`.")
+    move: str | None = Field(default=None, description="The stage that the customer is moved to.")
+    start: str | None = Field(default=None, description="The flow that is asked to start.")
+    stop_flow: str | None = Field(default=None, description="The flow whose runs are ended.")
+    webhook: str | None = Field(default=None, description="The system that is told.")
 
 
 class FlowTestModel(_Model):
@@ -101,8 +116,8 @@ class FlowTestModel(_Model):
     timeline: list[HappensModel] = Field(min_length=1, description="What happens, in order of time.")
     expect: list[ExpectedModel] | None = Field(
         default=None,
-        description="All mails and notes that go, in any order. Skipped mails, stops and ends: all of a kind, as soon "
-        "as one is listed.",
+        description="All mails and notes that go, in any order. Of everything else all of a kind, as soon as one is "
+        "listed.",
     )
     never: list[ExpectedModel] = Field(default_factory=list, description="What must not happen, whenever.")
 
@@ -151,6 +166,7 @@ class FlowTest:
     orders: int
     spent: int
     stage: str | None
+    tags: tuple[str, ...]
     consents: tuple[Says, ...]
     splits: Mapping[str, str]
     beside: tuple[str, ...]
@@ -210,10 +226,11 @@ class _Reader:
         return FlowTest(
             name=model.name,
             path=path,
-            customer=who.model_dump(exclude={"orders", "spent", "stage", "consent"}),
+            customer=who.model_dump(exclude={"orders", "spent", "stage", "consent", "tags"}),
             orders=who.orders,
             spent=who.spent,
             stage=who.stage,
+            tags=tuple(who.tags),
             consents=() if who.consent == "none" else _says(who.consent),
             account=model.account,
             splits=model.splits,
@@ -260,7 +277,7 @@ class _Reader:
         )
 
     def expected(self, model: ExpectedModel, path: Path, *, timed: bool) -> Expected:
-        given = {kind: what for kind in KINDS if (what := getattr(model, kind)) is not None}
+        given = {kind: what for kind in KINDS if (what := getattr(model, _FIELDS.get(kind, kind))) is not None}
         if len(given) != 1:
             self.compiler.say(path, f"One expectation is of one thing: {', '.join(KINDS)}.")
         if timed and model.at is None:
@@ -268,7 +285,7 @@ class _Reader:
         if not timed and model.at is not None:
             self.compiler.say((*path, "at"), "What must never happen must not happen at any time; leave out `at`.")
         kind, what = next(iter(given.items()), ("send", ""))
-        return Expected(path=path, at=self.wall(model.at, (*path, "at")), kind=kind, what=what)
+        return Expected(path=path, at=self.wall(model.at, (*path, "at")), kind=kind, what=str(what))
 
     def wall(self, text: str | None, path: Path) -> datetime | None:
         if text is None:

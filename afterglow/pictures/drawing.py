@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from afterglow.language.actions import VERBS as ACTIONS
 from afterglow.pictures.lettering import markup, shortened, width
 
 Point = tuple[float, float]
@@ -63,6 +64,8 @@ _GLYPHS: Final = {
 }
 GLYPHS: Final = {"send": "send", "wait": "wait", "until": "wait", "wait_for": "wait", "if": "fork", "split": "fork"} | {
     "notify": "notify",
+    "survey": "send",
+    **dict.fromkeys(ACTIONS, "do"),
     "stop": "stop",
 }
 

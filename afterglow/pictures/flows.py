@@ -171,18 +171,18 @@ def _named(verb: str, keys: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str 
 
 def _sentence(verb: str, keys: Mapping[str, Any]) -> str:
     """What a step does, in the words of its file."""
-    said = [_said(verb, keys.get(verb))]
-    said += [_said(key, value) for key, value in keys.items() if key != verb and key not in _UNSAID]
+    said = [in_words(verb, keys.get(verb))]
+    said += [in_words(key, value) for key, value in keys.items() if key != verb and key not in _UNSAID]
     return ", ".join(words for words in said if words)
 
 
-def _said(key: str, value: Any) -> str:
+def in_words(key: str, value: Any) -> str:
     """A key with its value; a list of steps is drawn and not said."""
     match value:
         case str() | int() | float():
             return key if value is True else f"{key} {value}"
         case Mapping():
-            return f"{key} {' '.join(_said(*pair) for pair in value.items())}"
+            return f"{key} {' '.join(in_words(*pair) for pair in value.items())}"
         case [str(), *others] if all(isinstance(one, str) for one in others):
             return f"{key} {' or '.join(str(one) for one in value)}"
         case [{"event": _}, *_]:
@@ -194,7 +194,9 @@ def _said(key: str, value: Any) -> str:
 def _start(flow: Flow) -> str:
     starts = written(flow, ("starts",))
     return (
-        clean(", ".join(f"{key} {value}" for key, value in starts.items())) if isinstance(starts, Mapping) else "start"
+        clean(", ".join(in_words(key, value) for key, value in starts.items()))
+        if isinstance(starts, Mapping)
+        else "start"
     )
 
 

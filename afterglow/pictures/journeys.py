@@ -8,7 +8,7 @@ from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow, Notify, Send, walk
 from afterglow.pictures import drawing
 from afterglow.pictures.drawing import LINE, SMALL, TITLE, Box, Here, Point
-from afterglow.pictures.flows import written
+from afterglow.pictures.flows import in_words, written
 from afterglow.pictures.lettering import markup, shortened, wrapped
 
 WIDE: Final = 1200
@@ -133,7 +133,7 @@ def _hanging(flow: Flow) -> Hanging:
 def _starts(flow: Flow) -> Iterator[str]:
     starts = written(flow, ("starts",))
     if isinstance(starts, Mapping):
-        yield from (f"{key} {value}" for key, value in starts.items() if key != "when")
+        yield from (in_words(key, value) for key, value in starts.items() if key != "when")
 
 
 def arranged(stops: Sequence[Stop], width: float) -> tuple[tuple[_Block, ...], tuple[Point, ...], float]:

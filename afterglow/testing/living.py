@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from afterglow import dividing, letters, pacing, past, rails, returning, telling, touchpoint
+from afterglow import acting, dividing, letters, pacing, past, rails, returning, telling, touchpoint
+from afterglow.acting import Action
 from afterglow.decide import (
     HELD_OUT,
     Event,
@@ -30,9 +31,11 @@ from afterglow.decide import (
 )
 from afterglow.errors import AfterglowError
 from afterglow.expressions import RenderError
+from afterglow.language.actions import TAGS
 from afterglow.language.catalog import Catalog
 from afterglow.language.company import of_colleague, told
 from afterglow.language.flow import Flow, Split
+from afterglow.language.segment import ENTERED, LEFT
 from afterglow.language.testing import FlowTest, Happens, Says
 from afterglow.learn import learn, learn_about
 from afterglow.letters import Addressed, Letterhead
@@ -42,8 +45,10 @@ from afterglow.mapping import CustomerFacts, Mapped, Unmappable, conforming
 from afterglow.person import Person, new
 from afterglow.refusals import refusal
 from afterglow.returning import Undoing, total_of, undone_at
-from afterglow.starting import is_woken, started_by, started_for_account
+from afterglow.segments import Known, judge
+from afterglow.starting import could_start, is_woken, started_by, started_for_account, starter
 from afterglow.telling import Line, Message
+from afterglow.testing.calendar import Calendar, Told
 from afterglow.whereabouts import country_code
 
 #: Who tells of what happens in a test.
@@ -197,6 +202,19 @@ def _refuse(remark: str | None) -> None:
         raise CannotLiveError(f"{remark[0].upper()}{remark[1:]}.")
 
 
+def _happens(told: Told) -> Happens:
+    return Happens(
+        path=(),
+        at=None,
+        after=None,
+        event=told.event,
+        stage=None,
+        customer={},
+        consents=(),
+        payload=told.payload,
+    )
+
+
 class _Lifetime:
     """One test: the customer, their runs, what is queued."""
 
@@ -223,9 +241,19 @@ class _Lifetime:
         self.queued = 0
         self.sent: list[rails.Went] = []
         self.pace = pacing.Pace()
+        self.calendar = Calendar(catalog=catalog, person=self.person)
+        #: Dates and schedules come until then: the last moment that the test names.
+        self.horizon = self.now
+        #: The segments they are in, and when time alone may change that.
+        self.segments: set[str] = set()
+        self.look_at: datetime | None = None
+        self._judge(tells=False)
+        #: What runs told, and is not heard yet: the run and what it did.
+        self.told: list[tuple[_OpenRun, Action]] = []
 
     def play(self) -> Lived:
         before = self.now
+        self.calendar.begin(self.now)
         for line in self.test.timeline:
             moment = from_wall(line.at, self.lived.zone) if line.at else before
             if line.after is not None:
@@ -234,8 +262,10 @@ class _Lifetime:
                 raise CannotLiveError("A line of the timeline happens before the one above it; put them in order.")
             self._until(moment)
             self._take_in(line)
+            self.calendar.look_again(self.now)
             self._drain()
             before = moment
+        self.horizon = max([before, *(from_wall(one.at, self.lived.zone) for one in self.test.expect or () if one.at)])
         self._until(None)
         return self.lived
 
@@ -243,6 +273,7 @@ class _Lifetime:
 
     def _until(self, moment: datetime | None) -> None:
         """Do everything at the moment at which it falls due, up to this one; None: to the end."""
+        self.horizon = moment or self.horizon
         while (due := self._next_due()) is not None and (moment is None or due <= moment):
             self.now = max(self.now, due)
             self._drain()
@@ -250,7 +281,10 @@ class _Lifetime:
 
     def _next_due(self) -> datetime | None:
         waiting = [run.due_at for run in self.runs if run.state == "waiting" and run.due_at is not None]
-        return min([*waiting, *(letter.due_at for letter in self.queue)], default=None)
+        looks = [] if self.look_at is None else [self.look_at]
+        comes = self.calendar.due_at
+        coming = [comes] if comes is not None and comes <= self.horizon else []
+        return min([*waiting, *(letter.due_at for letter in self.queue), *looks, *coming], default=None)
 
     def _drain(self) -> None:
         """Let runs take steps, and messages go, until nothing is due now."""
@@ -258,7 +292,12 @@ class _Lifetime:
             due = self._next_due()
             if due is None or due > self.now:
                 return
+            if self.look_at is not None and self.look_at <= self.now:
+                self._judge()
+            for come in self.calendar.take(min(self.now, self.horizon)):
+                self._take_in(_happens(come))
             self._advance()
+            self._hear_own()
             self._deliver()
         raise CannotLiveError("The test stands still: something is due again and again at one moment.")
 
@@ -271,6 +310,8 @@ class _Lifetime:
         person.orders, person.spent = self.test.orders, self.shop.to_minor(Decimal(self.test.spent))
         if self.test.orders:
             person.last_order_at = self.now
+        if self.test.tags:
+            person.attributes[TAGS] = sorted(self.test.tags)
         if self.test.stage is not None:
             person.stage, person.stage_at = self.test.stage, self.now
         return person
@@ -299,16 +340,34 @@ class _Lifetime:
         return self.under_test.catalog.events
 
     def _take_in(self, line: Happens) -> None:
-        """What `ingest` does with an event of this customer."""
+        """What `ingest` does with an event of this customer, and with what segments say of it."""
         stage = line.stage or self.under_test.stages.get(line.event)
         mapped = self._mapped(line.event, stage, line.customer, line.payload)
         if line.by is not None:
-            mapped, stage = self._of_colleague(mapped, stage, line.by), None
+            mapped = self._of_colleague(mapped, stage, line.by)
+        self._ingest(mapped, line.consents)
+        self._judge()
+
+    def _judge(self, *, tells: bool = True) -> None:
+        """What `workers.segments` does: the customer enters and leaves segments, which is told as events."""
+        known = Known(person=self.person, events=self.events, account=self.account)
+        names = known.names(self.shop)
+        found = {name: judge(one, known, names, self.now) for name, one in self.catalog.segments.items()}
+        self.look_at = min((one.look_at for one in found.values() if one.look_at is not None), default=None)
+        before, self.segments = self.segments, {name for name, one in found.items() if one.is_in}
+        self.person.segments = sorted(self.segments)
+        for event, moved in ((ENTERED, self.segments - before), (LEFT, before - self.segments)):
+            for name in sorted(moved) if tells else ():
+                self._ingest(self._mapped(event, None, {}, {"segment": {"name": name}}), ())
+
+    def _ingest(self, mapped: Mapped, said: tuple[Says, ...], source: str = SOURCE) -> Event:
+        """What `ingest` does with an event of this customer."""
+        stage = mapped.stage
         event = Event(id=len(self.events) + 1, name=mapped.event, occurred_at=self.now, payload=mapped.payload)
         self.events.append(event)
         _refuse(learn(self.person, mapped, self.shop))
-        self._hear(line.consents)
-        self._tell_event(event, stage, line.consents)
+        self._hear(said)
+        self._tell_event(event, stage, said, source)
         names = self._names(event.payload)
         woken = [run for run in self.runs if run.state in ("waiting", "sending") and self._wakes(run, event, stage)]
         begun = set()
@@ -329,6 +388,37 @@ class _Lifetime:
                 if letter.run is run:
                     letter.due_at = self.now
         self._unwind(event)
+        return event
+
+    def _hear_own(self) -> None:
+        """What `ingest` does with what runs told; what it brings is heard at once too."""
+        while self.told:
+            run, action = self.told.pop(0)
+            by = {"flow": run.flow.name, "step": action.step, "run": run.id}
+            mapped = self._mapped(action.event, action.stage, {}, {**action.payload, "by": by})
+            event = self._ingest(mapped, (), past.OURS)
+            if action.event == acting.STOP:
+                self._stop_runs(action.payload["flow"], run.flow.name, event)
+            elif action.event == acting.REDEEM:
+                told = self._mapped(acting.REDEEMED, None, {}, self._redeemed(action, by))
+                self._ingest(told, (), past.OURS)
+            self._judge()
+
+    def _stop_runs(self, flow: str, by: str, event: Event) -> None:
+        """End the runs of a flow, as `workers.acting` does."""
+        for run in self.runs:
+            if run.flow.name == flow and run.state in ("waiting", "sending") and run.entered_at <= event.occurred_at:
+                run.state, run.due_at = "stopped", None
+                self.queue = [one for one in self.queue if one.run is not run or one.kind == "service"]
+                detail = {"event": event.id, "name": event.name}
+                self._note(run, self.now, "stopped", run.step, detail, None, f"flow {by}")
+
+    def _redeemed(self, action: Action, by: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What tells of a reward: in a test there are points enough, and the code is CODE."""
+        programme = self.catalog.loyalty.get(action.payload["programme"])
+        reward = programme.rewards.get(action.payload["reward"]) if programme else None
+        told = {"about": reward.about, "points": reward.costs} if reward else {}
+        return {**action.payload, **told, **({"code": "CODE"} if reward and reward.coupon else {}), "by": by}
 
     def _names(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         company = {} if self.account is None else {"account": self.account}
@@ -384,7 +474,7 @@ class _Lifetime:
             n=n,
         )
         self.runs.append(run)
-        by = f"stage {flow.stage}" if flow.stage is not None and flow.stage == stage else event.name
+        by = starter(flow, event.name, () if stage is None else (stage,))
         once = f", once per {flow.once_per.text}: {key}" if flow.once_per else ""
         self._tell("start", f"Started by {by} (event {event.id}{once}).", flow=flow.name)
         return run
@@ -437,6 +527,9 @@ class _Lifetime:
     def _move(self, run: _OpenRun, outcome: Outcome) -> None:
         run.state, run.step, run.due_at, run.until = outcome.state, outcome.step, outcome.due_at, outcome.until
         run.answers.update(outcome.answers)
+        for action in outcome.actions:
+            acting.take_to_heart(self.person, action, self.now)
+            self.told.append((run, action))
         run.begins = False
         run.held_out |= any(one.verb == HELD_OUT for one in outcome.decisions)
         queued = outcome.queued
@@ -468,6 +561,7 @@ class _Lifetime:
             until=until,
             begins=run.begins,
             held_out=run.held_out,
+            id=run.id,
         )
 
     def _facts(self, run: _OpenRun) -> Facts:
@@ -482,6 +576,7 @@ class _Lifetime:
             answered_by=frozenset(run.answers.values()),
             holdout=self.shop.holdout,
             account=self.account,
+            kinds=self.shop.model.attributes,
             events=[
                 event
                 for event in self.events
@@ -610,9 +705,9 @@ class _Lifetime:
         when = telling.when(self.now, self.lived.zone)
         self.lived.lines.append(Line(at=self.now, when=when, kind=kind, sentence=sentence, **where))
 
-    def _tell_event(self, event: Event, stage: str | None, said: tuple[Says, ...]) -> None:
+    def _tell_event(self, event: Event, stage: str | None, said: tuple[Says, ...], source: str) -> None:
         zone = self.lived.zone
-        self._tell("event", telling.event(event.name, SOURCE, event.payload, self.now, self.now, zone))
+        self._tell("event", telling.event(event.name, source, event.payload, self.now, self.now, zone))
         if stage is not None:
             self._tell("stage", telling.stage(stage, self.now, False, zone))
         for one in said:
@@ -620,7 +715,8 @@ class _Lifetime:
 
     def _tell_refusals(self, event: Event, stage: str | None, names: Mapping[str, Any], begun: set[str]) -> None:
         for flow in self.catalog.flows.values():
-            if flow.name not in begun and (flow.event == event.name or (stage is not None and flow.stage == stage)):
+            stages = () if stage is None else (stage,)
+            if flow.name not in begun and could_start(flow, event.name, stages, event.payload):
                 found = refusal(flow, names, event.id, self._ran_by(flow, event), forgotten=False)
                 self._tell("refusal", found.sentence, flow=flow.name)
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
+from afterglow import acting
 from afterglow.language.testing import Expected, FlowTest
 from afterglow.local_time import from_wall
 from afterglow.testing.living import Lived
@@ -85,11 +86,39 @@ def happened(lived: Lived) -> Iterator[Happened]:
                 kind, what = "stopped", str(note.detail["name"])
             case "unwound":
                 kind, what = "stopped", "unwound"
+            case "acted":
+                for kind, what in _acted(note.detail):
+                    yield Happened(at=_minute(note.at), kind=kind, what=what)
+                continue
             case "finished" | "ended":
                 kind, what = "finished", note.flow
             case _:
                 continue
-        yield Happened(at=note.at.replace(second=0, microsecond=0), kind=kind, what=what, language=language)
+        yield Happened(at=_minute(note.at), kind=kind, what=what, language=language)
+
+
+def _minute(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
+
+
+def _acted(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What an action can be expected as."""
+    match detail["did"]:
+        case acting.AWARDED:
+            yield "award", str(detail["points"])
+        case acting.REDEEM:
+            yield "redeem", detail["reward"]
+        case acting.SET:
+            for name in (*detail.get("set", ()), *(["tags"] if "tags" in detail else [])):
+                yield "set", name
+        case acting.MOVED:
+            yield "move", detail["stage"]
+        case acting.ASKED:
+            yield "start", detail["flow"]
+        case acting.STOP:
+            yield "stop_flow", detail["flow"]
+        case _:
+            yield "webhook", detail["webhook"]
 
 
 def _team(lived: Lived, run: int, step: str | None) -> str:

@@ -47,8 +47,9 @@ from db.tables.ledger import (
     postings,
 )
 from db.tables.loyalty import budgets, memberships, redemptions
+from db.tables.notices import NoticeState, notices
+from db.tables.occasions import coming_dates, occasions
 from db.tables.referrals import (
-    NoticeState,
     ReferralState,
     clicks,
     referral_codes,
@@ -56,7 +57,6 @@ from db.tables.referrals import (
     referral_marks,
     referral_rewards,
     referrals,
-    reward_notices,
     touches,
     vanity_codes,
 )
@@ -73,6 +73,7 @@ from db.tables.runs import (
     runs,
     touchpoints,
 )
+from db.tables.segments import quintiles, segment_fillings, segment_looks, segment_members
 
 __all__ = [
     "EPOCH",
@@ -99,6 +100,7 @@ __all__ = [
     "budgets",
     "claims",
     "clicks",
+    "coming_dates",
     "consents",
     "contexts",
     "coupons",
@@ -123,10 +125,13 @@ __all__ = [
     "memberships",
     "merges",
     "metadata",
+    "notices",
+    "occasions",
     "postings",
     "privacy_requests",
     "profiles",
     "pulses",
+    "quintiles",
     "quotings",
     "redemptions",
     "referral_codes",
@@ -136,7 +141,6 @@ __all__ = [
     "referrals",
     "releases",
     "reviews",
-    "reward_notices",
     "rounds",
     "runs",
     "score_counts",
@@ -144,6 +148,9 @@ __all__ = [
     "scores",
     "season_seals",
     "seasons",
+    "segment_fillings",
+    "segment_looks",
+    "segment_members",
     "send_turns",
     "stage_entries",
     "suppressions",

@@ -62,7 +62,7 @@ profiles = sa.Table(
     sa.Column("first_name", sa.Text),
     sa.Column("last_name", sa.Text),
     sa.Column("locale", sa.Text),
-    sa.Column("timezone", sa.Text),  # told by a source or derived; NULL: the shop's
+    sa.Column("timezone", sa.Text, index=True),  # told by a source or derived; NULL: the shop's
     sa.Column("country", sa.Text),  # ISO 3166 code and region of the newest address
     sa.Column("region", sa.Text),
     sa.Column("locale_from", sa.Text),  # what locale and timezone were taken from; NULL: told, or from nothing

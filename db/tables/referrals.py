@@ -173,38 +173,6 @@ referral_rewards = sa.Table(
 )
 
 
-class NoticeState(State):
-    """The life of a webhook of ours to the shop."""
-
-    WAITING = "waiting"  # has due_at; -> told, failed, dropped
-    TOLD = "told"  # the shop said yes
-    FAILED = "failed"  # the tries are used up: a person looks; -> waiting by `afterglow referrals retry`
-    DROPPED = "dropped"  # the customer was forgotten before
-
-
-_waiting_notice = sa.text("state = 'waiting'")
-
-#: What the shop is told of rewards that it gives itself. At least once, under an id of its own.
-reward_notices = sa.Table(
-    "reward_notices",
-    metadata,
-    sa.Column("id", Id, primary_key=True),
-    sa.Column("reward_id", Id, sa.ForeignKey("referral_rewards.id"), nullable=False),
-    sa.Column("kind", Word, nullable=False),  # given | taken_back
-    sa.Column("state", Word, nullable=False),
-    sa.Column("tries", sa.Integer, nullable=False),
-    sa.Column("due_at", Moment),
-    sa.Column("made_at", Moment, nullable=False),
-    sa.Column("told_at", Moment),
-    sa.Column("reason", sa.Text),  # what went wrong last, never what the shop answered
-    sa.UniqueConstraint("reward_id", "kind"),
-    sa.CheckConstraint("kind IN ('given', 'taken_back')", name="kind_is_known"),
-    one_of("state", NoticeState),
-    sa.CheckConstraint("(state = 'waiting') = (due_at IS NOT NULL)", name="waiting_is_due"),
-    sa.CheckConstraint("(state = 'told') = (told_at IS NOT NULL)", name="told_has_a_time"),
-    sa.Index("ix_reward_notices_due", "due_at", postgresql_where=_waiting_notice, sqlite_where=_waiting_notice),
-)
-
 #: By what a referee is known again, as keyed hashes: the mailbox, the phone number, the postal address, the card.
 referral_marks = sa.Table(
     "referral_marks",

@@ -483,8 +483,8 @@ IN_A_MAIL = [
         'rate("answer", 5)',
         'rate("answer", "five")',
         [
-            f"{CHECK_IN_FILE}:7:24: 'rate' takes a step that waits for the answer, and perhaps a score from 1 to 5: "
-            'rate("answer", 4).'
+            f"{CHECK_IN_FILE}:7:24: 'rate' takes a step that waits for the answer, perhaps a score from 1 to 5, "
+            'and perhaps a scale: rate("answer", 4), or rate("answer", 9, "nps"). Scales are stars, csat, nps.'
         ],
     ),
     (

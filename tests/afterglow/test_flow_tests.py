@@ -271,3 +271,75 @@ def test_tests_in_braces_stay_where_they_are():
 
     for written in (text, in_lines):
         assert without_tests(read_flow(written, "flows/kept.yaml").document) == written
+
+
+KNOWN = {"at": "2026-03-02 09:00", "customer": {"birthday": "1990-03-05"}}
+ALL = '{"segments": [{"segment": "all", "about": "All", "when": "customer.orders >= 0"}]}'
+NOBODY = ALL.replace(">= 0", "> 100")
+DATED = {"attributes": {"birthday": "date"}, "segments": ALL}
+
+
+@pytest.mark.parametrize(
+    ("starts", "timeline", "at"),
+    [
+        (
+            {"date": "customer.birthday", "yearly": True, "at": "10:00"},
+            [KNOWN],
+            ["2026-03-05 10:00", "2027-03-05 10:00"],
+        ),
+        ({"date": "customer.birthday"}, [KNOWN], []),
+        (
+            {"date": "customer.birthday", "yearly": True, "at": "10:00"},
+            [KNOWN, {"after": "1 day", "customer": {"birthday": "1990-03-09"}}],
+            ["2026-03-09 10:00"],
+        ),
+        (
+            {"schedule": "30 9 * * TUE", "segment": "all"},
+            [{"at": "2026-03-02 09:00", "event": "ping.one"}, {"at": "2026-03-16 09:00", "event": "ping.one"}],
+            ["2026-03-03 09:30", "2026-03-10 09:30"],
+        ),
+        ({"once": "2026-03-06 09:00", "segment": "all"}, [KNOWN], ["2026-03-06 09:00"]),
+        ({"once": "2026-03-02 09:00", "segment": "all"}, [KNOWN], ["2026-03-02 09:00"]),
+        ({"once": "2026-03-01 09:00", "segment": "all"}, [KNOWN], []),
+        (
+            {"asked": True, "when": "given.n > 2"},
+            [
+                {"at": "2026-03-02 09:00", "event": "flow.asked", "flow": "kept", "given": {"n": 3}},
+                {"after": "1 hour", "event": "flow.asked", "flow": "kept", "given": {"n": 2}},
+                {"after": "1 hour", "event": "flow.asked", "flow": "another", "given": {"n": 3}},
+            ],
+            ["2026-03-02 09:00"],
+        ),
+    ],
+)
+def test_dates_schedules_and_moments_come_until_the_last_moment_that_the_test_names(starts, timeline, at):
+    test = {"timeline": timeline, "expect": [{"at": one, "send": "email/receipt"} for one in at]}
+    assert is_kept(test, starts=starts, steps=[{"send": "email/receipt"}], shop=DATED)
+    if "segment" in starts:
+        nothing = {**test, "expect": []}
+        assert is_kept(nothing, starts=starts, steps=[{"send": "email/receipt"}], shop={**DATED, "segments": NOBODY})
+
+
+CAMPAIGN = [
+    {"id": "teaser", "until": "2026-03-04", "at": "09:00", "if_past": "skip"},
+    {"send": "email/receipt"},
+    {"id": "sale", "until": "2026-03-06", "at": "09:00", "if_past": "skip"},
+    {"send": "email/note"},
+    {"id": "last-call", "until": "2026-03-08", "at": "09:00", "if_past": "skip"},
+    {"send": "email/receipt", "id": "closing"},
+]
+
+
+@pytest.mark.parametrize(
+    ("joins", "sends"), [("02", ["04", "06", "08"]), ("04", ["06", "08"]), ("07", ["08"]), ("09", [])]
+)
+def test_who_joins_late_skips_what_is_past_up_to_the_next_date(joins, sends):
+    at = f"2026-03-{joins} 10:00"
+    mails = {"04": "email/receipt", "06": "email/note", "08": "email/receipt"}
+    test = {
+        "timeline": [{**PAID, "at": at}],
+        "expect": [{"at": f"2026-03-{day} 09:00", "send": mails[day]} for day in sends],
+    }
+    came, verdict = lived(test, steps=CAMPAIGN)
+    assert verdict.is_kept
+    assert any("2026-03-04 is past" in str(line) for line in came.lines) == (joins != "02")

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 
+from db import catalog
 from db.tables import inbox
+from tests import small_shop
 from tests.web.conftest import BOTH, KEY, client, faces_of, rows
 from tests.web.test_hooks import post, signed
 
@@ -194,3 +197,27 @@ def test_metrics_tell_what_came_in_and_what_waits(faces):
     assert 'afterglow_inbox{state="received"} 1.0' in text
     assert 'afterglow_touchpoints{state="in_doubt"} 0.0' in text
     assert 'afterglow_lag_seconds{table="inbox"}' in text
+
+
+def test_a_flow_that_is_to_be_asked_is_asked_once_under_a_key_and_no_other_flow_is(keyed, faces):
+    called = small_shop.flow("called", [{"send": "email/receipt"}], starts={"asked": True})
+    drafted = small_shop.flow("drafted", [{"send": "email/receipt"}], starts={"asked": True}, status="draft")
+    other = small_shop.flow("other", [{"send": "email/receipt"}])
+    with keyed.writing() as connection:
+        catalog.apply(connection, small_shop.documents(called, drafted, other), now=datetime.now(UTC), by="the tests")
+    asking = {"key": "k-1", "customer": {"email": "sam@example.com"}, "given": {"size": 42}}
+
+    answers = [send(faces, path="/api/flows/called/start", json=asking) for _ in range(2)]
+    refused = {name: send(faces, path=f"/api/flows/{name}/start", json=asking) for name in ("cald", "drafted", "other")}
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    (row,) = rows(keyed, inbox)
+    assert (row.source, row.key) == ("api", "asked/called/k-1")
+    said = json.loads(row.body)
+    assert (said["event"], said["payload"]) == ("flow.asked", {"flow": "called", "by": "api", "given": {"size": 42}})
+    assert {answer.status_code for answer in refused.values()} == {404}
+    assert "Did you mean 'called'?" in refused["cald"].json()["error"]
+    assert "is draft" in refused["drafted"].json()["error"]
+    assert "asked: true" in refused["other"].json()["error"]
+    assert send(faces, path="/api/flows/called/start", headers={}, json=asking).status_code == 401
+    assert send(faces, path="/api/flows/called/start", json={"customer": {"customer": 1}}).status_code == 422

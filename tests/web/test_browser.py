@@ -28,6 +28,7 @@ PAGES = (
     "/nothing-here",
     "/leaderboards", "/leaderboards/friends", "/leaderboards/friends?period=this-month&metric=revenue",
     "/leaderboards/friends/1?period=this-month", "/leaderboards/friends?q=nobody",
+    "/segments", "/segments/regulars", "/segments/lapsed", "/segments/best",
     "/referrals", "/referrals?show=decided", "/referrals?show=rejected",
 )  # fmt: skip
 LONG = "Maximiliana-Wilhelmina von und zu Hohenzollern-Sigmaringen-Rechtsschutzversicherungsgesellschaften"

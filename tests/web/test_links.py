@@ -179,7 +179,7 @@ def test_a_rating_is_asked_for_and_then_recorded_once(app, customer, faces):
     assert "already" in second.text
     assert "already" in looked.text
     assert [(one["event"], one["payload"]) for one in heard(app)] == [
-        ("survey.answered", {"score": 2, "survey": "answer"})
+        ("survey.answered", {"score": 2, "survey": "answer", "scale": "stars"})
     ]
 
 
@@ -247,3 +247,21 @@ def test_without_a_database_nothing_is_said_to_be_done(customer, faces, monkeypa
 
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
+
+
+def test_a_survey_on_another_scale_takes_its_scores_and_a_comment_and_no_other_token(app, customer, faces):
+    token = make_token(SECRET.encode(), f"{RATE} nps answer", TOUCHPOINT, CUSTOMER)
+    path = f"/rate/nps/answer/{token}"
+
+    asked = ask(faces, "GET", path + "?score=0")
+    assert asked.text.count('name="score"') == 11
+    assert "You chose 0" in asked.text
+    assert ask(faces, "GET", rate_path().replace("/rate/", "/rate/nps/")).status_code == 404
+    assert ask(faces, "POST", path, data={"score": "11"}).status_code == 400
+    assert heard(app) == []
+
+    said = ask(faces, "POST", path, data={"score": "0", "comment": "  <b>Stale</b>  "})
+
+    assert "Thank you for your 0 out of 10" in said.text
+    (one,) = heard(app)
+    assert one["payload"] == {"score": 0, "survey": "answer", "scale": "nps", "comment": "<b>Stale</b>"}

@@ -85,7 +85,7 @@ def _kind(name: str) -> str:
         return "source"
     if name.startswith("flows/programmes/"):
         return "programme"
-    return Path(name).stem if Path(name).stem in ("shop", "stages") else "flow"
+    return Path(name).stem if Path(name).stem in ("shop", "stages", "segments") else "flow"
 
 
 def test_the_setting_comes_first_then_this_folder_then_the_sample_shop(tmp_path):

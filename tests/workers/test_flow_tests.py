@@ -1,5 +1,6 @@
 """`afterglow test` is no second engine: a timeline lived in memory comes to what the workers make of it."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -100,7 +101,33 @@ FLOWS = (
         ],
         starts={"event": "customer.updated"},
     ),
+    small_shop.flow(
+        "acting",
+        [
+            {"set": {"vip": "customer.orders > 1", "tags": {"add": ["seen"], "remove": ["new"]}}},
+            {"award": "customer.orders * 2", "programme": "beans", "because": "a ping"},
+            {
+                "id": "seen",
+                "if": '"seen" in customer.tags and customer.vip',
+                "then": [{"send": "email/receipt", "id": "for-vips"}],
+            },
+            {"move": "loyalty"},
+            {"stop_flow": "either"},
+            {"id": "later", "wait": "2 days"},
+            {"set": {"points": "customer.orders", "vip": '"no truth"'}},
+            {"id": "still", "if": "customer.vip and customer.points > 1", "then": [{"send": "email/news"}]},
+        ],
+        starts={"event": "ping.two", "when": "n < 3"},
+    ),
+    small_shop.flow("moved", [{"notify": "desk"}], starts={"stage": "loyalty"}),
     small_shop.flow("returned", [{"send": "email/gift"}], starts={"event": "order.refunded"}, once_per="order.id"),
+    small_shop.flow(
+        "kept",
+        [{"send": "email/receipt"}, {"id": "a-while", "wait": "4 days"}, {"send": "email/note"}],
+        starts={"segment": "frequent", "when": '"quiet" not in customer.segments'},
+        stops=[{"leaves": "frequent"}, {"segment": "quiet"}],
+    ),
+    small_shop.flow("missed", [{"send": "email/receipt"}], starts={"leaves": "frequent"}),
     # Two that want the same customer at the same moment; the caps of the shop let one go.
     small_shop.flow(
         "first",
@@ -124,6 +151,22 @@ FLOWS = (
         stops=[{"stage": "left"}],
     ),
 )
+SEGMENTS = json.dumps(
+    {
+        "segments": [
+            {
+                "segment": "frequent",
+                "about": "Two orders in a week, none of them a present",
+                "when": 'count("order.paid", where=order.gift is missing, within="7 days") >= 2',
+            },
+            {
+                "segment": "quiet",
+                "about": "Nothing for three days",
+                "when": 'last("ping.one") < ago("72 hours") and customer.orders > 0',
+            },
+        ]
+    }
+)
 SHOP = {
     "quiet_hours": {"from": "21:00", "to": "08:00"},
     "caps": [{"at_most": 1, "within": "20 hours"}, {"at_most": 3, "within": "7 days"}],
@@ -132,13 +175,21 @@ SHOP = {
     "blackout": [{"days": "12-24..01-02", "because": "the feasts"}],
     "rate": "2 per hour",
 }
+BEANS = json.dumps(
+    {
+        "programme": "beans",
+        "kind": "loyalty",
+        "about": "Points",
+        "earn": [{"id": "order", "on": "order.paid", "points": 1}],
+    }
+)
 LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Pacific/Auckland")
 
 
 @cache
 def under_test() -> ShopUnderTest:
-    documents = small_shop.documents(*FLOWS, **SHOP)
+    documents = small_shop.documents(*FLOWS, segments=SEGMENTS, programmes=(BEANS,), **SHOP)
     return ShopUnderTest(catalog=read_documents({(one.kind, one.name): one.body for one in documents}))
 
 
@@ -191,7 +242,7 @@ class Worlds:
 @pytest.fixture
 def worlds(database_url: str) -> Iterator[Worlds]:
     with driving(database_url) as driver:
-        small_shop.put_into_force(driver, *FLOWS, **SHOP)
+        small_shop.put_into_force(driver, *FLOWS, segments=SEGMENTS, programmes=(BEANS,), **SHOP)
         yield Worlds(driver)
 
 
@@ -225,9 +276,22 @@ def test_what_is_lived_in_memory_is_what_the_workers_do(worlds, lines, zone, hou
         orders=0,
         spent=0,
         stage=None,
+        tags=(),
         consents=(),
         splits={},
-        beside=("divided", "pinged", "either", "returned", "first", "second", "staged"),
+        beside=(
+            "acting",
+            "divided",
+            "either",
+            "first",
+            "kept",
+            "missed",
+            "moved",
+            "pinged",
+            "returned",
+            "second",
+            "staged",
+        ),
         timeline=tuple(told),
         expect=None,
     )

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 
 from afterglow import signatures
 from afterglow.language.check import check_files
-from afterglow.language.shop import RewardWebhookModel
+from afterglow.language.shop import WebhookModel
 from db import doctor, notices, privacy, reviewing
-from db.tables import reward_notices
+from db.tables import notices as notices_table
 from tests.driver import Driver, shop_files
 from tests.small_shop import small
 from tests.workers.test_cli import Afterglow, afterglow
@@ -103,7 +103,7 @@ def driver(database_url: str, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def states(driver: Driver) -> list[tuple[Any, ...]]:
-    n = reward_notices.c
+    n = notices_table.c
     return driver.rows(sa.select(n.kind, n.state, n.tries, n.reason).order_by(n.id))
 
 
@@ -163,18 +163,18 @@ def test_when_all_tries_are_used_up_a_person_is_told_and_can_let_it_be_tried_aga
 
     with driver.app.reading() as connection:
         found = doctor.examine(connection, driver.clock.now(), driver.app.settings)
-    assert "rewards that the shop does not hear of" in [finding.check for finding in found]
-    assert "answered 500" in afterglow("referrals", "unheard")[1]
+    assert "webhooks of ours that nobody takes" in [finding.check for finding in found]
+    assert "answered 500" in afterglow("webhooks", "unheard")[1]
     assert "reward 1, given: failed: the shop answered 500" in afterglow("referrals", "explain", 1)[1]
-    assert "1 webhook to the shop will be tried again soon." in afterglow("referrals", "retry")[1]
+    assert "1 webhook will be tried again soon." in afterglow("webhooks", "retry")[1]
     driver.clock.jump(datetime.now(UTC) + timedelta(minutes=1))
     driver.drain()
     assert states(driver) == [("given", "told", 1, None)]
-    assert "The shop has heard of every reward" in afterglow("referrals", "unheard")[1]
+    assert "Everything was heard" in afterglow("webhooks", "unheard")[1]
 
 
 def test_a_shop_that_is_gone_or_hangs_is_no_yes(driver: Driver, shop: Shop, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(telling, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(telling, "DEADLINE_S", 0.6)
     shop.answers = ["hang", 410]
     driver.at(days=14)
     assert states(driver) == [("given", "waiting", 1, "gave no answer in time")]
@@ -229,10 +229,10 @@ def test_without_a_secret_or_leave_to_ask_this_machine_nothing_is_posted(
 
 def test_an_address_that_leads_into_a_private_network_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SHOP_SECRET", SECRET)
-    to = RewardWebhookModel(url="https://shop.example/rewards", secret="SHOP_SECRET")
+    to = WebhookModel(url="https://shop.example/rewards", secret="SHOP_SECRET")
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("10.0.0.7", 443))])
 
-    [refused] = asyncio.run(telling._all(to, [(b"{}", {})]))
+    [refused] = asyncio.run(telling._all([telling._Post(to=to, body=b"{}", headers={})]))
 
     assert refused is not None
     assert "private network" in refused.what

@@ -3,7 +3,19 @@
 from starlette.routing import Route
 
 from db.app import App
-from web.pages import customers, flows, halting, journey, leaderboards, needs_you, outbox, referrals, sources, webhooks
+from web.pages import (
+    customers,
+    flows,
+    halting,
+    journey,
+    leaderboards,
+    needs_you,
+    outbox,
+    referrals,
+    segments,
+    sources,
+    webhooks,
+)
 from web.pages.look import acting, showing
 
 
@@ -28,6 +40,9 @@ def make_pages(app: App) -> list[Route]:
         "/leaderboards/{programme}": leaderboards.leaderboard,
         "/leaderboards/{programme}/{customer}": leaderboards.referrer,
         "/referrals": referrals.referrals_,
+        "/segments": segments.segments_,
+        "/segments/{name}": segments.segment,
+        "/segments/{name}/picture": segments.picture,
         "/sources": sources.sources,
         "/halt": halting.ask_halt,
         "/resume": halting.ask_resume,

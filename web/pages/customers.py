@@ -12,9 +12,10 @@ from starlette.responses import Response
 
 from afterglow.rails import Consent, Existing, basis_of, consent_refusal
 from afterglow.telling import Line, proof
-from db import directory, identity, people, touchpoints, why
+from db import directory, identity, people, segments, touchpoints, why
 from db.people import Person
 from web.pages.look import Look, as_id
+from web.pages.segments import initials
 
 #: Lines of a story on one page; the newest are shown first.
 LINES: Final = 200
@@ -86,6 +87,12 @@ def customer(look: Look) -> Response:
         allowed=allowed(look, person),
         suppressed=touchpoints.suppressed(look.connection, "email", [digest]).get(digest) if digest else None,
         identities=directory.identities_of(look.connection, id_),
+        segments=[
+            (look.release.catalog.segments[name], since)
+            for name, since in segments.members(look.connection, [id_])[id_].items()
+            if name in look.release.catalog.segments
+        ],
+        initials=initials,
     )
 
 

@@ -1,13 +1,17 @@
-"""`event`: something happened, said by hand. It goes the way of every event: inbox, then ingest."""
+"""`event` and `start`: what happened and what is asked for, said by hand. It goes the way of every event."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from afterglow.native import NativeEvent
     from db.catalog import Release
+
+_Model = TypeVar("_Model", bound="BaseModel")
 
 SOURCE = "command-line"
 
@@ -15,6 +19,7 @@ SOURCE = "command-line"
 def add_to(main: typer.Typer) -> None:
     """Declare the commands."""
     main.command()(event)
+    main.command()(start)
 
 
 def event(
@@ -39,6 +44,7 @@ def event(
     import uuid
     from hashlib import sha256
 
+    from afterglow.native import NativeEvent
     from db.intake import Received, receive_once
     from workers.commands.console import say, say_json, say_next
     from workers.commands.opening import opened
@@ -60,7 +66,7 @@ def event(
             "consent": {"state": consent, "topic": topic} if consent else None,
             "payload": _json(payload),
         }
-        happened = _valid(given)
+        happened = _valid(NativeEvent, given)
         _known(happened, desk.release(connection))
         body = happened.model_dump_json(exclude_none=True).encode()
         row = Received(source=SOURCE, key=happened.key, digest=sha256(body).digest(), headers={}, body=body)
@@ -75,21 +81,55 @@ def event(
     say_next((f"afterglow why {customer}", "what came of it"), ("afterglow inbox", "what could not be understood"))
 
 
-def _json(text: str) -> Any:
+def start(
+    flow: Annotated[str, typer.Argument(help="A flow that starts when it is asked.")],
+    customer: Annotated[str, typer.Argument(help="An address, our number, or the id that a source uses.")],
+    key: Annotated[str | None, typer.Option(help="The same for repeats, so that it counts once.")] = None,
+    given: Annotated[str, typer.Option(metavar="JSON", help='What the flow is to know, such as {"size": 42}.')] = "{}",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
+) -> None:
+    """Ask a flow to start for a customer.
+
+    Its file says `starts: {asked: true}`.
+    """
+    import uuid
+    from hashlib import sha256
+
+    from afterglow.native import NativeAsking
+    from afterglow.starting import not_to_be_asked
+    from db.intake import Received, receive_once
+    from workers.commands.console import say, say_json, say_next
+    from workers.commands.opening import UnknownError, opened
+
+    with opened() as desk, desk.database.writing() as connection:
+        if (why := not_to_be_asked(desk.release(connection).catalog, flow)) is not None:
+            raise UnknownError(why)
+        who = {"customer": desk.customer(connection, customer)}
+        asked = {"key": key or uuid.uuid4().hex, "customer": who, "given": _json(given, "--given")}
+        happened = _valid(NativeAsking, asked).event(flow, by=SOURCE)
+        body = happened.model_dump_json(exclude_none=True).encode()
+        row = Received(source=SOURCE, key=happened.key, digest=sha256(body).digest(), headers={}, body=body)
+        is_new = receive_once(connection, row, desk.now(connection))
+    if as_json:
+        say_json({"source": SOURCE, "key": happened.key, "new": is_new})
+        return
+    say(f"{flow} is asked to start for {customer}." if is_new else f"{flow} was asked already under this key.")
+    say_next((f"afterglow why {customer} --flow {flow}", "what came of it"))
+
+
+def _json(text: str, option: str = "--payload") -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise typer.BadParameter(f"--payload is not JSON: {error}.") from None
+        raise typer.BadParameter(f"{option} is not JSON: {error}.") from None
 
 
-def _valid(given: dict[str, Any]) -> "NativeEvent":
-    """The event, held to the same rules as one that comes by the API."""
+def _valid(model: "type[_Model]", given: dict[str, Any]) -> "_Model":
+    """What is said, held to the same rules as what comes by the API."""
     from pydantic import ValidationError
 
-    from afterglow.native import NativeEvent
-
     try:
-        return NativeEvent.model_validate(given)
+        return model.model_validate(given)
     except ValidationError as error:
         told = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"

@@ -26,9 +26,9 @@ def plan(
     folder: Folder = None,
     form: Annotated[Form, typer.Option("--format", help="text, or json for scripts.")] = Form.TEXT,
 ) -> None:
-    """Say what a shop's files would change, and for whom, before they come into force.
+    """Say what a shop's files would change, and for whom.
 
-    Nothing is changed. Exit status 0, whether or not anything would.
+    Before they come into force; nothing is written. Exit status 0, whether or not anything would.
     """
     from db.clock import DatabaseClock
     from workers.commands.console import say_json

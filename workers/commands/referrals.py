@@ -235,41 +235,6 @@ def _said(held: "Held | None") -> str:
 
 
 @family.command()
-def unheard(as_json: AsJson = False) -> None:
-    """Show rewards of which the shop was told in vain, and what it answered."""
-    from db import notices
-    from workers.commands.console import say, say_json, say_next, say_table
-    from workers.commands.opening import opened
-
-    with opened() as desk, desk.database.reading() as connection:
-        found = notices.unheard(connection)
-    if as_json:
-        say_json([dict(one._mapping) for one in found])
-        return
-    if not found:
-        say("The shop has heard of every reward, or is being told.")
-        return
-    say_table(
-        ("reward", "referral", "what", "state", "tries", "the shop"),
-        [(one.reward_id, one.referral_id, one.webhook, one.state, one.tries, one.reason) for one in found],
-        numbers=("reward", "referral", "tries"),
-    )
-    say_next(("afterglow referrals retry", "post once more what failed"))
-
-
-@family.command()
-def retry() -> None:
-    """Tell the shop once more of rewards of which it was told in vain."""
-    from db import notices
-    from workers.commands.console import count, say
-    from workers.commands.opening import opened
-
-    with opened() as desk, desk.database.writing() as connection:
-        freed = notices.again(connection, desk.now(connection))
-    say(f"{count(freed, 'webhook')} to the shop will be tried again soon.")
-
-
-@family.command()
 def variants(
     programme: Annotated[str, typer.Argument(help="The programme, such as friends.")],
     form: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.TABLE,

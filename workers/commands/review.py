@@ -39,7 +39,9 @@ def review(
         Path | None, typer.Option(help="Folder for pictures and mails, before and after.", file_okay=False)
     ] = None,
 ) -> None:
-    """Say what a branch changes: problems, tests, flows, mails, and the people inside where a database is at hand.
+    """Say what a branch changes, as one comment.
+
+    Problems, tests, flows, mails, and the people inside where a database is at hand.
 
     Exit status 1 if a file has problems or a test fails.
     """

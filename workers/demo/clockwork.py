@@ -25,10 +25,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import sqlalchemy as sa
 
+from db import occasions
 from db.app import App
 from db.broker import Hints
 from db.clock import JumpingClock
-from db.tables import enrollments, referrals, touchpoints
+from db.tables import enrollments, referrals, segment_looks, touchpoints
 from workers.demo.letterbox import Letterbox
 from workers.demo.lives import end_of, life, lives, start_of
 from workers.demo.people import Person, a_friend, everybody
@@ -161,10 +162,10 @@ class Clockwork:
         self._app.broker.join(kind)  # without a timeout: with one, Dramatiq starts a thread for each join
 
     def _next_due(self) -> datetime | None:
-        """The earliest moment at which a run, a mail or a referral is due."""
+        """The earliest moment at which a run, a mail, a referral, a date or a schedule is due."""
         with self._app.reading() as connection:
-            found: Sequence[datetime] = [row.at for row in connection.execute(_NEXT_DUE) if row.at is not None]
-        return min(found, default=None)
+            found = [row.at for row in connection.execute(_NEXT_DUE)] + [occasions.next_due(connection)]
+        return min((moment for moment in found if moment is not None), default=None)
 
     def _post_slice(self, due: datetime | None) -> None:
         """Do what happens from the next moment on, until the slice ends."""
@@ -269,4 +270,5 @@ _NEXT_DUE = sa.union_all(
         for lane in ("0", "1")
     ),
     sa.select(sa.func.min(referrals.c.due_at).label("at")),
+    sa.select(sa.func.min(segment_looks.c.due_at).label("at")),
 )

@@ -10,17 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from afterglow.captured import is_expectation
-from afterglow.language.catalog import compile_files, read_programme
+from afterglow.language.catalog import SEGMENTS, compile_files, read_programme
+from afterglow.language.check.actions import check_circles
 from afterglow.language.check.flows import Surroundings, check_flow
 from afterglow.language.check.mails import check_mails
 from afterglow.language.check.programmes import check_loyalty
 from afterglow.language.check.referrals import check_referral
 from afterglow.language.check.reviews import gated_in_flow
+from afterglow.language.check.segments import check_segment
 from afterglow.language.check.sources import check_owners, check_shop, check_source
 from afterglow.language.check.supply import world
 from afterglow.language.flow import FlowModel, read_flow, read_piece, sketch_flow
 from afterglow.language.pieces import divided, file_of, joined, pieces_in
 from afterglow.language.programme import Programme
+from afterglow.language.segment import read_segments, sketch_segments
 from afterglow.language.shop import read_shop, read_stages
 from afterglow.language.source import Source, read_source
 from afterglow.mail.sources import TEAM_MAILS
@@ -34,6 +37,7 @@ __all__ = ["check_files"]
 _Read = TypeVar("_Read")
 _FOLDERS = ("flows", "flows/sources", "flows/programmes", "flows/pieces")
 _SHOP, _STAGES = "flows/shop.yaml", "flows/stages.yaml"
+_OWN_NAMES = (_SHOP, _STAGES, SEGMENTS)
 
 
 def check_files(files: Mapping[str, str]) -> list[Problem]:
@@ -50,38 +54,45 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     shop = _read(lambda: read_shop(files[_SHOP], _SHOP)) if _SHOP in files else None
     stages = _read(lambda: read_stages(files[_STAGES], _STAGES)) if _STAGES in files else None
     stage_names = None if stages is None else [stage.stage for stage in stages]
+    segments = _read(lambda: read_segments(files[SEGMENTS], SEGMENTS)) if SEGMENTS in files else {}
+    sketched = _read(lambda: sketch_segments(files[SEGMENTS], SEGMENTS)) if segments is None else segments
     sources, broken_sources = _sources(files)
     flow_files, pieces = _flow_files(files), pieces_in(files)
     whole = {file: joined(files[file], pieces) for file in flow_files}
     flows = {file: flow for file in flow_files if (flow := _read(lambda f=file: read_flow(whole[f], f)))}  # type: ignore[misc]
     mails, mail_names = _mails(files)
+    programmes = [
+        _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
+        for file in _in_folder(files, "flows/programmes", ".yaml")
+    ]
+    all_read = None not in programmes
+    loyalty = {one.name: one.rewards.keys() for one in programmes if isinstance(one, Programme)}
     around = Surroundings(
         world=world(shop, sources.values(), whole=not broken_sources),
         shop=shop,
         stages=stage_names,
         mails=mail_names,
         flows=[_name(file) for file in flow_files],
+        segments=segments,
+        rewards=loyalty if all_read else None,
     )
+    for segment in (sketched or {}).values():
+        problems.update(check_segment(segment, around.world, files))
     if shop is not None:
         problems.update(check_shop(shop, [_name(file) for file in flow_files], around.world))
         if not broken_sources:
             problems.update(check_owners(shop, sources))
     for file, source in sources.items():
         problems.update(check_source(source, files[file], file, shop, stage_names))
-    programmes = [
-        _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
-        for file in _in_folder(files, "flows/programmes", ".yaml")
-    ]
-    loyalty = [one.name for one in programmes if isinstance(one, Programme)]
     for programme in programmes:
         if isinstance(programme, Programme):
             problems.update(check_loyalty(programme, around.world))
         elif programme is not None:
-            complete = None not in programmes
-            problems.update(check_referral(programme, around.world, shop, loyalty if complete else None))
+            problems.update(check_referral(programme, around.world, shop, [*loyalty] if all_read else None))
     for flow in flows.values():
         problems.update(check_flow(flow, around))
         problems.update(gated_in_flow(flow, mails))
+    problems.update(check_circles([*flows.values()]))
     for file in flow_files:
         if file not in flows:
             problems.update(_further(whole[file], file, around))
@@ -116,7 +127,7 @@ def _name(file: str) -> str:
 
 
 def _flow_files(files: Mapping[str, str]) -> list[str]:
-    return [file for file in _in_folder(files, "flows", ".yaml") if file not in (_SHOP, _STAGES)]
+    return [file for file in _in_folder(files, "flows", ".yaml") if file not in _OWN_NAMES]
 
 
 def _in_folder(files: Mapping[str, str], folder: str, ending: str) -> list[str]:

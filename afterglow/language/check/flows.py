@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 from afterglow.expressions import FUNCTIONS, Expression, Text
 from afterglow.expressions.parse import Reader
+from afterglow.language.check.actions import Rewards, check_action, expressions_of, wrong_kind
 from afterglow.language.check.rails import check_rails
 from afterglow.language.check.reach import Arrived, arrivals, first_unreachable
 from afterglow.language.check.reading import read_blocks, read_expression
+from afterglow.language.check.starts import check_occasion
 from afterglow.language.check.supply import Names, Shape, World, all_merged, kind_of_shape
 from afterglow.language.check.testing import check_tests
 from afterglow.language.compiling import Path
-from afterglow.language.flow import Flow, If, Notify, Send, UntilDate, WaitFor, walk
+from afterglow.language.flow import Act, Flow, If, Notify, Send, UntilDate, WaitFor, walk
+from afterglow.language.segment import ENTERED
 from afterglow.language.shop import Shop
 from afterglow.mail.locales import parted
 from afterglow.problems import Problem, did_you_mean
@@ -31,6 +34,9 @@ class Surroundings:
     stages: Collection[str] | None
     mails: Collection[str]
     flows: Collection[str] | None = None
+    segments: Collection[str] | None = None
+    #: The rewards of each loyalty programme.
+    rewards: Rewards | None = None
 
 
 def check_flow(flow: Flow, around: Surroundings, *, whole: bool = True) -> Iterator[Problem]:
@@ -53,10 +59,11 @@ def _triggers(flow: Flow, around: Surroundings) -> Iterator[Problem]:
     if flow.stage is not None and around.stages is not None and flow.stage not in around.stages:
         meant = did_you_mean(flow.stage, around.stages)
         yield flow.problem(("starts", "stage"), f"There is no stage '{flow.stage}' in stages.yaml.{meant}")
-    if flow.event is not None:
-        yield from _event(flow, ("starts", "event"), flow.event, around)
+    yield from check_occasion(flow, around.shop, around.segments)
+    if flow.event is not None and flow.occasion is None:
+        yield from _event_or_segment(flow, ("starts",), flow.event, flow.segment, around)
     for rule in flow.stops:
-        yield from _event(flow, (*rule.path, "event"), rule.event, around)
+        yield from _event_or_segment(flow, rule.path, rule.event, rule.segment, around)
     if flow.goal is not None:
         yield from _event(flow, ("goal", "event"), flow.goal.event, around)
     for step in flow.steps.values():
@@ -89,6 +96,17 @@ def _companies(flow: Flow, around: Surroundings) -> Iterator[Problem]:
                 yield flow.problem(
                     (*step.path, "to"), f"Nobody gets this: the flow runs for {' and '.join(sorted(flow.to))}."
                 )
+
+
+def _event_or_segment(
+    flow: Flow, path: Path, event: str, segment: str | None, around: Surroundings
+) -> Iterator[Problem]:
+    if segment is None:
+        yield from _event(flow, (*path, "event"), event, around)
+    elif around.segments is not None and segment not in around.segments:
+        key = "segment" if event == ENTERED else "leaves"
+        meant = did_you_mean(segment, around.segments)
+        yield flow.problem((*path, key), f"There is no segment '{segment}' in segments.yaml.{meant}")
 
 
 def _event(flow: Flow, path: Path, event: str, around: Surroundings) -> Iterator[Problem]:
@@ -230,6 +248,9 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
                 names = condition_names(flow, world, reached[step.id])
                 for way in step.ways:
                     yield from _expression(flow, way.path, way.test, names)
+            case Act():
+                names = names_at(flow, world, reached[step.id])
+                yield from _action(flow, step, names, around)
             case UntilDate():
                 yield from _date(flow, step, condition_names(flow, world, reached[step.id]))
             case WaitFor():
@@ -248,6 +269,15 @@ def _expression(flow: Flow, path: Path, expression: Expression, names: Names) ->
     _, complaints = read_expression(expression, names)
     for complaint in complaints:
         yield flow.problem_inside(path, complaint.line, complaint.col, complaint.message)
+
+
+def _action(flow: Flow, step: Act, names: Names, around: Surroundings) -> Iterator[Problem]:
+    attributes = around.shop.model.attributes if around.shop is not None else {}
+    for path, expression in expressions_of(step):
+        yield from _expression(flow, path, expression, names)
+        kind = kind_of_shape(read_expression(expression, names)[0])
+        if message := wrong_kind(step, path, kind, attributes):
+            yield flow.problem(path, message)
 
 
 def _date(flow: Flow, step: UntilDate, names: Names) -> Iterator[Problem]:
@@ -295,6 +325,8 @@ def _steps(flow: Flow, around: Surroundings) -> Iterator[Problem]:
         match step:
             case Send():
                 yield from _send(flow, step, around)
+            case Act():
+                yield from check_action(flow, step, shop, around.stages, around.flows, around.rewards)
             case Notify():
                 if shop is not None and step.team not in shop.model.teams:
                     meant = did_you_mean(step.team, shop.model.teams)
@@ -322,7 +354,7 @@ def _steps(flow: Flow, around: Surroundings) -> Iterator[Problem]:
 
 
 def _send(flow: Flow, step: Send, around: Surroundings) -> Iterator[Problem]:
-    path = (*step.path, "send")
+    path = (*step.path, "survey" if step.asks else "send")
     if step.template.rpartition("/")[2].startswith("_"):
         message = f"'{step.template}' is no mail to customers; teams are written to with `notify`."
         yield flow.problem(path, message)

@@ -20,6 +20,7 @@ from afterglow.mail.placeholders import MARKED, place_of
 from afterglow.mail.sources import Kind, find_sources
 from afterglow.mail_templates import Mail, lint_mail
 from afterglow.problems import Problem, did_you_mean
+from afterglow.surveys import SCALES, STARS
 
 #: Names that come from the touchpoint itself, by the kind of mail; see letters.py.
 OWN_NAMES: Mapping[Kind, tuple[str, ...]] = {
@@ -28,8 +29,6 @@ OWN_NAMES: Mapping[Kind, tuple[str, ...]] = {
     "team": ("why_line", "customer_url", "about", "team"),
 }
 NOTICE = "email/_notify"
-#: What a customer can answer on the page behind a rating link.
-_SCORES = range(1, 6)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +130,7 @@ def _contents(mail: Mail, sendings: list[Sending], files: Mapping[str, str], aro
         for line, col, message in gated_in_template(part.text, part.blocks):
             yield part.problem(line, col, message)
     yield from _calls(mail, sendings, parts)
+    yield from _asking(mail, sendings)
 
 
 def _parts(mail: Mail, files: Mapping[str, str]) -> list[Part]:
@@ -203,6 +203,16 @@ def _with_own(mail: Mail, world: World, shop: Shop | None, names: Names) -> Name
     )
 
 
+def _asking(mail: Mail, sendings: list[Sending]) -> Iterator[Problem]:
+    """A survey whose mail does not ask."""
+    if any(function == "rate" for function, _ in mail.calls):
+        return
+    for sending in sendings:
+        if isinstance(sending.step, Send) and sending.step.asks:
+            message = f'{mail.name} has no scale to answer on: link each score, as rate("answer", 4) does.'
+            yield sending.flow.problem((*sending.step.path, "survey"), message)
+
+
 def _calls(mail: Mail, sendings: list[Sending], parts: list[Part]) -> Iterator[Problem]:
     """The functions a mail calls: right arguments, and for a rating somebody who waits for the answer."""
     for function, arguments in sorted(mail.calls, key=str):
@@ -224,20 +234,30 @@ def _wrong_call(function: str, arguments: tuple[object, ...], sendings: list[Sen
             return f"'{function}' takes a product as reviews name it: {function}(\"house-roast\")."
         case "referral_link" | "referral_variant", _:
             return f"'{function}' takes the name of a programme: {function}(\"friends\")."
-        case _, (str() as survey,):
-            return _unheard(survey, sendings)
-        case _, (str() as survey, int() as score) if not isinstance(score, bool) and score in _SCORES:
+        case _, (str() as survey, *more) if _is_answer(more):
             return _unheard(survey, sendings)
         case _:
             return (
-                "'rate' takes a step that waits for the answer, and perhaps a score from 1 to 5: rate(\"answer\", 4)."
+                "'rate' takes a step that waits for the answer, perhaps a score from 1 to 5, and perhaps a scale: "
+                f'rate("answer", 4), or rate("answer", 9, "nps"). Scales are {", ".join(SCALES)}.'
             )
+
+
+def _is_answer(more: list[object]) -> bool:
+    """Whether the further arguments of `rate` are a score, a scale or both, and the score is on the scale."""
+    scales = [one for one in more if isinstance(one, str)]
+    scores = [one for one in more if isinstance(one, int) and not isinstance(one, bool)]
+    scale = SCALES.get(scales[0]) if scales else STARS
+    is_known = scale is not None and all(score in scale.scores for score in scores)
+    return is_known and len(scales) <= 1 and len(scores) <= 1 and more == [*scores, *scales]
 
 
 def _unheard(survey: str, sendings: list[Sending]) -> str | None:
     """Why nobody would hear the answer to a survey, in the first flow where that is so."""
     for sending in sendings:
         flow = sending.flow
+        if isinstance(sending.step, Send) and sending.step.asks:
+            continue  # the answer is an event that anybody may hear
         waits = [step.id for step in flow.steps.values() if isinstance(step, WaitFor) and SURVEY in step.events]
         if survey not in waits:
             meant = did_you_mean(survey, waits)

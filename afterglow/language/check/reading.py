@@ -31,9 +31,11 @@ from afterglow.expressions.tree import (
     Not,
     Or,
     Output,
+    Past,
     Static,
     When,
 )
+from afterglow.expressions.walk import parts_of
 from afterglow.language.check.supply import ListShape, Names, Shape, found, kind_of_shape, merged
 from afterglow.language.value import kind_of
 from afterglow.problems import did_you_mean
@@ -60,10 +62,17 @@ class Complaint:
 
 def read_expression(expression: Expression, names: Names) -> tuple[Shape, list[Complaint]]:
     """What an expression comes to, and what is wrong with it."""
+    shape, complaints = read_tree(expression.text, Reader(expression.text, FUNCTIONS).expression(), names)
     reading = _Reading(expression.text, names)
-    shape = reading.shape(Reader(expression.text, FUNCTIONS).expression())
     for function, _ in sorted(expression.calls, key=str):
         reading.complain(function, f"'{function}' makes a link, and links stand in mails only.")
+    return shape, sorted({*complaints, *reading.complaints()})
+
+
+def read_tree(text: str, tree: Node, names: Names) -> tuple[Shape, list[Complaint]]:
+    """What a part of an expression comes to, and what is wrong with it; `text` is the whole that it stands in."""
+    reading = _Reading(text, names)
+    shape = reading.shape(tree)
     return shape, reading.complaints()
 
 
@@ -86,33 +95,6 @@ def dotted_names(node: Node) -> Iterator[str]:
         case _:
             for part in parts_of(node):
                 yield from dotted_names(part)
-
-
-def parts_of(node: Node) -> tuple[Node, ...]:
-    """The expressions directly inside an expression."""
-    match node:
-        case Constant() | Name() | Call():
-            return ()
-        case Get(base=base) | Is(base=base):
-            return (base,)
-        case Compare(first=first, rest=rest):
-            return (first, *(part for _, part in rest))
-        case And(parts=parts) | Or(parts=parts) | Join(parts=parts):
-            return parts
-        case Not(part=part):
-            return (part,)
-        case Arithmetic(left=left, right=right):
-            return (left, right)
-        case Choice(test=test, then=then, otherwise=otherwise):
-            return (test, then) if otherwise is None else (test, then, otherwise)
-        case ListOf(items=items):
-            return items
-        case DictOf(items=entries):
-            return tuple(item for _, item in entries)
-        case Filtered(base=base, arguments=arguments):
-            return (base, *arguments)
-        case _:
-            assert_never(node)
 
 
 def place_of_word(text: str, word: str, after: int = 0) -> int:
@@ -230,6 +212,10 @@ class _Reading:
                 return {key: self.shape(item) for key, item in entries}
             case Filtered():
                 return self._filtered(node, needed)
+            case Past(function="first" | "last") | Call(name="ago" | "ahead"):
+                return "date"
+            case Past():
+                return "number"
             case Constant() | Not() | Is() | Call():
                 for part in parts_of(node):
                     self.shape(part)

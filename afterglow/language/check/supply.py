@@ -43,6 +43,8 @@ CUSTOMER: Final[Mapping[str, Shape]] = {
     "spent": "number",
     "since": "date",
     "last_order_at": "date",
+    "segments": ListShape("text"),
+    "tags": ListShape("text"),
 }
 #: So many names are listed where none is close to the one that was written.
 _LISTED_MAX: Final = 8

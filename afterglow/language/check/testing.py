@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from afterglow.acting import STOP
 from afterglow.decide import STAGE_LEFT
+from afterglow.language.actions import Move, Redeem, SetFacts, Start, StopFlow, Webhook
 from afterglow.language.check.supply import World
 from afterglow.language.compiling import Path
-from afterglow.language.flow import Flow, Notify, Send, Split
+from afterglow.language.flow import Act, Flow, Notify, Send, Split
 from afterglow.language.pieces import lacks
 from afterglow.language.shop import Shop
 from afterglow.language.testing import UNNAMED, CustomerModel, Expected, FlowTest, Happens, Says
@@ -121,9 +123,45 @@ def _expected(flow: Flow, test: FlowTest, one: Expected) -> Iterator[Problem]:
             known, what = {step.team for step in steps if type(step) is Notify}, "notifies no team"
         case "stopped":
             stops = {rule.event for rule in flow.stops} | ({STAGE_LEFT} if flow.ends_with_stage else set())
-            known, what = stops | {_UNWOUND}, "is not stopped by"
-        case _:
+            known, what = stops | {_UNWOUND, STOP}, "is not stopped by"
+        case "finished":
             known, what = {flow.name}, "is not called"
+        case "award":
+            return  # the points may be those of an expression
+        case kind:
+            known, what = (
+                {named for step in steps if type(step) is Act for named in _named(kind, step)},
+                _DOES_NOT[kind],
+            )
     if one.what not in known and not (one.kind == "send" and parted(one.what)[0] in known):
         meant = did_you_mean(one.what, known)
         yield flow.problem((*one.path, one.kind), f"This flow {what} '{one.what}'.{meant}")
+
+
+#: What is said of a flow that does not do what a test expects, by the kind.
+_DOES_NOT: Mapping[str, str] = {
+    "redeem": "redeems no reward",
+    "set": "does not set",
+    "move": "moves nobody to stage",
+    "start": "starts no flow",
+    "stop_flow": "stops no flow",
+    "webhook": "tells no system",
+}
+
+
+def _named(kind: str, step: Act) -> Iterator[str]:
+    """What an expectation of a kind can name of an action."""
+    match kind, step.does:
+        case "redeem", Redeem(reward=name):
+            yield name
+        case "set", SetFacts() as facts:
+            yield from facts.values
+            yield from ["tags"] if facts.add or facts.remove else []
+        case "move", Move(stage=name):
+            yield name
+        case "start", Start(flow=name):
+            yield name
+        case "stop_flow", StopFlow(flow=name):
+            yield name
+        case "webhook", Webhook(to=name):
+            yield name
