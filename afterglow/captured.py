@@ -131,7 +131,7 @@ def told_event(mapped: Mapped) -> dict[str, Any]:
                 "evidence": consent.evidence,
             }
         ),
-        "account": None if account is None else _there({"id": account.id, "name": account.name}),
+        "account": None if account is None else _there({"id": account.id, "name": account.name, **account.attributes}),
         "payload": dict(mapped.payload) or None,
     }
     return _there(whole)

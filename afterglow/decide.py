@@ -17,6 +17,8 @@ from afterglow.acting import Action, acted
 from afterglow.durations import LONGEST_YEARS, Duration
 from afterglow.expressions import MISSING, Expression
 from afterglow.expressions.filters import iso
+from afterglow.language.actions import Webhook
+from afterglow.language.company import COLLEAGUE, is_leading, is_meant, is_of_colleague, plain
 from afterglow.language.flow import (
     Act,
     Awaited,
@@ -87,12 +89,15 @@ class Facts:
     events: Sequence[Event]
     #: The holdout of the whole shop.
     holdout: Holdout | None = None
+    #: The company that the customer buys for, where there is one.
+    account: Mapping[str, Any] | None = None
     #: The attributes of customers that the shop declares.
     kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     def names(self) -> dict[str, Any]:
         """The names that expressions and templates see."""
-        return {**self.trigger, **self.answers, "customer": self.customer, "shop": self.shop}
+        company = {} if self.account is None else {"account": self.account}
+        return {**self.trigger, **self.answers, **company, "customer": self.customer, "shop": self.shop}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,12 +169,12 @@ def stopping(flow: Flow, run: Run, facts: Facts) -> Outcome | None:
     names = facts.names()
     for event in facts.events:
         for rule in flow.stops:
-            if event.id == run.event_id or event.name != rule.event or not is_of_segment(rule.segment, event.payload):
+            if event.id == run.event_id or not _is_meant(rule, event) or not is_of_segment(rule.segment, event.payload):
                 continue
             if _is_same(rule, names, event):
                 reason = rule.event + (f" with the same {rule.same.text}" if rule.same else "")
                 reason += f" of {rule.segment}" if rule.segment else ""
-                decision = Decision(verb="stopped", step=run.step, detail={"event": event.id, "name": event.name})
+                decision = Decision(verb="stopped", step=run.step, detail=_heard(event))
                 return Outcome(state="stopped", step=run.step, reason=reason, decisions=(decision,))
     return None
 
@@ -235,6 +240,15 @@ class _Walk:
                 self.choose(step)
             case Split():
                 self.split(step)
+            case Send() if step.to and self.facts.customer.get("role") not in step.to:
+                self.note("not for", step, {"to": sorted(step.to), "role": self.facts.customer.get("role")})
+                self.go(step.next)
+            case Notify() if self.is_left_to_another():
+                self.note("left to another", step, {"team": step.team})
+                self.go(step.next)
+            case Act(does=Webhook(to=system)) if self.is_left_to_another():
+                self.note("left to another", step, {"webhook": system})
+                self.go(step.next)
             case Act():
                 self.act(step)
             case Send():
@@ -245,6 +259,10 @@ class _Walk:
                 self.note("ended", step, {"because": step.reason})
                 return self.outcome("finished", reason=step.reason)
         return None
+
+    def is_left_to_another(self) -> bool:
+        """Whether the run of somebody else of the account does what is done once for all of it."""
+        return self.flow.per_account and not is_leading(self.flow.name, self.facts.trigger)
 
     def act(self, step: Act) -> None:
         action = acted(step.id, step.does, self.names(), self.facts.kinds)
@@ -312,7 +330,7 @@ class _Walk:
             event, awaited = found
             self.new_answers[step.id] = event
             self._names = None
-            self.note("arrived", step, {"event": event.id, "name": event.name})
+            self.note("arrived", step, _heard(event))
             self.go(awaited.first)
             return None
         if self.now >= until:
@@ -331,7 +349,7 @@ class _Walk:
             if event.id in used or event.occurred_at > until or self.is_of_another(event):
                 continue
             for awaited in step.awaited:
-                if event.name == awaited.event and _is_same(awaited, self.names(), event):
+                if _is_meant(awaited, event) and _is_same(awaited, self.names(), event):
                     return event, awaited
         return None
 
@@ -403,6 +421,17 @@ def instant_of(value: object, offset: Duration, at: time | None, zone: ZoneInfo)
 _DAY_ALONE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
+def _is_meant(rule: StopRule | Awaited, event: Event) -> bool:
+    """Whether it is the event of a rule, and of somebody whose event counts."""
+    return is_meant(event.name, rule.event, by_account=rule.by_account)
+
+
+def _heard(event: Event) -> dict[str, Any]:
+    """What is noted of an event that a run heard: who it came from where that was somebody else of the account."""
+    said = {"event": event.id, "name": plain(event.name)}
+    return said | ({"colleague": event.payload.get(COLLEAGUE, {}).get("id")} if is_of_colleague(event.name) else {})
+
+
 def _is_same(rule: StopRule | Awaited | Goal, names: Mapping[str, Any], event: Event) -> bool:
     """Whether the event speaks of the same thing as the trigger; a value missing on either side is not the same."""
     if rule.same is None:
@@ -413,7 +442,7 @@ def _is_same(rule: StopRule | Awaited | Goal, names: Mapping[str, Any], event: E
 
 def answer_of(name: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """What an awaited event is known as under its step's id: what it carries, and its name as `event`."""
-    return {"event": name, **payload}
+    return {"event": plain(name), **payload}
 
 
 def run_key(once_per: Expression | None, names: Mapping[str, Any], event_id: int) -> str | None:
@@ -440,6 +469,22 @@ def converts(
         and entered_at <= event.occurred_at <= goal.within.after(entered_at, zone)
         and _is_same(goal, trigger, event)
     )
+
+
+def key_of(flow: Flow, names: Mapping[str, Any], event_id: int) -> str | None:
+    """The key of a run: of the account where the flow runs once for it. None where something of it is missing."""
+    return account_key(flow, names) if flow.per_account else run_key(flow.once_per, names, event_id)
+
+
+def account_key(flow: Flow, names: Mapping[str, Any]) -> str | None:
+    """What there is one run of for an account: itself, or itself and the value of `once_per`."""
+    account = names.get("account")
+    if not isinstance(account, Mapping):
+        return None
+    if flow.once_per is None:
+        return f"account {account['id']}"
+    value = run_key(flow.once_per, names, 0)
+    return None if value is None else f"account {account['id']}: {value}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from afterglow.language.company import is_of_colleague
 from afterglow.language.shop import Kind, Shop
 from afterglow.mapping import CustomerFacts, Mapped
 from afterglow.person import Person
@@ -14,6 +15,8 @@ def learn(person: Person, mapped: Mapped, shop: Shop) -> str | None:
     A stage is older when it was entered earlier, never because of its place in the list: the journey is a loop.
     """
     remarks = learn_about(person, mapped, shop)
+    if is_of_colleague(mapped.event):
+        return remarks  # what somebody else did, ordered or gave back
     if mapped.stage is not None and (person.stage_at is None or mapped.occurred_at >= person.stage_at):
         person.stage, person.stage_at = mapped.stage, mapped.occurred_at
     if mapped.event == shop.model.order_event:
@@ -37,10 +40,12 @@ def learn_about(person: Person, mapped: Mapped, shop: Shop, *, only_gaps: bool =
     _learn_whereabouts(person, who, newer)
     remarks = []
     for name, said in who.attributes.items():
-        kind = shop.model.attributes.get(name)
+        kind = shop.attributes.get(name)
         if said is None or kind is None:
             continue
-        if not is_kind(said, kind):
+        if name == "role" and shop.model.accounts is not None and said not in shop.model.accounts.roles:
+            remarks.append(f"the role '{str(said)[:60]}' is none of shop.yaml and was left out")
+        elif not is_kind(said, kind):
             remarks.append(f"attribute {name} is not a {kind} and was left out")
         elif newer or name not in person.attributes:
             person.attributes[name] = said

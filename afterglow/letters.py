@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from afterglow.language.shop import Shop
+from afterglow.mail.locales import words
 from afterglow.mail_templates import Mail, Rendered, render_mail, render_subject
 from afterglow.surveys import STARS
 from afterglow.tokens import LONG_MAC_BYTES, make_token
@@ -21,10 +22,18 @@ UNSUBSCRIBE = "unsubscribe"
 RATE = "rate"
 ME = "me"
 
+#: The functions of templates that tell of reviews; each takes a product.
+REVIEWS = ("best_review", "average_rating", "review_count")
+
 _NOTHING: Mapping[str, str] = {}
 
 #: Names in templates that come from the touchpoint itself, not from facts.
-OWN_NAMES = frozenset({"unsubscribe_url", "preferences_url", "me_url", "why_line", "customer_url", "about", "team"})
+OWN_NAMES = frozenset(
+    {
+        "unsubscribe_url", "unsubscribe_text", "preferences_url", "preferences_text", "me_url", "why_line",
+        "customer_url", "about", "team",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,8 +108,13 @@ def tried(mail: Mail) -> frozenset[str]:
     return _named(mail, "referral_variant")
 
 
-def _named(mail: Mail, function: str) -> frozenset[str]:
-    return frozenset(str(arguments[0]) for name, arguments in mail.calls if name == function and arguments)
+def reviewed(mail: Mail) -> frozenset[str]:
+    """The products of whose reviews a mail tells."""
+    return _named(mail, *REVIEWS)
+
+
+def _named(mail: Mail, *functions: str) -> frozenset[str]:
+    return frozenset(str(arguments[0]) for name, arguments in mail.calls if name in functions and arguments)
 
 
 def context(
@@ -110,12 +124,14 @@ def context(
     extra: Mapping[str, Any],
     variants: Mapping[str, str] = _NOTHING,
     generation: int = 0,
+    reviews: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """What must be kept to make this letter again: only the facts that its template reads.
 
     Args:
       variants: of the rewards that the customer offers, by referral programme.
       generation: of the links to the customer's own page.
+      reviews: what is known of the reviews of products, by product.
     """
     kept: dict[str, Any] = {}
     for dotted in mail.names:
@@ -135,6 +151,8 @@ def context(
         made["me"] = generation
     if variants:
         made["variants"] = dict(variants)
+    if told := {product: dict(one) for product, one in (reviews or {}).items() if product in reviewed(mail)}:
+        made["reviews"] = told
     if extra:
         made["extra"] = dict(extra)
     return made
@@ -146,7 +164,7 @@ def render(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addresse
     Raises:
       RenderError: naming what is missing.
     """
-    return render_mail(mail, *_given(stored, head, to))
+    return render_mail(mail, *_given(mail, stored, head, to))
 
 
 def subject(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addressed) -> str:
@@ -155,21 +173,24 @@ def subject(mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Address
     Raises:
       RenderError: naming what is missing.
     """
-    return render_subject(mail, *_given(stored, head, to))
+    return render_subject(mail, *_given(mail, stored, head, to))
 
 
 def _given(
-    stored: Mapping[str, Any], head: Letterhead, to: Addressed
-) -> tuple[dict[str, Any], dict[str, Callable[..., str]]]:
+    mail: Mail, stored: Mapping[str, Any], head: Letterhead, to: Addressed
+) -> tuple[dict[str, Any], dict[str, Callable[..., Any]]]:
     """The names and functions that a template of this touchpoint sees."""
     own = unsubscribe_url(head, to) if to.kind == "marketing" else None
+    said = words(mail.locale or head.shop.model.locale)
     names = {
         **stored["names"],
         "shop": head.shop.facts,
         "unsubscribe_url": own,
+        "unsubscribe_text": said.unsubscribe,
         "preferences_url": own,
+        "preferences_text": said.preferences,
         "me_url": me_url(head.public_url, head.secret, to.customer_id, stored.get("me", 0)),
-        "why_line": why_line(head.shop, to),
+        "why_line": why_line(head.shop, to, mail.locale),
         "customer_url": f"{head.private_url}/customers/{to.customer_id}",
         **stored.get("extra", {}),
     }
@@ -185,17 +206,29 @@ def _given(
         score = next((one for one in more if isinstance(one, int)), None)
         return rate_url(head, to, survey, score, next((one for one in more if isinstance(one, str)), STARS.name))
 
-    return names, {"referral_link": referral_link, "referral_variant": referral_variant, "rate": rate}
+    def review(what: str, instead: Any) -> Callable[[str], Any]:
+        return lambda product: stored.get("reviews", {}).get(product, {}).get(what, instead)
+
+    return names, {
+        "referral_link": referral_link,
+        "referral_variant": referral_variant,
+        "rate": rate,
+        "best_review": review("quote", ""),
+        "average_rating": review("average", ""),
+        "review_count": review("count", 0),
+    }
 
 
-def why_line(shop: Shop, to: Addressed) -> str:
-    """Why somebody gets this, in one sentence."""
+def why_line(shop: Shop, to: Addressed, locale: str | None = None) -> str:
+    """Why somebody gets this, in one sentence, in the language of the mail, or the shop's."""
+    said = words(locale or shop.model.locale)
     if to.kind == "marketing":
         topic = shop.model.topics.get(to.topic or "")
-        label = f" ({topic.label.lower()})" if topic else ""
-        return f"You get this because you agreed to hear from {shop.model.name}{label}."
+        # The label of a topic is in the shop's language only.
+        label = f" ({topic.label.lower()})" if topic and locale is None else ""
+        return said.agreed.format(name=shop.model.name, topic=label)
     if to.kind == "service":
-        return f"You get this because it belongs to something you did at {shop.model.name}."
+        return said.did.format(name=shop.model.name)
     return "You get this because a flow asked your team to look."
 
 

@@ -10,9 +10,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from afterglow.expressions import MISSING, parse
+from afterglow.language.company import plain
 from afterglow.language.source import Basis
 from afterglow.language.starts import Asked
-from afterglow.mapping import Consent, CustomerFacts, Mapped, Unmappable, conforming
+from afterglow.mapping import Account, Consent, CustomerFacts, Mapped, Unmappable, conforming
 from afterglow.whereabouts import country_code
 
 #: The sources whose bodies are events in our own words.
@@ -55,6 +56,16 @@ class NativeCustomer(BaseModel):
         return self
 
 
+class NativeAccount(BaseModel):
+    """The company the customer buys for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(min_length=1, max_length=200, description="The company's id at the caller.")
+    name: str | None = Field(default=None, max_length=200)
+    attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
 class NativeConsent(BaseModel):
     """A word about marketing."""
 
@@ -81,6 +92,7 @@ class NativeEvent(BaseModel):
     stage: str | None = Field(default=None, max_length=100, description="The stage the customer enters by it.")
     customer: NativeCustomer
     consent: NativeConsent | None = None
+    account: NativeAccount | None = None
     payload: dict[str, Any] = Field(default_factory=dict, description="What flows know, such as {order: {id, total}}.")
 
     @field_validator("occurred_at")
@@ -159,7 +171,7 @@ def map_native(body: bytes, *, received_at: datetime, known_events: Mapping[str,
             region=who.region if country else None,
             attributes=dict(who.attributes),
         ),
-        payload=conforming(event.payload, known_events.get(event.event, {})),
+        payload=conforming(event.payload, known_events.get(plain(event.event), {})),
         consent=Consent(
             state=event.consent.state,
             topic=event.consent.topic,
@@ -169,5 +181,7 @@ def map_native(body: bytes, *, received_at: datetime, known_events: Mapping[str,
         )
         if event.consent
         else None,
-        account=None,
+        account=Account(id=event.account.id, name=event.account.name, attributes=event.account.attributes)
+        if event.account
+        else None,
     )

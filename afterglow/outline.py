@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from afterglow.language.actions import VERBS as ACTIONS
 from afterglow.language.actions import Award, Doing, Move, Redeem, SetFacts, Start, StopFlow, Webhook
@@ -21,6 +20,7 @@ from afterglow.language.flow import (
     Wait,
     WaitFor,
 )
+from afterglow.language.pieces import stands_in
 from afterglow.local_time import Opening
 
 #: The keys under which branches stand in a file, in the order in which they are read, as people say them.
@@ -30,7 +30,7 @@ _BRANCHES: Mapping[str, str] = {
     "then": "true",
     "else": "not true",
 }
-_ORDER = ("steps", "split", "wait_for", "arrived", "timed_out", "then", "elif", "else")
+_ORDER = ("steps", "use", "split", "wait_for", "arrived", "timed_out", "then", "elif", "else")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ def outline(flow: Flow) -> tuple[StepLine, ...]:
 def _lines(flow: Flow) -> Iterator[StepLine]:
     told: set[tuple[str | int, ...]] = set()
     for step in sorted(flow.steps.values(), key=lambda step: _place(step.path)):
-        where = step.path[:-1]
+        where, _ = stands_in(step.path)
         branch = None if where in told else _branch(flow, where)
         told.add(where)
         verb, sentence = _sentence(flow, step)
@@ -68,15 +68,15 @@ def _branch(flow: Flow, where: tuple[str | int, ...]) -> str | None:
     """What leads to the list of steps at a path, in words; None for the flow's own list."""
     match where:
         case (*before, "split", int(n), "steps"):
-            written = _raw(flow, (*before, "split", n))
+            written = flow.written((*before, "split", n))
             return f"branch {written['name']}, weight {written['weight']}"
         case (*before, "wait_for", int(n), "arrived"):
-            return f"{_raw(flow, (*before, 'wait_for', n))['event']} came"
-        case (*before, "timed_out") if isinstance(_raw(flow, (*before, "wait_for")), list):
+            return f"{flow.written((*before, 'wait_for', n))['event']} came"
+        case (*before, "timed_out") if isinstance(flow.written((*before, "wait_for")), list):
             return "none of them came"
         case (*before, "elif", int(n), "then"):
-            return f"else, if {_raw(flow, (*before, 'elif', n))['if']}"
-        case (*before, "else") if _raw(flow, tuple(before)).get("elif"):
+            return f"else, if {flow.written((*before, 'elif', n))['if']}"
+        case (*before, "else") if flow.written(tuple(before)).get("elif"):
             return "none of them true"
         case (*_, str(last)) if last in _BRANCHES:
             return _BRANCHES[last]
@@ -85,7 +85,7 @@ def _branch(flow: Flow, where: tuple[str | int, ...]) -> str | None:
 
 
 def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
-    written = _raw(flow, step.path)
+    written = flow.written(step.path)
     match step:
         case Send(asks=True):
             return "survey", f"Ask by {step.template}"
@@ -150,10 +150,3 @@ def _opening(opening: Opening) -> str:
 
 def _offset(offset: str) -> str:
     return f"{offset.removeprefix('-')} {'before' if offset.startswith('-') else 'after'}"
-
-
-def _raw(flow: Flow, path: tuple[str | int, ...]) -> Any:
-    value: Any = flow.document.data
-    for part in path:
-        value = value[part]
-    return value

@@ -19,6 +19,7 @@ from afterglow.language.check.reach import arrivals
 from afterglow.language.check.supply import ListShape, Shape, World, all_merged, merged, world
 from afterglow.language.flow import Flow, Notify, Send, WaitFor
 from afterglow.letters import OWN_NAMES, Addressed, Letterhead
+from afterglow.mail.locales import parted
 from afterglow.mail_templates import Mail, Rendered
 from afterglow.pictures.flows import written
 from afterglow.problems import did_you_mean
@@ -64,7 +65,7 @@ def languages(names: Iterable[str], template: str) -> dict[str | None, str]:
     known = sorted(names)
     wanted = template if "/" in template else f"email/{template}"
     found: dict[str | None, str] = {None: wanted} if wanted in known else {}
-    found |= {name.removeprefix(wanted + "."): name for name in known if name.startswith(wanted + ".")}
+    found |= {locale: name for name in known for plain, locale in [parted(name)] if locale and plain == wanted}
     if not found:
         raise UnknownTemplateError(f"No template is called '{template}'.{did_you_mean(wanted, known)}")
     return found
@@ -147,7 +148,10 @@ def preview(
         if name in catalog.referrals and (variant := catalog.referrals[name].variant_of(_number(customer))) is not None
     }
     extra = {"team": next(iter(shop.model.teams), "team"), "about": "What the flow says to the team stands here."}
-    stored = letters.context(mail, names, codes, extra if mail.kind == "team" else {}, variants)
+    example_review = {"count": 12, "average": "4.6", "quote": "\u201cAn example of a review.\u201d (Sam E.)"}
+    reviews = dict.fromkeys(letters.reviewed(mail), example_review)
+    further = extra if mail.kind == "team" else {}
+    stored = letters.context(mail, names, codes, further, variants, reviews=reviews)
     topic = mail.topic or next((flow.topic for flow in _senders(catalog, template) if flow.topic), None)
     head = Letterhead(shop=shop, public_url=public_url, private_url=public_url, secret=KEY)
     to = Addressed(touchpoint_id=0, customer_id=0, kind=mail.kind, topic=topic)

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from afterglow.decide import run_key
+from afterglow.decide import key_of
 from afterglow.language.flow import Flow
 from afterglow.language.shop import Shop
 from afterglow.telling import values
@@ -85,20 +85,30 @@ def refusal(
             sentence=f"Did not start: `{flow.when.text}` was not true ({_listed(saw)}).{_caveat(saw)}",
             detail={"when": flow.when.text, "saw": saw},
         )
-    key = run_key(flow.once_per, names, event_id)
+    key = key_of(flow, names, event_id)
+    if flow.per_account and "account" not in names:
+        return Refusal(sentence="Did not start: it runs per account, and this customer buys for none.")
+    if flow.per_account and flow.to and (role := names.get("customer", {}).get("role")) not in flow.to:
+        meant = " or ".join(sorted(flow.to))
+        return Refusal(
+            sentence=f"Has no run here: it is for {meant} of the account, and this customer is {role or 'neither'}.",
+            detail={"to": sorted(flow.to)},
+        )
     if key is None:
         text = flow.once_per.text if flow.once_per else ""
         return Refusal(
             sentence=f"Did not start: it runs once per {text}, and this event does not supply that.",
             detail={"once_per": text},
         )
-    text = flow.once_per.text if flow.once_per else "event"
+    text = "account" if flow.per_account else flow.once_per.text if flow.once_per else "event"
     if (earlier := ran_by(key)) is not None:
         return Refusal(
             sentence=f"Did not start again: it runs once per {text}, and ran for {key} already, started by {earlier}."
             + _again(flow),
             detail={"once_per": text, "key": key},
         )
+    if flow.per_account and not is_past:
+        return Refusal(sentence=f"Did not start again: it runs once per account, and ran for {key} already.")
     if is_past:
         return Refusal(sentence="Did not start: the event came as history, which starts no flow by itself.")
     return Refusal(

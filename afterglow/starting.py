@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from afterglow.decide import is_of_segment, run_key
+from afterglow.decide import is_of_segment, key_of
 from afterglow.language.catalog import Catalog
+from afterglow.language.company import is_of_colleague, plain, started_by_colleague
 from afterglow.language.flow import Flow
 from afterglow.language.segment import ENTERED
 from afterglow.language.starts import Asked
@@ -17,20 +18,38 @@ def started_by(
 ) -> Iterator[tuple[Flow, str]]:
     """The live flows that an event starts, by its name or by the stage it brings, each with the key of the run.
 
-    Whether that key ran before, only memory knows.
+    A flow that runs per account starts for a colleague by the event that tells them so, and for whoever did it as
+    `started_for_account` says. Whether that key ran before, only memory knows.
 
     Args:
       names: the payload, `customer` as of this event, `shop`.
     """
-    for flow in (
-        *catalog.started_by_event.get(event, ()),
-        *(catalog.started_by_stage.get(stage, ()) if stage else ()),
-    ):
-        if not is_meant(flow, names) or (flow.when is not None and not flow.when.is_true(names)):
+    if is_of_colleague(event):
+        for name in started_by_colleague(names):
+            flow = catalog.flows.get(name)
+            if flow is not None and flow.status == "live" and (key := key_of(flow, names, event_id)) is not None:
+                yield flow, key
+        return
+    for flow in _candidates(catalog, event, stage, names):
+        if flow.per_account or (flow.when is not None and not flow.when.is_true(names)):
             continue
-        key = run_key(flow.once_per, names, event_id)
+        key = key_of(flow, names, event_id)
         if key is not None:
             yield flow, key
+
+
+def started_for_account(catalog: Catalog, event: str, stage: str | None, names: Mapping[str, Any]) -> Iterator[Flow]:
+    """The live flows that an event starts for the whole account of whoever did it. `when` is asked of that one."""
+    for flow in _candidates(catalog, event, stage, names):
+        if flow.per_account and (flow.when is None or flow.when.is_true(names)):
+            yield flow
+
+
+def _candidates(catalog: Catalog, event: str, stage: str | None, payload: Mapping[str, Any]) -> Iterator[Flow]:
+    """The live flows that an event is meant for, by its name or by the stage it brings."""
+    for flow in (*catalog.started_by_event.get(event, ()), *(catalog.started_by_stage.get(stage, ()) if stage else ())):
+        if is_meant(flow, payload):
+            yield flow
 
 
 def could_start(flow: Flow, event: str, stages: Collection[str], payload: Mapping[str, Any]) -> bool:
@@ -60,7 +79,8 @@ def starter(flow: Flow, event: str, stages: Collection[str]) -> str:
     if flow.stage in stages:
         return f"stage {flow.stage}"
     if flow.segment is not None:
-        return f"{'entering' if event == ENTERED else 'leaving'} segment {flow.segment}"
+        whose = "a colleague's " if is_of_colleague(event) else ""
+        return f"{whose}{'entering' if plain(event) == ENTERED else 'leaving'} segment {flow.segment}"
     return event
 
 

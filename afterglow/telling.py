@@ -107,7 +107,8 @@ def decision(
         case "waits for":
             return f"Waits for {detail.get('event')}, until {_moment(detail, zone)} at the latest."
         case "arrived":
-            return f"{detail.get('name')} came (event {detail.get('event')}), which this step was waiting for."
+            came = f"{detail.get('name')} came (event {detail.get('event')}){_whose(detail)}"
+            return f"{came}, which this step was waiting for."
         case "timed out":
             return f"{detail.get('waited_for')} did not come in time, so the flow goes on without it."
         case "chose" if "elif" in detail:
@@ -120,6 +121,16 @@ def decision(
             return f"`{detail.get('if')}` was {was}."
         case "split":
             return f"Falls into branch {detail.get('branch')}, as always for this customer."
+        case "not for":
+            role = f"whose role is {detail['role']}" if detail.get("role") else "whose role is not known"
+            return f"Sends nothing to this customer, {role}: this is for {' or '.join(detail.get('to', ()))}."
+        case "left to another":
+            what = (
+                "telling " + str(detail["webhook"])
+                if "webhook" in detail
+                else f"the note to the team {detail.get('team')}"
+            )
+            return f"Leaves {what} to the run that leads for the account."
         case "went over":
             where = "at the same step" if "was" not in detail else f"from step {detail['was'] or 'the last'}"
             ends = f"; its wait ends at {_moment(detail, zone)}" if "until" in detail else ""
@@ -146,9 +157,10 @@ def decision(
             return f"Stopped because the customer is no longer in stage {detail['stage']}, which started it."
         case "stopped":
             named = reason or str(detail.get("name"))
-            return f"Stopped because of {named} (event {detail.get('event')})."
+            return f"Stopped because of {named} (event {detail.get('event')}){_whose(detail)}."
         case "sent":
-            return f"{what} was sent{_ON_WHAT.get(str(detail.get('basis')), '')}."
+            in_language = f" in its form for {detail['locale']}" if detail.get("locale") else ""
+            return f"{what} was sent{in_language}{_ON_WHAT.get(str(detail.get('basis')), '')}."
         case "skipped":
             return f"{what} was not sent{because}."
         case "held":
@@ -172,6 +184,10 @@ def decision(
         case _:
             rest = ", ".join(f"{name} {value}" for name, value in detail.items())
             return f"{verb.capitalize()}{': ' + rest if rest else ''}."
+
+
+def _whose(detail: Mapping[str, Any]) -> str:
+    return f", of customer {detail['colleague']} of the same account" if detail.get("colleague") else ""
 
 
 def _acted(detail: Mapping[str, Any]) -> str:

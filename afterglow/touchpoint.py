@@ -140,6 +140,11 @@ def addressee(
     return (team.address if team else None), {"team": notify.team, "about": about}
 
 
+def went(basis: str | None, locale: str | None) -> dict[str, str]:
+    """What is noted of a message that went: on what basis, and in which language where that is not the shop's own."""
+    return {name: said for name, said in (("basis", basis), ("locale", locale)) if said is not None}
+
+
 def variants(mail: Mail, catalog: Catalog, customer_id: int) -> dict[str, str]:
     """Which variants of rewards a customer offers, of the referral programmes whose variants a mail asks for."""
     return {

@@ -13,7 +13,6 @@ from db import bulk
 from db.tables import (
     EnrollmentState,
     TouchpointState,
-    accounts,
     consents,
     enrollments,
     events,
@@ -124,23 +123,6 @@ def hear_consents(connection: Connection, rows: Sequence[bulk.Row]) -> None:
 def _own(row: str) -> str:
     """SQL: whether a row of consents is the customer's own word, or a withdrawal."""
     return f"({row}.basis = 'consent' OR {row}.state = 'withdrawn')"
-
-
-def find_accounts(connection: Connection, wanted: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], int]:
-    """The ids of companies given as name by (source, external id); new ones are made, names follow the source."""
-    bulk.insert(
-        connection,
-        accounts,
-        ("source", "external_id", "name"),
-        [(source, external_id, name) for (source, external_id), name in sorted(wanted.items())],
-        on_conflict="(source, external_id) DO UPDATE SET name = excluded.name",
-    )
-    rows = connection.execute(
-        sa.select(accounts.c.id, accounts.c.source, accounts.c.external_id).where(
-            bulk.among(accounts.c.external_id, sorted({external_id for _, external_id in wanted}))
-        )
-    )
-    return {(row.source, row.external_id): row.id for row in rows}
 
 
 def claim_keys(connection: Connection, wanted: Sequence[NewRun]) -> list[NewRun]:

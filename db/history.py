@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from afterglow.errors import AfterglowError
 from afterglow.language.flow import Flow
 from afterglow.language.shop import Shop, read_shop
-from db import bulk, identity, people
+from db import accounts, bulk, identity, people
 from db.catalog import CatalogCache, NothingAppliedError
 from db.people import Person
 from db.tables import (
@@ -64,6 +64,8 @@ class History:
     releases: Mapping[int, Release]
     in_force: Sequence[tuple[datetime, int]]
     known_flows: frozenset[str]
+    #: The company that they buy for now, where there is one.
+    account: Mapping[str, Any] | None
 
     def release_at(self, moment: datetime) -> Release:
         """The release in force at an instant; the first for anything before it."""
@@ -89,6 +91,8 @@ def read(connection: Connection, catalog: CatalogCache, secret: bytes, customer_
     )
     shops = _shops(connection, manifests)
     zone_shop = shops[manifests[seen[-1]]["shop"]["shop"]]
+    companies = accounts.facts(connection, zone_shop, [person.account_id])
+    company = companies.get(person.account_id) if person.account_id is not None else None
     answered = connection.execute(
         sa.select(answers).where(bulk.among(answers.c.enrollment_id, [run.id for run in started]))
     ).all()
@@ -114,6 +118,7 @@ def read(connection: Connection, catalog: CatalogCache, secret: bytes, customer_
             for id_ in seen
         },
         in_force=in_force,
+        account=company,
         known_flows=frozenset(versions[id_].name for id_ in versions)
         | frozenset(name for m in manifests.values() for name in m.get("flow", {})),
     )

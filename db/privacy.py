@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 from afterglow import letters, past
 from afterglow.erasing import Needles, addresses_in
 from afterglow.expressions import RenderError
+from afterglow.language.company import COLLEAGUE, of_colleague
 from afterglow.letters import Addressed, Letterhead
 from afterglow.matching import EMAIL, PHONE
 from db import (
@@ -37,6 +38,7 @@ from db import (
     redemptions,
     referring,
     requests,
+    reviews,
     segments,
     unlinking,
     why,
@@ -46,6 +48,7 @@ from db.history import UnknownCustomerError
 from db.people import Person
 from db.settings import Settings
 from db.tables import (
+    account_runs,
     accounts,
     consents,
     contexts,
@@ -67,6 +70,7 @@ from db.tables import (
     touchpoints,
     vanity_codes,
 )
+from db.tables import reviews as reviews_table
 
 #: Reason of everything that ends because of it.
 FORGOTTEN = "the customer was forgotten"
@@ -144,6 +148,8 @@ def forget(
     referring.forget(connection, [customer_id, *stones])
     notices.forget(connection, [customer_id, *stones], FORGOTTEN)
     leaderboards.forget(connection, [customer_id, *stones])
+    _empty_told(connection, person)
+    reviews.forget(connection, customer_id)
     occasions.forget(connection, [customer_id, *stones])
     segments.forget(connection, [customer_id, *stones])
     unlinked = unlinking.unlink(connection, customer_id, [customer_id, *stones], now)
@@ -322,6 +328,7 @@ def _leave_company(connection: Connection, person: Person, now: datetime) -> int
     if person.account_id is None:
         return 0
     others = sa.exists().where(customers.c.account_id == person.account_id)
+    connection.execute(account_runs.delete().where(account_runs.c.account_id == person.account_id, ~others))
     return connection.execute(accounts.delete().where(accounts.c.id == person.account_id, ~others)).rowcount
 
 
@@ -338,6 +345,20 @@ def _empty_events(connection: Connection, customer_id: int, needles: _Sought) ->
         [(row.id, f"forgotten {row.id}") for row in rows if _tells(row.key, needles)],
     )
     return len(full)
+
+
+def _empty_told(connection: Connection, person: Person) -> None:
+    """Events in which the customer's colleagues were told what the customer did lose what they carry."""
+    e = events.c
+    if person.account_id is None:
+        return
+    rows = connection.execute(
+        sa.select(e.id, e.payload)
+        .join(customers, customers.c.id == e.customer_id)
+        .where(customers.c.account_id == person.account_id, e.name.startswith(of_colleague("")))
+    )
+    told = [row.id for row in rows if row.payload.get(COLLEAGUE, {}).get("id") == str(person.id)]
+    connection.execute(events.update().where(bulk.among(e.id, told)).values(payload={}))
 
 
 def _tells(key: str, needles: _Sought) -> bool:
@@ -402,6 +423,9 @@ def export(connection: Connection, catalog: CatalogCache, settings: Settings, cu
         "consents": mine.rows(consents, "channel", "topic", "state", "basis", "evidence", "occurred_at"),
         "suppressions": _suppressed(connection, person, secret),
         "events": mine.rows(events, "id", "name", "source", "key", "occurred_at", "recorded_at", "payload"),
+        "reviews": mine.rows(
+            reviews_table, "event_id", "product", "stars", "text", "named", "permitted_at", "permitted_by"
+        ),
         "stages": mine.rows(stage_entries, "stage", "entered_at", "event_id"),
         "runs": _runs(connection, customer_id),
         "messages": _messages(connection, catalog, settings, customer_id),

@@ -190,7 +190,8 @@ class _Teller:
     def _started(self, run: Any, event: Any, stages: Sequence[str]) -> Line:
         flow = self.h.versions[run.flow_id]
         by = starter(flow, event.name, stages)
-        once = f", once per {flow.once_per.text}: {self.h.keys.get(run.id)}" if flow.once_per else ""
+        per = "account" if flow.per_account else flow.once_per.text if flow.once_per else None
+        once = f", once per {per}: {self.h.keys.get(run.id)}" if per else ""
         return self._line(
             event.recorded_at,
             "start",
@@ -208,7 +209,8 @@ class _Teller:
             stage=standing.stage,
             stage_at=standing.stage_at,
         )
-        names = {**event.payload, "customer": then.facts(shop), "shop": shop.facts}
+        company = {} if self.h.account is None else {"account": self.h.account}
+        names = {**event.payload, **company, "customer": then.facts(shop), "shop": shop.facts}
         forgotten = self.h.person.forgotten_at is not None and not event.payload
         found = refusal(
             flow,

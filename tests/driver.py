@@ -77,6 +77,7 @@ class Driver:
         key: str | None = None,
         occurred_at: datetime | None = None,
         drained: bool = True,
+        account: Mapping[str, Any] | None = None,
     ) -> str:
         """Post an event in our own words, now. Its key."""
         key = key or f"event-{next(self.keys)}"
@@ -88,6 +89,8 @@ class Driver:
             "payload": dict(payload or {}),
             "occurred_at": occurred_at.isoformat() if occurred_at else None,
         }
+        if account:
+            body["account"] = dict(account)
         if consent:
             body["consent"] = {"state": consent, "topic": topic}
         self.receive("api", key, json.dumps(body).encode(), drained=drained)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from afterglow import ROOT
 from afterglow.language.check import check_files
-from afterglow.language.flow import VERBS, FlowModel, OpeningModel
+from afterglow.language.flow import VERBS, FlowModel, OpeningModel, PieceModel
 from db.tables import documents, enrollments
 from tests.driver import SAM, SECRET, Driver, driving, shop_files
 from workers.cli import main
@@ -23,6 +23,7 @@ ACTIONS = (ROOT / "docs" / "actions.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 (WHOLE,) = [block for block in BLOCKS if block.startswith("flow:")]
 (ATTRIBUTES,) = [block for block in BLOCKS if block.startswith("attributes:")]
+(PIECE,) = [block for block in BLOCKS if block.startswith("piece:")]
 (SESSION,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 #: What can happen to somebody within these examples, by day.
 NEWS = {2: "order.delivered", 3: "survey.answered"}
@@ -39,7 +40,7 @@ def flow_with(block: str) -> str:
     return "".join(part for part in kept if part.partition(":")[0] not in keys) + block
 
 
-EXAMPLES = [flow_with(block) for block in BLOCKS if block != ATTRIBUTES]
+EXAMPLES = [flow_with(block) for block in BLOCKS if block not in (ATTRIBUTES, PIECE)]
 
 
 @cache
@@ -48,7 +49,7 @@ def files() -> dict[str, Any]:
     shop = shop_files()["flows/shop.yaml"].replace("attributes:\n", ATTRIBUTES)
     named = {f"example-{n}": text for n, text in enumerate(EXAMPLES[1:])} | {"first-cups": EXAMPLES[0]}
     flows = {f"flows/{name}.yaml": text.replace("flow: first-cups", f"flow: {name}") for name, text in named.items()}
-    return {"flows/shop.yaml": shop, **flows}
+    return {"flows/shop.yaml": shop, "flows/pieces/ask-how-it-was.yaml": PIECE, **flows}
 
 
 def test_no_flow_and_no_part_of_one_has_a_problem() -> None:
@@ -66,7 +67,7 @@ def test_every_example_is_lived_through_and_the_session_that_is_shown_answers_so
         query = sa.select(documents.c.name, enrollments.c.state).join(
             documents, documents.c.id == enrollments.c.flow_id
         )
-        mine = {name.rpartition("/")[2].removesuffix(".yaml") for name in files()} - {"shop"}
+        mine = {name.rpartition("/")[2].removesuffix(".yaml") for name in files()} - {"shop", "ask-how-it-was"}
         found = [row for row in driver.rows(query) if row[0] in mine]
         command, *answer = SESSION.removeprefix("$ ").splitlines()
         said = CliRunner().invoke(main, shlex.split(command)[1:])
@@ -88,7 +89,7 @@ def live_through(driver: Driver) -> None:
     driver.at(days=80)
 
 
-@pytest.mark.parametrize("model", [FlowModel, OpeningModel, *VERBS.values()])
+@pytest.mark.parametrize("model", [FlowModel, OpeningModel, PieceModel, *VERBS.values()])
 def test_every_key_of_the_language_is_told(model: Any) -> None:
     for name, field in model.model_fields.items():
         assert re.search(rf"`{field.alias or name}[`:]|^[ -]*{field.alias or name}:", PAGE + ACTIONS, re.MULTILINE), (

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from afterglow import past
+from afterglow.language.company import is_of_colleague
 from afterglow.mapping import Mapped
 from afterglow.mapping.addresses import normalised_phone
 from afterglow.matching import ORDER, Identity, Named, One, Register, found_one, is_account
@@ -169,6 +170,8 @@ def named(matching: Matching, arrival: Arrival) -> Named:
 
 
 def _order_id(arrival: Arrival) -> str | None:
+    if is_of_colleague(arrival.mapped.event):
+        return None  # theirs, not this customer's
     return past.order_of(arrival.mapped.payload)
 
 

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.engine import Connection
 
 from afterglow.pacing import Pace
-from db import bulk, enrollments, touchpoints, turns
+from db import bulk, enrollments, reviews, touchpoints, turns
 from db.app import App
 from db.tables import TouchpointState
 from workers.batches import is_passing
@@ -140,6 +140,7 @@ class Deliver:
             touchpoints.defer(connection, batch.deferred)
             touchpoints.hold(connection, batch.held)
             touchpoints.keep_contexts(connection, batch.contexts)
+            reviews.note_quotings(connection, ((row[0], row[2]) for row in batch.contexts))
             enrollments.go_on(connection, batch.go_on)
             enrollments.stop(connection, batch.stopped)
             enrollments.note(connection, batch.notes)

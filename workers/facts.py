@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from afterglow.decide import Facts, answer_of
 from afterglow.language.flow import Flow
 from afterglow.language.shop import Shop
-from db import enrollments, events
+from db import accounts, enrollments, events
 from db.people import Person
 
 
@@ -28,6 +28,7 @@ def load_facts(
     for _, customer, _, entered_at, flow in runs:
         if flow.listens_to:
             starts[customer] = min(entered_at, starts.get(customer, entered_at))
+    companies = accounts.facts(connection, shop, (person.account_id for person in persons.values()))
     heard = events.since(connection, starts, {name for *_, flow in runs for name in flow.listens_to})
     facts = {}
     for run, customer, event, entered_at, flow in runs:
@@ -41,6 +42,7 @@ def load_facts(
             answers={flow.renames.get(step, step): answer_of(*known[id_]) for step, id_ in mine.items()},
             answered_by=frozenset(mine.values()),
             holdout=shop.holdout,
+            account=companies.get(person.account_id) if person.account_id is not None else None,
             kinds=shop.model.attributes,
             events=[
                 heard_event

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow import importing, past
-from afterglow.decide import Run, decide, run_key
+from afterglow.decide import Run, decide, key_of
 from afterglow.errors import AfterglowError
 from afterglow.importing import BadRow, Desk, Row, columns_of, records, rows
 from afterglow.language.catalog import Catalog
@@ -358,7 +358,7 @@ class Starter:
             names = {**row.payload, "customer": person.facts(shop), "shop": shop.facts}
             if self.flow.when is not None and not self.flow.when.is_true(names):
                 continue
-            key = run_key(self.flow.once_per, names, row.id)
+            key = key_of(self.flow, names, row.id)
             if key is not None:
                 keys.setdefault((row.customer_id, key), row)
         r = runs.c

@@ -30,7 +30,7 @@ from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable, map_element
 from afterglow.native import NATIVE_SOURCES, map_native
 from afterglow.starting import is_woken, started_by
-from db import bulk, enrollments, events, fetching, merging, people, requests, segments
+from db import accounts, bulk, enrollments, events, fetching, merging, people, requests, reviews, segments
 from db.app import App
 from db.catalog import Release
 from db.events import NewRun
@@ -38,7 +38,7 @@ from db.people import Person
 from db.tables import InboxState, inbox
 from db.tables import enrollments as enrollments_table
 from db.tables import events as events_table
-from workers import acting, goals, joining, loyalty, occasions, referring, unwinding
+from workers import acting, companies, goals, joining, loyalty, occasions, referring, unwinding
 from workers.arrivals import (
     Arrival,
     Fate,
@@ -117,10 +117,10 @@ class Ingest:
         arrivals = _recorded(connection, arrivals, fates, now)
         joins = [arrival for arrival in allowed if arrival.owner is not None]
         joins = joining.add(connection, joins, persons, release.catalog.shop, fates)
-        _find_companies(connection, [*arrivals, *joins], persons)
+        companies.find(connection, release.catalog.shop, [*arrivals, *joins], persons)
         heard: list[Heard] = []
         hung_on = occasions.hung_on(release, persons, but=fresh)
-        starting = self._take_in(connection, release, arrivals, persons, fates, heard)
+        starting = self._take_in(connection, release, arrivals, persons, fates, heard, now)
         self._referred |= referring.follow(connection, release, arrivals, persons, self.app.settings.secrets, now)
         starting = events.claim_keys(connection, starting)
         waiting, sending = self._woken(connection, arrivals)
@@ -129,6 +129,7 @@ class Ingest:
             people.save(connection, persons, fresh)
             self._touch(connection, release, [*arrivals, *joins])
             _write_words(connection, arrivals, joins)
+            reviews.hear(connection, [_said(arrival) for arrival in arrivals])
             events.insert_enrollments(connection, starting)
             events.wake(connection, waiting, sending)
             enrollments.note(connection, converted)
@@ -238,6 +239,7 @@ class Ingest:
         persons: dict[int, Person],
         fates: dict[int, Fate],
         heard: list[Heard],
+        now: datetime,
     ) -> list[NewRun]:
         """Learn what the events say about their customers; the runs that they would start.
 
@@ -245,17 +247,23 @@ class Ingest:
         """
         catalog = release.catalog
         starting: list[tuple[Flow, Arrival, str]] = []
+        known = accounts.facts(connection, catalog.shop, (person.account_id for person in persons.values()))
         for arrival in arrivals:
             mapped, person = arrival.mapped, persons[arrival.customer_id]
             fate = fates[arrival.inbox_id]
             fate.reason = learn(person, mapped, catalog.shop)
             names = {**mapped.payload, "customer": person.facts(catalog.shop), "shop": catalog.shop.facts}
+            if person.account_id in known:
+                names["account"] = known[person.account_id]
             heard.append(Heard(arrival=arrival, names=names))
             if arrival.is_history:
                 fate.reason = "; ".join(filter(None, [fate.reason, "it was fetched late, so it started nothing"]))
                 continue
             started = started_by(catalog, mapped.event, mapped.stage, arrival.event_id, names)
             starting += [(flow, arrival, key) for flow, key in started]
+        spread, told = companies.spread(connection, catalog, [(one.arrival, one.names) for one in heard], persons, now)
+        starting += spread
+        self.freed |= told
         again = [(flow.name, arrival.customer_id) for flow, arrival, _ in starting if flow.reenter is not None]
         last = events.last_runs(connection, *zip(*again, strict=True)) if again else {}
         ids = bulk.next_ids(connection, enrollments_table, len(starting))
@@ -397,15 +405,15 @@ def _recorded(
     return [arrival for arrival in arrivals if arrival.event_id in new]
 
 
-def _find_companies(connection: Connection, arrivals: Sequence[Arrival], persons: dict[int, Person]) -> None:
-    """Find or make the accounts that are named, and say whose customers buy for them."""
-    buying = [(arrival, account) for arrival in arrivals if (account := arrival.mapped.account) is not None]
-    if not buying:
-        return
-    companies = {(arrival.source, account.id): account.name or account.id for arrival, account in buying}
-    account_ids = events.find_accounts(connection, companies)
-    for arrival, account in buying:
-        persons[arrival.customer_id].account_id = account_ids[arrival.source, account.id]
+def _said(arrival: Arrival) -> reviews.Said:
+    return reviews.Said(
+        event_id=arrival.event_id,
+        customer_id=arrival.customer_id,
+        name=arrival.mapped.event,
+        source=arrival.source,
+        at=arrival.mapped.occurred_at,
+        payload=arrival.mapped.payload,
+    )
 
 
 def _write_words(connection: Connection, arrivals: Sequence[Arrival], joins: Sequence[Arrival]) -> None:

@@ -16,7 +16,7 @@ from afterglow.letters import Addressed, Letterhead
 from afterglow.mail_templates import Mail
 from afterglow.mime import message_id_for
 from afterglow.tokens import make_token
-from db import bulk, coupons, identity, me, people, referrals, touchpoints, turns
+from db import bulk, coupons, identity, me, people, referrals, reviews, touchpoints, turns
 from db.app import App
 from db.catalog import Release
 from db.enrollments import UNWOUND
@@ -105,6 +105,11 @@ class Preparation:
         self.suppressed = touchpoints.suppressed(connection, channel, self.digests.values())
         self.codes = self._codes(connection)
         self.generations = me.generations(connection, self._linked())
+        mails = self.release.catalog.mails
+        named = {name for row in rows if (name := self._name_of(row)) in mails}
+        self.reviews = reviews.of_products(
+            connection, frozenset().union(*(letters.reviewed(mails[name]) for name in named))
+        )
         self._connection = connection
         #: Locked for this transaction as soon as a mail asks for a turn.
         self.pace: pacing.Pace | None = None
@@ -112,7 +117,7 @@ class Preparation:
     def _codes(self, connection: Connection) -> dict[int, dict[str, str]]:
         wanted: dict[int, frozenset[str]] = {}
         for row in self.rows:
-            mail = self.release.catalog.mails.get(row.template)
+            mail = self.release.catalog.mails.get(self._name_of(row))
             if mail and (named := letters.programmes(mail)):
                 wanted[row.customer_id] = wanted.get(row.customer_id, frozenset()) | named
         codes = referrals.codes(connection, self.secret, wanted, self.now)
@@ -129,7 +134,13 @@ class Preparation:
     def _linked(self) -> list[int]:
         """The customers whose mails link their own pages."""
         mails = self.release.catalog.mails
-        return [row.customer_id for row in self.rows if row.template in mails and letters.reads_me(mails[row.template])]
+        named = ((row.customer_id, self._name_of(row)) for row in self.rows)
+        return [customer for customer, name in named if name in mails and letters.reads_me(mails[name])]
+
+    def _name_of(self, row: Any) -> str:
+        """The mail that goes: the template in the customer's language."""
+        locale = self.persons[row.customer_id].locale if row.kind != "team" else None
+        return self.release.catalog.in_language(row.template, locale)
 
     def ranked(self) -> list[Any]:
         """Earlier due moments first; at one moment service mail, then flows in the shop's order of priority."""
@@ -220,8 +231,8 @@ class Preparation:
     def _letter(
         self, row: Any, flow: Flow, facts: Facts, person: Person, at: datetime, batch: Batch, basis: str | None
     ) -> tuple[Handed, Outgoing] | None:
-        mail = self.release.catalog.mails.get(row.template)
-        template_id = self.release.mail_id(row.template)
+        name = self._name_of(row)
+        mail, template_id = self.release.catalog.mails.get(name), self.release.mail_id(name)
         if mail is None or template_id is None:
             batch.end(row, TouchpointState.FAILED, at, f"there is no template {row.template} in force")
             return None
@@ -239,12 +250,12 @@ class Preparation:
             return None
         codes, generation = self.codes.get(row.customer_id, {}), self.generations.get(row.customer_id, 0)
         variants = touchpoint.variants(mail, self.release.catalog, row.customer_id)
-        stored = letters.context(mail, facts.names(), codes, extra, variants, generation)
+        stored = letters.context(mail, facts.names(), codes, extra, variants, generation, self.reviews)
         to = Addressed(touchpoint_id=row.id, customer_id=row.customer_id, kind=row.kind, topic=row.topic)
         try:
             rendered = letters.render(mail, stored, self.head, to)
         except RenderError as error:
-            batch.end(row, TouchpointState.FAILED, at, f"{row.template}: {error}")
+            batch.end(row, TouchpointState.FAILED, at, f"{name}: {error}")
             return None
         batch.contexts.append((row.id, row.customer_id, stored))
         if row.kind == "marketing":
@@ -254,7 +265,7 @@ class Preparation:
                 Settled(id=row.id, state=TouchpointState.SENT, at=at, template_id=template_id, prepared_at=at)
             )
             batch.go_on.append((row.enrollment_id, at))
-            batch.note(row, at, "sent", template=row.template, **({"basis": basis} if basis else {}))
+            batch.note(row, at, "sent", template=row.template, **touchpoint.went(basis, mail.locale))
             return None
         batch.handed.append((row.id, template_id, at, self.leased_until))
         handed = Handed(
@@ -268,6 +279,7 @@ class Preparation:
             at=at,
             digest=self.digests.get(person.id) if row.kind != "team" else None,
             basis=basis,
+            locale=mail.locale,
         )
         return handed, self._outgoing(handed, mail, rendered, address, person, to)
 

@@ -19,6 +19,8 @@ _COPIED = (("flows", ".yaml"), ("flows/sources", ".json"), ("templates/email", "
 
 #: Where the schemas for editors stand, by kind of file.
 _SCHEMAS = ".vscode/afterglow/{}.json"
+#: Shops of other kinds, by name.
+EXAMPLES = ROOT / "examples"
 
 _README = """\
 # Our customers' mails
@@ -28,6 +30,7 @@ What we write to customers, and when, run by Afterglow. `flows/shop.yaml` is the
 - `flows/NAME.yaml`: a flow, one file each. `status: draft` is checked and not run, `live` runs.
 - `flows/stages.yaml`: the stages of a customer's life. `flows/sources/`: who posts webhooks, and what they mean.
 - `flows/programmes/NAME.yaml`: what customers earn points for, and what friends who bring friends get.
+- `flows/pieces/NAME.yaml`: steps that several flows `use`.
 - `flows/sources/NAME/`: webhooks as they come, each with what it must become; `afterglow source test` holds them to it.
 - `templates/email/NAME.mjml` and `.txt`: the mails; `_layout.mjml` is what all of them share.
 
@@ -115,16 +118,24 @@ class FolderNotEmptyError(AfterglowError):
     """The folder is not empty; `afterglow init` writes into a new one only."""
 
 
-def make_shop(folder: Path) -> list[str]:
+class UnknownExampleError(AfterglowError):
+    """There is no such example of a shop."""
+
+
+def make_shop(folder: Path, example: str | None = None) -> list[str]:
     """Write a new shop into a folder that is empty or not there yet; the names of the files, sorted.
 
+    Args:
+      example: another shop than the roastery, such as `cafes`.
+
     Raises:
+      UnknownExampleError: there is no such example.
       FolderNotEmptyError: something is in the folder already; nothing was written.
       OSError: the folder cannot be written to.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FolderNotEmptyError(f"{folder} is not empty; name a new folder for the shop: `afterglow init DIR`.")
-    files = _copied() | _written()
+    files = (_copied() if example is None else example_files(example)) | _written()
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +144,21 @@ def make_shop(folder: Path) -> list[str]:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
             file.write(text)
     return sorted(files)
+
+
+def example_files(name: str) -> dict[str, str]:
+    """The flows and templates of an example: its own, and what all shops share (layout, footers, notes to teams).
+
+    Raises:
+      UnknownExampleError: there is no such example.
+    """
+    known = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+    if name not in known:
+        raise UnknownExampleError(f"There is no example '{name}'; there is {', '.join(known)}.")
+    paths = [*ROOT.glob("templates/email/_*"), ROOT / "flows/sources/generic.yaml"]
+    shared = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    own = (path for path in sorted((EXAMPLES / name).rglob("*")) if path.is_file())
+    return shared | {path.relative_to(EXAMPLES / name).as_posix(): path.read_text(encoding="utf-8") for path in own}
 
 
 def _copied() -> dict[str, str]:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.engine import Connection
 
+from afterglow import touchpoint
 from db import bulk, enrollments, touchpoints
 from db.app import App
 from db.tables import TouchpointState, suppressions
@@ -32,6 +33,7 @@ class Handed:
     at: datetime
     digest: str | None  # of the address, should it turn out to be dead
     basis: str | None = None  # on what it goes; None where nobody can say any more
+    locale: str | None = None  # of the mail; None: the shop's own
 
 
 def settle(connection: Connection, ends: Sequence[tuple[Handed, Fate]], channel: str, now: datetime) -> None:
@@ -61,7 +63,7 @@ def settle(connection: Connection, ends: Sequence[tuple[Handed, Fate]], channel:
     reasons |= {id_: ("tried again", reason) for id_, _, _, reason in again if id_ in requeued}
     whose = ended | requeued
     notes = [
-        (whose[id_], one.enrollment_id, now, verb, one.step, _detail(verb, reason, one.basis))
+        (whose[id_], one.enrollment_id, now, verb, one.step, _detail(verb, reason, one))
         for id_, (verb, reason) in reasons.items()
         if (one := by_id[id_])
     ]
@@ -77,10 +79,10 @@ def settle(connection: Connection, ends: Sequence[tuple[Handed, Fate]], channel:
         enrollments.note(connection, notes)
 
 
-def _detail(verb: str, reason: str | None, basis: str | None) -> dict[str, str] | None:
+def _detail(verb: str, reason: str | None, handed: Handed) -> dict[str, str] | None:
     detail = {"because": reason} if reason else {}
-    if basis and verb == "sent":
-        detail["basis"] = basis
+    if verb == "sent":
+        detail |= touchpoint.went(handed.basis, handed.locale)
     return detail or None
 
 

@@ -10,6 +10,7 @@ from afterglow.language.catalog import compile_files, read_documents
 from afterglow.language.check.supply import world
 from afterglow.language.check.testing import check_tests
 from afterglow.language.flow import Flow, read_flow
+from afterglow.language.pieces import joined, pieces_in
 from afterglow.language.testing import FlowTest
 from afterglow.problems import Problem, Problems
 from afterglow.testing import Lived, ShopUnderTest, Verdict, judge, live
@@ -65,8 +66,9 @@ def shop_under_test(folder: Path) -> ShopUnderTest:
     files = read_shop_folder(folder)
     documents = compile_files(files)
     catalog = read_documents({(one.kind, one.name): one.body for one in documents if one.kind != "flow"})
+    pieces = pieces_in(files)
     flows = [(one.name, f"flows/{one.name}.yaml") for one in documents if one.kind == "flow"]
-    catalog = replace(catalog, flows={name: read_flow(files[file], file) for name, file in flows})
+    catalog = replace(catalog, flows={name: read_flow(joined(files[file], pieces), file) for name, file in flows})
     whole = world(catalog.shop, catalog.sources.values(), whole=True)
     problems: list[Problem] = []
     for flow in catalog.flows.values():

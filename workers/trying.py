@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow import strict_yaml
 from afterglow.captured import told
-from afterglow.decide import next_n, run_key
+from afterglow.decide import key_of, next_n
 from afterglow.language.catalog import Catalog
 from afterglow.language.flow import Flow
 from afterglow.language.source import Source
@@ -245,7 +245,7 @@ class _Teller:
         return [self._flow(flow, names, ran) for flow in flows]
 
     def _key(self, flow: Flow, names: Mapping[str, Any]) -> str | None:
-        return None if flow.once_per is None else run_key(flow.once_per, names, 0)
+        return None if flow.once_per is None else key_of(flow, names, 0)
 
     def _ran(
         self, person: Person, wanted: Sequence[tuple[Flow, str | None]], occurred_at: datetime

@@ -38,7 +38,9 @@ __all__ = [
 ]
 
 #: The functions of the application that an expression may call.
-FUNCTIONS: Final = frozenset({"referral_link", "referral_variant", "rate"})
+FUNCTIONS: Final = frozenset(
+    {"referral_link", "referral_variant", "rate", "best_review", "average_rating", "review_count"}
+)
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 

@@ -18,6 +18,7 @@ import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
 from afterglow.expressions import money
+from afterglow.expressions.languages import spoken
 from afterglow.expressions.values import (
     EXACT,
     MAX_TEXT,
@@ -38,11 +39,6 @@ LONGEST_TOKEN: Final = 320
 _NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?", re.ASCII)
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 _SPACE_BEFORE_OFFSET = re.compile(r"\s+(?=(?:[+-]\d{2}:?\d{2}|Z)$)")
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 #: The words `date` understands.
 DATE_FORMATS: Final = frozenset({"short", "long", "weekday"})
 
@@ -181,8 +177,10 @@ def _since_epoch(value: object, microseconds_per_unit: int) -> object:
         return MISSING
 
 
-def day(value: object, words: object, zone: object = "UTC") -> object:
+def day(value: object, words: object, zone: object = "UTC", locale: object = None) -> object:
     """A moment for a mail: `short` is "2 Mar 2026", `long` "2 March 2026", `weekday` "Monday".
+
+    With a `locale` ("fr", "de-AT") in that language, where we know it; mails have their own.
 
     A text in ISO 8601 is read first, since a stored payload holds its moments as text. The day is that of the
     zone given by its IANA name (`date("long", customer.timezone)`), otherwise of UTC; a day alone has no
@@ -200,10 +198,11 @@ def day(value: object, words: object, zone: object = "UTC") -> object:
         if there is MISSING:
             return MISSING
         local = there
-    month = _MONTHS[local.month - 1]
+    tongue = spoken(locale)
     if words == "weekday":
-        return _WEEKDAYS[local.weekday()]
-    return f"{local.day} {month if words == 'long' else month[:3]} {local.year}"
+        return tongue.weekdays[local.weekday()]
+    months, written = (tongue.months, tongue.long) if words == "long" else (tongue.short_months, tongue.short)
+    return written.format(day=local.day, month=months[local.month - 1], year=local.year)
 
 
 def _in_zone(moment: datetime, zone: ZoneInfo) -> date | Missing:
@@ -320,7 +319,7 @@ def phone(value: object, region: object = None) -> object:
 
 #: Every filter by its name in the language. `default` is here for its arity only: it must see missing values.
 FILTERS: Final[dict[str, Filter]] = {
-    "date": Filter(day, 1, 2),
+    "date": Filter(day, 1, 3),
     "default": Filter(lambda value, _: value, 1, 1),
     "email": Filter(email),
     "epoch": Filter(epoch),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from afterglow.expressions.languages import ENGLISH, LANGUAGES, Language, language
+
 _CODE = re.compile(r"[A-Za-z]{3}", re.ASCII)
 _USUAL_DIGITS: Final = 2
 _ZERO: Final = (
@@ -74,17 +76,22 @@ _HABITS: Final[dict[str, Habit]] = {
 def written(amount: Decimal, currency: str, locale: str | None = None) -> str:
     """`12,50 €`, `$1,250.00`, `CHF 12.50`; an unknown currency as `12.50 XYZ`. Spaces do not break.
 
-    A locale that begins with `en` writes every amount the English way (`€12.50`). `amount` is in major units
-    with the currency's number of decimals.
+    A locale writes every amount the way of its language (`en`: `€12.50`, `fr`: `12,50 $`), where we know that.
+    `amount` is in major units with the currency's number of decimals.
     """
     code = currency.upper()
     habit = _HABITS.get(code, Habit(code, False, *_ENGLISH))
-    if locale is not None and locale.lower().startswith("en"):
-        known = code in _HABITS
-        habit = Habit(habit.sign if known else code + _NO_BREAK_SPACE, True, *_ENGLISH)
+    if locale is not None and (tongue := LANGUAGES.get(language(locale))) is not None:
+        habit = _habit_of(tongue, habit.sign.strip(_NO_BREAK_SPACE) if code in _HABITS else code)
     whole, _, decimals = f"{abs(amount):,f}".partition(".")
     figure = whole.replace(",", habit.thousands) + (habit.point + decimals if decimals else "")
     minus = "-" if amount < 0 else ""
     if habit.leads:
         return f"{minus}{habit.sign}{figure}"
     return f"{minus}{figure}{_NO_BREAK_SPACE}{habit.sign}"
+
+
+def _habit_of(tongue: Language, sign: str) -> Habit:
+    """How a language writes an amount: before it, letters and what is not English stand apart (`€ 12,50`)."""
+    apart = tongue.sign_leads and (tongue is not ENGLISH or (sign.isascii() and sign[-1].isalpha()))
+    return Habit(sign + (_NO_BREAK_SPACE if apart else ""), tongue.sign_leads, tongue.point, tongue.thousands)

@@ -7,13 +7,13 @@ the size of what is written and the rounds of its loops are bounded, so that no 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from html import escape as escape_html
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 from afterglow.expressions.evaluate import MAX_LOOKS, NO_FUNCTIONS, Evaluate, Facts, Functions, Work, compiled
 from afterglow.expressions.parse import Reader
-from afterglow.expressions.tree import Block, Loop, Output, RenderError, Static, When
+from afterglow.expressions.tree import Block, Constant, Filtered, Loop, Output, RenderError, Static, When
 from afterglow.expressions.values import MISSING, as_text, is_absent, plain
 
 #: Rounds of all loops of one rendering together.
@@ -66,6 +66,11 @@ class Text:
         blocks = _settled(self._blocks, facts, escape)
         return replace(self, _blocks=blocks, _write=_compiled_blocks(blocks))
 
+    def spoken_in(self, locale: str) -> Text:
+        """The same text with dates and prices written in the language of a locale, unless they name one themselves."""
+        blocks = _spoken(self._blocks, locale)
+        return replace(self, _blocks=blocks, _write=_compiled_blocks(blocks))
+
     def render(self, facts: Facts, functions: Functions = NO_FUNCTIONS, *, escape: bool) -> str:
         """The text for one customer. With `escape`, what expressions write is safe in HTML text and
         attributes.
@@ -93,6 +98,23 @@ def parse_text(text: str, *, functions: Collection[str]) -> Text:
         _blocks=blocks,
         _write=_compiled_blocks(blocks),
     )
+
+
+#: Filters whose last argument is a locale: what stands in for the arguments that are left out, from the first on.
+_SPOKEN: Final[Mapping[str, tuple[object, ...]]] = {"date": (None, "UTC"), "price": (None,)}
+
+
+def _spoken(part: Any, locale: str) -> Any:
+    """A part of a tree, and all that is in it, with the locale as the last argument of filters that take one."""
+    if isinstance(part, tuple):
+        return tuple(_spoken(one, locale) for one in part)
+    if not is_dataclass(part) or isinstance(part, type):
+        return part
+    changed: Any = replace(part, **{one.name: _spoken(getattr(part, one.name), locale) for one in fields(part)})
+    if isinstance(changed, Filtered) and len(given := changed.arguments) <= len(_SPOKEN.get(changed.name, ())):
+        stand_in = tuple(map(Constant, _SPOKEN[changed.name][len(given) :]))
+        changed = replace(changed, arguments=(*given, *stand_in, Constant(locale)))
+    return changed
 
 
 def _settled(blocks: tuple[Block, ...], facts: Facts, escape: bool) -> tuple[Block, ...]:

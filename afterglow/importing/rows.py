@@ -334,7 +334,7 @@ def _profile(values: Mapping[str, Any]) -> tuple[str | None, str | None, str | N
 
 
 def _attributes(values: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
-    declared = desk.catalog.shop.model.attributes
+    declared = desk.catalog.shop.attributes
     found: dict[str, Any] = {}
     for name, kind in declared.items():
         value = values.get(name)

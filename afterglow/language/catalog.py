@@ -12,8 +12,9 @@ from functools import cached_property, lru_cache
 
 from afterglow import acting, returning, strict_yaml
 from afterglow.language import starts
-from afterglow.language.flow import Flow, read_flow
+from afterglow.language.flow import Flow, read_flow, read_piece
 from afterglow.language.picture import FOLDER, read_picture
+from afterglow.language.pieces import file_of, joined, pieces_in
 from afterglow.language.programme import Programme, read_loyalty
 from afterglow.language.referral import ReferralProgramme, read_referral
 from afterglow.language.segment import ENTERED, LEFT, Segment, read_segments
@@ -21,6 +22,7 @@ from afterglow.language.shop import Shop, StageModel, read_shop, read_stages
 from afterglow.language.source import ANY_EVENT, Source, read_source, supplies
 from afterglow.language.starts import OnDate, OverSegment
 from afterglow.language.testing import without_tests
+from afterglow.mail.locales import nearest, parted
 from afterglow.mail.sources import TEAM_MAILS
 from afterglow.mail_templates import Mail, compile_mail, load_mail, with_shop
 from afterglow.problems import Problem, Problems, did_you_mean
@@ -61,6 +63,23 @@ class Catalog:
     reads_segments: bool = False
 
     @cached_property
+    def _in_languages(self) -> Mapping[str, Mapping[str, str]]:
+        """The names of mails in other languages than the shop's: by plain name, then by locale in lower case."""
+        found: dict[str, dict[str, str]] = {}
+        for name in self.mails:
+            plain, locale = parted(name)
+            if locale is not None:
+                found.setdefault(plain, {})[locale.lower()] = name
+        return found
+
+    def in_language(self, template: str, locale: str | None) -> str:
+        """The mail that somebody of this locale gets where a flow sends a template: `email/welcome.fr`, or itself."""
+        languages = self._in_languages.get(template)
+        if languages is None or not locale:
+            return template
+        return next((languages[near] for near in nearest(locale) if near in languages), template)
+
+    @cached_property
     def loyalty(self) -> Mapping[str, Programme]:
         """The programmes in which customers earn points."""
         return {name: found for name, found in self.programmes.items() if isinstance(found, Programme)}
@@ -79,6 +98,17 @@ class Catalog:
     def started_by_event(self) -> Mapping[str, tuple[Flow, ...]]:
         """Live flows by the event that starts them."""
         return _grouped(self.flows, lambda flow: flow.event)
+
+    @cached_property
+    def heard_by_accounts(self) -> frozenset[str]:
+        """The events of which colleagues are told, since a flow in force waits for them or stops by them."""
+        return frozenset().union(*(flow.heard_by_account for flow in self.flows.values() if flow.status != "draft"))
+
+    @cached_property
+    def uses_accounts(self) -> bool:
+        """Whether an event of one can mean anything to the others of the account."""
+        per_account = any(flow.per_account for flow in self.flows.values() if flow.status == "live")
+        return self.shop.model.accounts is not None and (per_account or bool(self.heard_by_accounts))
 
     @cached_property
     def on_dates(self) -> Mapping[str, OnDate]:
@@ -148,6 +178,7 @@ BY: Mapping[str, str] = {"by.flow": "text", "by.step": "text", "by.run": "number
 #: Events that we record ourselves.
 OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
     "survey.answered": {"score": "number", "survey": "text", "scale": "text", "comment": "text", **BY},
+    "review.permitted": {"review.id": "text", "review.may_be_quoted": "yes-no", "review.may_be_named": "yes-no"},
     "consent.granted": {"topic": "text"},
     "consent.withdrawn": {"topic": "text"},
     "points.earned": {"programme": "text", "points": "number", "rule": "text", "spendable_at": "date"},
@@ -249,6 +280,12 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
     """
     documents: list[Document] = []
     problems: list[Problem] = []
+    pieces = pieces_in(files)
+    for piece, text in pieces.items():
+        try:
+            read_piece(text, file_of(piece))
+        except Problems as error:
+            problems.extend(error.problems)
 
     def attempt(kind: str, name: str, file: str, compile_: Callable[[], object]) -> None:
         try:
@@ -262,8 +299,8 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
                 Problem(file, 1, 1, f"The file is called {name} and the {kind} in it '{own}'; make them equal.")
             )
         body = json.dumps(made, sort_keys=True, ensure_ascii=False) if kind == "template" else files[file]
-        if isinstance(made, Flow) and made.tests:
-            body = without_tests(made.document)
+        if isinstance(made, Flow):
+            body = joined(without_tests(made.document) if made.tests else body, pieces)
         documents.append(Document(kind=kind, name=name, body=body))
 
     for required, kind, reader in (
@@ -280,7 +317,7 @@ def compile_files(files: Mapping[str, str]) -> tuple[Document, ...]:
         folder, _, base = file.rpartition("/")
         name, _, ending = base.rpartition(".")
         if folder == "flows" and ending == "yaml" and name not in ("shop", "stages", "segments"):
-            attempt("flow", name, file, lambda f=file: read_flow(files[f], f))  # type: ignore[misc]
+            attempt("flow", name, file, lambda f=file: read_flow(joined(files[f], pieces), f))  # type: ignore[misc]
         elif folder == "flows/sources" and ending == "yaml":
             attempt("source", name, file, lambda f=file: read_source(files[f], f))  # type: ignore[misc]
         elif folder == "flows/programmes" and ending == "yaml":

@@ -21,7 +21,12 @@ class Compiler:
 
     def say(self, path: Path, message: str) -> None:
         """Note what is wrong at a place."""
-        self.problems.append(self.document.problem(path, message))
+        where, inside = self.located(path)
+        self.problems.append(where.problem(inside, message))
+
+    def located(self, path: Path) -> tuple[strict_yaml.Document, Path]:
+        """The file in which a path leads somewhere, and where in it."""
+        return self.document, path
 
     def collected(self, path: Path, make: Callable[[], _Made]) -> _Made | None:
         """What is made; None where making it raises a ValueError, whose sentence is noted."""
@@ -49,6 +54,7 @@ class Compiler:
         try:
             return parser(text)
         except ExpressionError as error:
-            line, col = self.document.place_inside(path, error.line, error.col)
-            self.problems.append(Problem(self.document.file, line, col, error.message))
+            where, inside = self.located(path)
+            line, col = where.place_inside(inside, error.line, error.col)
+            self.problems.append(Problem(where.file, line, col, error.message))
             return None

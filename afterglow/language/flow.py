@@ -30,7 +30,10 @@ from afterglow.language.actions import (
     WebhookModel,
     compile_action,
 )
+from afterglow.language.company import By, ToModel
+from afterglow.language.company import names_of as names_of_event
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.pieces import Pieces, divided, file_of, located, names_of, written
 from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
 from afterglow.language.segment import crossing
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
@@ -58,6 +61,7 @@ class StopsModel(_Model):
         "`left`: the run ends when the customer is no longer in the stage that started it.", default=None
     )
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+    by: By | None = _described("`account`: also where somebody else of the account did it.", default=None)
 
 
 class GoalModel(_Model):
@@ -81,6 +85,10 @@ class SendModel(StepBase):
     """Send a mail, and go on when it is settled."""
 
     send: str = _described("The template, such as `email/thank-you`.")
+    to: ToModel | None = _described(
+        "Only to those of the account with this role, such as `{role: billing}`; in a flow that runs per account.",
+        default=None,
+    )
     id: str | None = _described("Name of this step; the template's own name unless given.", default=None)
 
 
@@ -133,6 +141,7 @@ class ArrivedModel(_Model):
 
     event: str = _described("The event; those since the trigger count.")
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+    by: By | None = _described("`account`: also where somebody else of the account did it.", default=None)
     arrived: list["StepModel"] = _described("Steps to take when it is this one that came.", default_factory=list)
 
 
@@ -144,6 +153,7 @@ class WaitForModel(StepBase):
         "The event to wait for, or a list of several; events since the trigger count."
     )
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
+    by: By | None = _described("`account`: also where somebody else of the account did it.", default=None)
     for_up_to: str | None = _described("How long to wait at most, counted from reaching this step.", default=None)
     arrived: list["StepModel"] = _described("Steps to take when the event came.", default_factory=list)
     timed_out: list["StepModel"] = _described("Steps to take when none came.", default_factory=list)
@@ -198,6 +208,12 @@ class StopModel(StepBase):
     id: str | None = _described("Name of this step; `stop` unless given.", default=None)
 
 
+class UseModel(_Model):
+    """Take the steps of a piece, `flows/pieces/NAME.yaml`, as if they stood here."""
+
+    use: str = _described("The piece, such as `ask-for-review`.", pattern=r"^[a-z0-9][a-z0-9-]*$")
+
+
 VERBS: Mapping[str, type[BaseModel]] = {
     "send": SendModel,
     "wait": WaitModel,
@@ -209,6 +225,7 @@ VERBS: Mapping[str, type[BaseModel]] = {
     "survey": SurveyModel,
     **actions.VERBS,
     "stop": StopModel,
+    "use": UseModel,
 }
 
 
@@ -236,9 +253,18 @@ StepModel = Annotated[
     | Annotated[StartModel, Tag("start")]
     | Annotated[StopFlowModel, Tag("stop_flow")]
     | Annotated[WebhookModel, Tag("webhook")]
-    | Annotated[StopModel, Tag("stop")],
+    | Annotated[StopModel, Tag("stop")]
+    | Annotated[UseModel, Tag("use")],
     Discriminator(_verb),
 ]
+
+
+class PieceModel(_Model):
+    """Steps that several flows use."""
+
+    piece: str = _described("Name of the piece; the same as the file's.", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    about: str = _described("What it is for, in one line.")
+    steps: list[StepModel] = _described("What happens, in order; the ids are those of every flow.", min_length=1)
 
 
 class FlowModel(_Model):
@@ -251,6 +277,13 @@ class FlowModel(_Model):
     starts: StartsModel = _described("What brings a customer in.")
     once_per: str | None = _described(
         "One run for each value of this, such as `order.id` or `customer.id`; unless given, each trigger is a run.",
+        default=None,
+    )
+    run_per: Literal["customer", "account"] = _described(
+        "`account`: once for a whole company, with a run for each of its people.", default="customer"
+    )
+    to: ToModel | None = _described(
+        "Which people of the account have a run, such as `{role: decision-maker}`; all of them unless given.",
         default=None,
     )
     reenter: str | None = _described(
@@ -307,6 +340,8 @@ class Send(_Step):
 
     template: str
     next: str | None
+    #: The roles that it is for; none: everybody's.
+    to: frozenset[str] = frozenset()
     #: Whether the mail asks for an answer (`survey`).
     asks: bool = False
 
@@ -369,6 +404,8 @@ class Awaited:
     same: Expression | None
     first: str | None
     path: Path
+    #: Whether it counts whoever of the account it comes from.
+    by_account: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -452,12 +489,16 @@ class Reenter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopRule:
-    """An event that ends a run, of a segment only where it is this one; `path` is where the rule stands."""
+    """An event that ends a run, of a segment only where it is this one; `path` is where the rule stands.
+
+    With `by_account` it ends it whoever of the account it comes from.
+    """
 
     event: str
     same: Expression | None
     segment: str | None = None
     path: Path = ()
+    by_account: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -483,6 +524,9 @@ class Flow:
     segment: str | None = None
     when: Expression | None
     once_per: Expression | None
+    #: Whether it runs once for a whole account, with a run for each of its people with one of the roles `to`.
+    per_account: bool
+    to: frozenset[str]
     #: When a key may run again; None: never.
     reenter: Reenter | None
     stops: tuple[StopRule, ...]
@@ -503,8 +547,12 @@ class Flow:
     #: By id; whatever may follow a step stands before it.
     steps: Mapping[str, Step]
     document: strict_yaml.Document = field(repr=False, compare=False)
+    #: The files of the pieces that it uses.
+    pieces: Pieces = field(default_factory=dict, repr=False, compare=False)
     #: Events that can end a wait or the run; others need not be looked at.
     listens_to: frozenset[str] = frozenset()
+    #: Those of them that count whoever of the account they come from.
+    heard_by_account: frozenset[str] = frozenset()
     #: Events that answer what its own steps ask, so that those of another run are nothing to it.
     asks_for: frozenset[str] = frozenset()
     #: Whether people inside an older version go on in this one.
@@ -521,8 +569,22 @@ class Flow:
         return frozenset(_ids(self.document.data)) - self.steps.keys()
 
     def problem(self, path: Path, message: str) -> Problem:
-        """A problem at a place of this flow's file."""
-        return self.document.problem(path, message)
+        """A problem at a place of this flow's file, or of a piece that it uses."""
+        where, inside = located(self.document, self.pieces, path)
+        return where.problem(inside, self.told(where, message))
+
+    def problem_inside(self, path: Path, line: int, col: int, message: str) -> Problem:
+        """A problem at a line and column of the text that stands at a path."""
+        where, inside = located(self.document, self.pieces, path)
+        return Problem(where.file, *where.place_inside(inside, line, col), self.told(where, message))
+
+    def told(self, where: strict_yaml.Document, message: str) -> str:
+        """A message about a file, which names this flow where that is a piece's."""
+        return message if where is self.document else f"{message} Flow '{self.name}' uses this piece."
+
+    def written(self, path: Path) -> Any:
+        """What stands at a path of this flow's file, or of a piece that it uses, as it was read."""
+        return written(self.document, self.pieces, path)
 
     def in_order(self) -> tuple[str, ...]:
         """The ids of its steps in the order of the file, whether or not anybody reaches them."""
@@ -559,32 +621,59 @@ def next_steps(step: Step) -> tuple[str | None, ...]:
 
 @lru_cache(maxsize=2048)
 def read_flow(text: str, file: str) -> Flow:
-    """Compile a flow file.
+    """Compile a flow file, with the pieces that it uses behind it: see `afterglow.language.pieces.joined`.
 
     Raises:
-      Problems: everything that is wrong with the file by itself, each with its place.
+      Problems: everything that is wrong with the file by itself, and with its pieces, each with its place.
     """
-    document = strict_yaml.load(text, file)
-    compiler = _Compiler(document)
+    own, texts = divided(text)
+    document = strict_yaml.load(own, file)
+    pieces = {name: read_piece(piece, file_of(name)) for name, piece in texts.items()}
+    compiler = _Compiler(document, pieces)
     flow = compiler.flow(strict_yaml.validated(document, FlowModel))
     if compiler.problems:
         raise Problems(tuple(compiler.problems))
     return flow
 
 
-def sketch_flow(document: strict_yaml.Document, model: FlowModel) -> tuple[Flow, tuple[Problem, ...]]:
+Piece = tuple[strict_yaml.Document, PieceModel]
+
+
+@lru_cache(maxsize=512)
+def read_piece(text: str, file: str) -> Piece:
+    """Read the file of a piece. What its steps come to shows in the flows that use it.
+
+    Raises:
+      Problems: everything that is wrong with the shape of it.
+    """
+    document = strict_yaml.load(text, file)
+    model = strict_yaml.validated(document, PieceModel)
+    if file != file_of(model.piece):
+        message = f"The file is called {file.rpartition('/')[2]} and the piece in it '{model.piece}'; make them equal."
+        raise Problems([document.problem(("piece",), message)])
+    return document, model
+
+
+def sketch_flow(
+    document: strict_yaml.Document, model: FlowModel, pieces: Mapping[str, Piece | None]
+) -> tuple[Flow, tuple[Problem, ...]]:
     """A flow as far as it compiles, and why the rest does not. Only for finding further problems: steps may lack."""
-    compiler = _Compiler(document)
+    compiler = _Compiler(document, pieces)
     return compiler.flow(model), tuple(compiler.problems)
 
 
 class _Compiler(Compiler):
-    """Compiles one flow, keeping its steps by id."""
+    """Compiles one flow, keeping its steps by id. A piece that is None cannot be read, and is left out."""
 
-    def __init__(self, document: strict_yaml.Document) -> None:
+    def __init__(self, document: strict_yaml.Document, pieces: Mapping[str, Piece | None]) -> None:
         super().__init__(document)
         self.steps: dict[str, Step] = {}
+        self.pieces = pieces
         self.renames: dict[str, str] = {}
+        self.documents = {name: piece[0] for name, piece in pieces.items() if piece is not None}
+
+    def located(self, path: Path) -> tuple[strict_yaml.Document, Path]:
+        return located(self.document, self.documents, path)
 
     def flow(self, model: FlowModel) -> Flow:
         stops = model.stops if isinstance(model.stops, list) else [model.stops]
@@ -594,6 +683,8 @@ class _Compiler(Compiler):
             if old in self.steps:
                 self.say((*self.steps[step_id].path, "was"), f"'{old}' is the id of another step; it was not renamed.")
         rules = tuple(rule for n, stop in enumerate(stops) if (rule := self.stop(stop, n, model)))
+        waits = [step for step in self.steps.values() if isinstance(step, WaitFor)]
+        heard: list[StopRule | Awaited] = [*rules, *(awaited for step in waits for awaited in step.awaited)]
         return Flow(
             name=model.flow,
             about=model.about,
@@ -604,6 +695,8 @@ class _Compiler(Compiler):
             segment=start.segment,
             when=self.expression(model.starts.when, ("starts", "when")),
             once_per=self.expression(model.once_per, ("once_per",)),
+            per_account=self.per_account(model),
+            to=model.to.roles if model.to else frozenset(),
             reenter=self.reenter(model),
             stops=rules,
             goal=self.goal(model.goal) if model.goal else None,
@@ -627,16 +720,30 @@ class _Compiler(Compiler):
             first=first,
             steps=self.steps,
             document=self.document,
+            pieces=self.documents,
             listens_to=frozenset(
-                [rule.event for rule in rules]
-                + [event for step in self.steps.values() if isinstance(step, WaitFor) for event in step.events]
+                name for one in heard for name in names_of_event(one.event, by_account=one.by_account)
             ),
+            heard_by_account=frozenset(one.event for one in heard if one.by_account),
             asks_for=frozenset(answer for step in self.steps.values() for answer in _answers(step)),
             moves=model.on_edit == "move",
             renames=self.renames,
             tests=compile_tests(self, model.tests),
             occasion=start.occasion,
         )
+
+    def per_account(self, model: FlowModel) -> bool:
+        """Whether the flow runs once for an account, which says what may stand beside that."""
+        if model.run_per == "account":
+            if model.reenter is not None:
+                self.say(("reenter",), "A flow that runs per account runs once for each; leave out `reenter`.")
+            return True
+        if model.to is not None:
+            self.say(("to",), "Only a flow that runs per account has others to run for: say `run_per: account`.")
+        for step in self.steps.values():
+            if isinstance(step, Send) and step.to:
+                self.say((*step.path, "to"), "Only a flow that runs per account chooses roles: say `run_per: account`.")
+        return False
 
     def stop(self, model: StopsModel, n: int, flow: FlowModel) -> StopRule | None:
         """The event that ends a run; None where it is the end of the stage."""
@@ -650,7 +757,9 @@ class _Compiler(Compiler):
         same = self.expression(model.same, (*path, "same"))
         if segment is not None and model.same is not None:
             self.say((*path, "same"), "Entering or leaving a segment carries nothing to compare; leave 'same' out.")
-        return StopRule(event=event, same=same, segment=segment, path=path) if event is not None else None
+        if event is None:
+            return None
+        return StopRule(event=event, same=same, segment=segment, path=path, by_account=model.by == "account")
 
     def rate(self, text: str | None) -> Rate | None:
         return self.collected(("rate",), lambda: parse_rate(text)) if text is not None else None
@@ -680,6 +789,9 @@ class _Compiler(Compiler):
         """Compile a list of steps, last first, so that each knows its successor. The id of its first step."""
         following = next_date = after
         for n in range(len(models) - 1, -1, -1):
+            if isinstance(models[n], UseModel):
+                following = self.use(models[n].use, (*path, n, "use"), following)
+                continue
             step = self.step(models[n], (*path, n), following)
             if step is None:
                 continue
@@ -687,11 +799,32 @@ class _Compiler(Compiler):
                 step = replace(step, past=next_date) if models[n].if_past == "skip" else step
                 next_date = step.id
             if step.id in self.steps:  # the other one stands further down
-                self.say(self.steps[step.id].path, f"Two steps are called '{step.id}'; give this one another id.")
+                self.say(self.steps[step.id].path, self.twice(step.id, path))
             self.steps[step.id] = step
             self.rename(models[n], step)
             following = step.id
         return following
+
+    def use(self, name: str, path: Path, after: str | None) -> str | None:
+        """The steps of a piece, as if they stood here; the id of the first."""
+        if name not in self.pieces:
+            self.say(path, f"There is no piece {file_of(name)}.")
+            return after
+        if name in names_of(path, self.document, self.documents):
+            self.say(path, f"The piece '{name}' would use itself, without an end.")
+            return after
+        piece = self.pieces[name]
+        return self.sequence(piece[1].steps, (*path, "steps"), after=after) if piece is not None else after
+
+    def twice(self, step: str, path: Path) -> str:
+        """That two steps have one id, the first of which stands at a path."""
+        file, by = self.located(path)[0].file, self.located(self.steps[step].path)[0].file
+        if by == self.document.file == file:
+            return f"Two steps are called '{step}'; give this one another id."
+        flow = f"flow '{self.document.file.rpartition('/')[2].removesuffix('.yaml')}'"
+        if file == by:
+            return f"Two steps of {flow} are called '{step}': it uses this piece twice, and a piece is used once."
+        return f"Two steps of {flow} are called '{step}', here and in {file}; give one of them another id."
 
     def rename(self, model: StepBase, step: Step) -> None:
         """Keep what older versions called a step."""
@@ -704,7 +837,8 @@ class _Compiler(Compiler):
         match model:
             case SendModel():
                 name = model.id or model.send.rpartition("/")[2]
-                return Send(id=name, path=path, template=model.send, next=after)
+                to = model.to.roles if model.to else frozenset()
+                return Send(id=name, path=path, template=model.send, next=after, to=to)
             case SurveyModel():
                 name = model.id or model.survey.rpartition("/")[2]
                 return Send(id=name, path=path, template=model.survey, next=after, asks=True)
@@ -830,10 +964,10 @@ class _Compiler(Compiler):
 
     def wait_for(self, model: WaitForModel, path: Path, after: str | None) -> Step | None:
         if isinstance(model.wait_for, str):
-            only = ArrivedModel(event=model.wait_for, same=model.same, arrived=model.arrived)
+            only = ArrivedModel(event=model.wait_for, same=model.same, by=model.by, arrived=model.arrived)
             awaited = [self.awaited(only, path, after)]
         else:
-            for key in ("same", "arrived"):
+            for key in ("same", "by", "arrived"):
                 if getattr(model, key):
                     self.say((*path, key), f"Each of several events has its own '{key}'; write it beside the event.")
             awaited = [self.awaited(each, (*path, "wait_for", n), after) for n, each in enumerate(model.wait_for)]
@@ -855,7 +989,7 @@ class _Compiler(Compiler):
     def awaited(self, model: ArrivedModel, path: Path, after: str | None) -> Awaited:
         first = self.sequence(model.arrived, (*path, "arrived"), after=after)
         same = self.expression(model.same, (*path, "same"))
-        return Awaited(event=model.event, same=same, first=first, path=path)
+        return Awaited(event=model.event, same=same, first=first, path=path, by_account=model.by == "account")
 
     def time_of_day(self, text: str | None, path: Path) -> time | None:
         if text is None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, RootModel
 
-from afterglow.language.flow import FlowModel
+from afterglow.language.flow import FlowModel, PieceModel
 from afterglow.language.programme import LoyaltyModel
 from afterglow.language.referral import ReferralModel
 from afterglow.language.segment import SegmentsModel
@@ -24,6 +24,7 @@ class _Programme(RootModel[Annotated[LoyaltyModel | ReferralModel, Field(discrim
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
     "flow": (FlowModel, "A flow of Afterglow: flows/NAME.yaml"),
+    "piece": (PieceModel, "Steps that several flows use: flows/pieces/NAME.yaml"),
     "shop": (ShopModel, "The shop: flows/shop.yaml"),
     "stages": (StagesModel, "The stages of a customer's journey: flows/stages.yaml"),
     "segments": (SegmentsModel, "The segments of a shop's customers: flows/segments.yaml"),
@@ -33,6 +34,7 @@ _MODELS: Final[dict[str, tuple[type[BaseModel], str]]] = {
 #: The files that each schema is for, below the shop's folder, as globs of editors; `!` takes files out again.
 FILES: Final[dict[str, tuple[str, ...]]] = {
     "flow": ("flows/*.yaml", "!flows/shop.yaml", "!flows/stages.yaml", "!flows/segments.yaml"),
+    "piece": ("flows/pieces/*.yaml",),
     "shop": ("flows/shop.yaml",),
     "stages": ("flows/stages.yaml",),
     "segments": ("flows/segments.yaml",),
@@ -75,7 +77,7 @@ _SNIPPETS: Final[dict[str, dict[str, Any]]] = {
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema (draft 2020-12) by kind of file: flow, shop, stages, segments, source, programme."""
+    """JSON Schema (draft 2020-12) by kind of file: flow, piece, shop, stages, segments, source, programme."""
     return {name: _schema(name, model, title) for name, (model, title) in _MODELS.items()}
 
 

@@ -190,6 +190,13 @@ class WebhookModel(_Model):
         return self.url.startswith("http://")
 
 
+class AccountsModel(_Model):
+    """Companies whose people are customers."""
+
+    roles: list[str] = Field(default_factory=list, description="What somebody can be there, such as decision-maker.")
+    attributes: dict[str, Kind] = Field(default_factory=dict, description="Further facts about companies.")
+
+
 class ShopModel(_Model):
     """The brand and its rails."""
 
@@ -252,6 +259,9 @@ class ShopModel(_Model):
         default=False, description="Whether one phone number is one customer, as an address is; families share numbers."
     )
     attributes: dict[str, Kind] = Field(default_factory=dict, description="Further facts about customers.")
+    accounts: AccountsModel | None = Field(
+        default=None, description="Where customers buy for companies: their roles there, and facts about companies."
+    )
     owners: dict[str, str] = Field(
         default_factory=dict,
         description="Which source an event is taken from, where several tell of it: an event or a family, such as "
@@ -294,6 +304,12 @@ class Shop:
         """The source whose word counts for an event; None where any source's does."""
         owners = self.model.owners
         return owners.get(event) or owners.get(event.partition(".")[0])
+
+    @property
+    def attributes(self) -> Mapping[str, Kind]:
+        """Further facts about customers, and their role where they buy for companies."""
+        role: dict[str, Kind] = {"role": "text"} if self.model.accounts is not None else {}
+        return {**self.model.attributes, **role}
 
     @property
     def digits(self) -> int:

@@ -37,7 +37,7 @@ from afterglow.problems import Problem, Problems, did_you_mean
 from afterglow.signatures import SCHEMES
 
 #: Facts that a flow already has; a payload may not hide them.
-RESERVED: Final = frozenset({"customer", "shop", "account"})
+RESERVED: Final = frozenset({"customer", "shop", "account", "colleague"})
 #: Stands in `supplies` for the events whose name the payload gives.
 ANY_EVENT: Final = "*"
 
@@ -203,10 +203,19 @@ class ConsentRule(_Model):
 
 
 class AccountRule(_Model):
-    """The company the customer buys for."""
+    """The company the customer buys for. Names not listed here are facts about it, as shop.yaml declares them."""
 
-    id: Expr
-    name: Expr | None = Field(default=None, description="What the company is called.")
+    model_config = ConfigDict(extra="allow", frozen=True, arbitrary_types_allowed=True)
+    __pydantic_extra__: dict[str, Expr]
+
+    id: Expr = Field(description="The provider's id of the company.")
+    name: Expr | None = Field(default=None, description="What it is called.")
+    attributes: Expr | None = Field(default=None, description="An object holding further facts by name.")
+
+    @property
+    def named_attributes(self) -> Mapping[str, Value]:
+        """The facts that the file names."""
+        return self.__pydantic_extra__ or {}
 
 
 #: What a customer or a whole shop may ask for by way of a provider; obeyed as `afterglow forget` and `export` do it.

@@ -65,6 +65,9 @@ class HappensModel(BaseModel):
     at: str | None = Field(default=None, description='On the customer\'s clock, such as "2026-03-02 09:00".')
     after: str | None = Field(default=None, description="So long after the line before, such as `4 days`.")
     event: str | None = Field(default=None, description="The event, such as order.paid.")
+    by: str | None = Field(
+        default=None, description="That it was somebody else of the account who did it: the role that they have there."
+    )
     stage: str | None = Field(
         default=None, description="The stage entered; unless given, the one that sources say the event brings."
     )
@@ -101,6 +104,9 @@ class FlowTestModel(_Model):
 
     name: str = Field(min_length=1, description="What it promises, in words.")
     customer: CustomerModel = Field(default_factory=CustomerModel, description="Who it is about.")
+    account: dict[str, Any] | None = Field(
+        default=None, description="The company that they buy for: its `name`, and what shop.yaml declares of companies."
+    )
     splits: dict[str, str] = Field(
         default_factory=dict, description="Which branch of each split this customer falls into, by the step's id."
     )
@@ -136,6 +142,8 @@ class Happens:
     customer: Mapping[str, Any]
     consents: tuple[Says, ...]
     payload: Mapping[str, Any]
+    #: The role of whoever else of the account did it; None: the customer.
+    by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,6 +173,8 @@ class FlowTest:
     timeline: tuple[Happens, ...]
     expect: tuple[Expected, ...] | None
     never: tuple[Expected, ...] = field(default=())
+    #: The company that the customer buys for; None: for none.
+    account: Mapping[str, Any] | None = None
 
 
 def compile_tests(compiler: Compiler, models: Sequence[FlowTestModel]) -> tuple[FlowTest, ...]:
@@ -222,6 +232,7 @@ class _Reader:
             stage=who.stage,
             tags=tuple(who.tags),
             consents=() if who.consent == "none" else _says(who.consent),
+            account=model.account,
             splits=model.splits,
             beside=tuple(model.beside),
             timeline=self.timeline(model.timeline, (*path, "timeline")),
@@ -262,6 +273,7 @@ class _Reader:
             customer=model.customer,
             consents=said,
             payload=dict(model.model_extra or {}),
+            by=model.by,
         )
 
     def expected(self, model: ExpectedModel, path: Path, *, timed: bool) -> Expected:

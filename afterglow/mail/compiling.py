@@ -13,6 +13,7 @@ from inscriptis import get_text
 from inscriptis.model.config import ParserConfig
 
 from afterglow.expressions import ExpressionError, parse_text
+from afterglow.mail.locales import parted
 from afterglow.mail.markup import check_markup, component_around
 from afterglow.mail.placeholders import MARKED, Hidden, Hider, Placeholder, place_of, restore, surviving
 from afterglow.mail.sources import MailSources, Source, find_sources
@@ -27,6 +28,8 @@ _COMMENT = re.compile(r"[ \t]*\{#.*?#\}[ \t]*\n?", re.DOTALL)
 #: Notes to other authors; `<!--[if mso]>` and its end are instructions to Outlook and stay.
 _NOTE = re.compile(r"<!--(?!\[if|<!|>).*?-->", re.DOTALL)
 _ATTRIBUTES = re.compile(r"<mj-attributes>.*?</mj-attributes>", re.DOTALL)
+#: What language the layout says a mail is in; one that has a language of its own says that.
+_LANG = re.compile(r"(<mjml\b[^>]*?\blang=)(\"[^\"]*\"|'[^']*')")
 #: Links are written out behind their words, since nothing can be clicked in plain text.
 _DERIVED = ParserConfig(display_links=True)
 
@@ -47,7 +50,7 @@ def compile_mail(name: str, files: Mapping[str, str]) -> CompiledMail:
     sources = find_sources(name, files)
     _refuse(_checked(sources))
     hider = Hider()
-    html = _html(sources, hider)
+    html = _html(sources, hider, parted(name)[1])
     text = _text(sources, hider)
     compiled: CompiledMail = {
         "name": name,
@@ -123,7 +126,7 @@ def _markup_problems(sources: MailSources) -> list[Problem]:
     return problems
 
 
-def _html(sources: MailSources, hider: Hider) -> str:
+def _html(sources: MailSources, hider: Hider, locale: str | None) -> str:
     """Run MJML over the whole mail and see that no expression got lost in it."""
     front, file = sources.front, sources.body.file
     layout = hider.hide(sources.layout.text, sources.layout.file)
@@ -135,6 +138,8 @@ def _html(sources: MailSources, hider: Hider) -> str:
     if sources.footer:
         pieces["footer"] = hider.hide(sources.footer.text.strip(), sources.footer.file)
     document, placeholders = _filled(layout, pieces)
+    if locale is not None:
+        document = _LANG.sub(rf'\g<1>"{locale}"', document, count=1)
     html = _run_mjml(_NOTE.sub("", document), sources.body)
     # Defaults for a component that this mail does not use may well vanish, and notes do.
     kept = surviving(html) | surviving("".join(_NOTE.findall(document) + _ATTRIBUTES.findall(document)))

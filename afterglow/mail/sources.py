@@ -1,12 +1,13 @@
 """The files of one mail, and its front matter."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from afterglow import strict_yaml
+from afterglow.mail.locales import parted
 from afterglow.problems import Problem, Problems, did_you_mean
 
 #: `team` is for the shop's own people: only templates whose name begins with `_` are.
@@ -72,21 +73,28 @@ def find_sources(name: str, files: Mapping[str, str]) -> MailSources:
       Problems: the template, the layout or the front matter is missing or wrong.
     """
     folder = name.rpartition("/")[0]
+    locale = parted(name)[1]
 
     def find(path: str) -> Source | None:
         key = path if path in files else next((k for k in sorted(files) if k.endswith("/" + path)), None)
         return Source(file=key, text=files[key]) if key is not None else None
 
+    def beside(stem: str, ending: str) -> Source | None:
+        """A file that mails share, in the mail's own language where there is one."""
+        for path in (*(f"{stem}.{near}.{ending}" for near in _as_written(locale)), f"{stem}.{ending}"):
+            if (source := find(f"{folder}/{path}" if folder else path)) is not None:
+                return source
+        return None
+
     def layout(path: str) -> Source:
-        source = find(f"{folder}/{path}" if folder else path)
+        source = beside(*path.split("."))
         if source is None:
             message = f"There is no {path} beside this template; every mail needs the layout."
             raise Problems([Problem(whole.file, 1, 1, message)])
         return source
 
     def footer(ending: str) -> Source | None:
-        path = f"_footer-{front.kind}.{ending}"
-        return find(f"{folder}/{path}" if folder else path)
+        return beside(f"_footer-{front.kind}", ending)
 
     found = find(f"{name}.mjml")
     if found is None:
@@ -108,6 +116,13 @@ def find_sources(name: str, files: Mapping[str, str]) -> MailSources:
         footer=footer("mjml"),
         text_footer=footer("txt"),
     )
+
+
+def _as_written(locale: str | None) -> Iterator[str]:
+    """A locale, then what is left of it part by part: `fr-CA`, `fr`."""
+    while locale:
+        yield locale
+        locale = locale.rpartition("-")[0]
 
 
 def _split(whole: Source) -> tuple[FrontMatter, dict[str, tuple[int, int]], Source]:

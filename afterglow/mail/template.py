@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from afterglow.expressions import Text, parse_text
+from afterglow.expressions.languages import language
+from afterglow.mail.locales import parted
 from afterglow.mail.placeholders import MARKED
 from afterglow.mail.sources import Kind
 from afterglow.problems import Problem
@@ -35,6 +37,11 @@ class Mail:
     subject_letters: int
     file: str
     places: Mapping[str, tuple[int, int]] = field(repr=False)
+
+    @property
+    def locale(self) -> str | None:
+        """The locale that its name gives; None: the shop's own."""
+        return parted(self.name)[1]
 
     def problem(self, about: str, message: str) -> Problem:
         """A problem at a key of the front matter, or where the body first reads a name."""
@@ -74,8 +81,9 @@ def load_mail(compiled: Mapping[str, Any]) -> Mail:
 
 
 def with_shop(mail: Mail, shop: Mapping[str, object]) -> Mail:
-    """The same mail with the shop's facts written already, since they are the same for every customer."""
+    """The same mail in its language, with the shop's facts written already, since they are every customer's."""
     constants = {"shop": shop}
+    mail = _spoken(mail, str(shop.get("locale") or "en"))
     return replace(
         mail,
         subject=mail.subject.with_constants(constants, escape=False),
@@ -83,6 +91,16 @@ def with_shop(mail: Mail, shop: Mapping[str, object]) -> Mail:
         html=mail.html.with_constants(constants, escape=True),
         text=mail.text.with_constants(constants, escape=False),
     )
+
+
+def _spoken(mail: Mail, shop_locale: str) -> Mail:
+    """The mail with its dates and prices in its own language, or the shop's; English ones are as currencies have it."""
+    locale = mail.locale or shop_locale
+    if mail.locale is None and language(locale) == "en":
+        return mail
+    texts = (mail.subject, mail.preheader, mail.html, mail.text)
+    subject, preheader, html, text = (one.spoken_in(locale) for one in texts)
+    return replace(mail, subject=subject, preheader=preheader, html=html, text=text)
 
 
 def render_mail(mail: Mail, facts: Mapping[str, object], functions: Mapping[str, Callable[..., object]]) -> Rendered:

@@ -67,6 +67,11 @@ class Account:
 
     id: str
     name: str | None
+    attributes: Mapping[str, object] = field(default_factory=dict)
+
+    def said(self) -> dict[str, object]:
+        """What of it makes one event another: as it was before companies had attributes, where none is given."""
+        return {"id": self.id, "name": self.name} | ({"attributes": self.attributes} if self.attributes else {})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +105,7 @@ class Mapped:
             self.customer,
             self.payload,
             self.consent,
-            self.account,
+            self.account and self.account.said(),
         )
         options = orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z
         return hashlib.sha256(orjson.dumps(said, default=_canonical, option=options)).hexdigest()

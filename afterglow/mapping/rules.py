@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from afterglow.expressions import MISSING
@@ -225,7 +226,12 @@ def _account(rule: Rule, facts: Facts) -> Account | None:
     account_id = text(rule.account.id, facts, "account.id")
     if account_id is None:
         return None
-    return Account(id=account_id, name=text(rule.account.name, facts, "account.name"))
+    further = {} if rule.account.attributes is None else value_of(rule.account.attributes, facts, "account.attributes")
+    known = dict(further) if isinstance(further, dict) else {}
+    for name, wanted in rule.account.named_attributes.items():
+        known[name] = value_of(wanted, facts, f"account.{name}")
+    said = {name: stored(value) for name, value in known.items() if isinstance(value, str | int | float | Decimal)}
+    return Account(id=account_id, name=text(rule.account.name, facts, "account.name"), attributes=said)
 
 
 def _payload(rule: Rule, facts: Facts) -> dict[str, object]:

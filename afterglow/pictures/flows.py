@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from afterglow.language.flow import Flow, next_steps
+from afterglow.language.pieces import stands_in
 from afterglow.pictures import drawing
 from afterglow.pictures.drawing import GLYPHS, LINE, SMALL, TITLE, Box, Chip, Here, Point, Way
 from afterglow.pictures.lettering import clean, shortened, wrapped
@@ -106,9 +107,9 @@ def tree(flow: Flow) -> tuple[Place, ...]:
     """The steps of a flow as they nest in its file."""
     lists: dict[tuple[str | int, ...], list[Any]] = {}
     for step in flow.steps.values():
-        lists.setdefault(step.path[:-1], []).append(step)
+        lists.setdefault(stands_in(step.path)[0], []).append(step)
     for steps in lists.values():
-        steps.sort(key=lambda step: step.path[-1])
+        steps.sort(key=lambda step: stands_in(step.path)[1])
     owned: dict[tuple[str | int, ...], list[tuple[str | int, ...]]] = {}
     owners = {step.path for step in flow.steps.values()}
     for where in lists:
@@ -201,10 +202,7 @@ def _start(flow: Flow) -> str:
 
 def written(flow: Flow, path: Sequence[str | int]) -> Any:
     """What stands at a path of a flow's file, as it was read."""
-    value: Any = flow.document.data
-    for part in path:
-        value = value[part]
-    return value
+    return flow.written(tuple(path))
 
 
 # -- Branches beside each other: the line of each list is its axis, at x = 0 --------------------------------------

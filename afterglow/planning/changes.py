@@ -115,14 +115,11 @@ def _said(value: object) -> str:
 
 
 def _written(flow: Flow, step: Step) -> Mapping[str, Any]:
-    """What stands in the file for a step; nothing where it does not stand in this file."""
-    value: Any = flow.document.data
-    for part in step.path:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            return {}
-    return _mapping(value)
+    """What stands in the file, or in a piece, for a step; nothing where it does not stand there."""
+    try:
+        return _mapping(flow.written(step.path))
+    except (KeyError, IndexError, TypeError):
+        return {}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

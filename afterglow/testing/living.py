@@ -5,7 +5,7 @@ what they queued goes or does not as in `deliver`, whose outbox this is. The clo
 which something is due. `Life` serves tests, `simulate` and `backtest`; `_Lifetime` is that of a test.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -22,6 +22,7 @@ from afterglow.decide import (
     LastRun,
     Outcome,
     Run,
+    account_key,
     answer_of,
     converts,
     decide,
@@ -32,6 +33,7 @@ from afterglow.errors import AfterglowError
 from afterglow.expressions import RenderError
 from afterglow.language.actions import TAGS
 from afterglow.language.catalog import Catalog
+from afterglow.language.company import of_colleague, told
 from afterglow.language.flow import Flow, Split
 from afterglow.language.segment import ENTERED, LEFT
 from afterglow.language.testing import FlowTest, Happens, Says
@@ -44,7 +46,7 @@ from afterglow.person import Person, new
 from afterglow.refusals import refusal
 from afterglow.returning import Undoing, total_of, undone_at
 from afterglow.segments import Known, judge
-from afterglow.starting import could_start, is_woken, started_by, starter
+from afterglow.starting import could_start, is_woken, started_by, started_for_account, starter
 from afterglow.telling import Line, Message
 from afterglow.testing.calendar import Calendar
 from afterglow.whereabouts import country_code
@@ -218,6 +220,8 @@ class Life:
         self.words: dict[str, rails.Consent] = {}
         #: What the suppression list says of their address: "marketing", "everything" or nothing.
         self.suppressed: str | None = None
+        #: The company that they buy for, where there is one.
+        self.account: Mapping[str, Any] | None = None
         self.events: list[Event] = []
         #: From this number on, what is told in this life is numbered.
         self.first_id = 1
@@ -274,8 +278,8 @@ class Life:
                 return
             if self.look_at is not None and self.look_at <= self.now:
                 self._judge()
-            for told in self.calendar.take(min(self.now, self.horizon)):
-                self._ingest_own(self._mapped(told.event, None, {}, told.payload))
+            for come in self.calendar.take(min(self.now, self.horizon)):
+                self._ingest_own(self._mapped(come.event, None, {}, come.payload))
                 self._judge()
             self._advance()
             self._hear_own()
@@ -333,7 +337,7 @@ class Life:
         """What `workers.segments` does: the customer enters and leaves segments, which is told as events."""
         if not self.catalog.segments:
             return
-        known = Known(person=self.person, events=self.events)
+        known = Known(person=self.person, events=self.events, account=self.account)
         names = known.names(self.shop)
         found = {name: judge(one, known, names, self.now) for name, one in self.catalog.segments.items()}
         self.look_at = min((one.look_at for one in found.values() if one.look_at is not None), default=None)
@@ -373,10 +377,13 @@ class Life:
         if is_history:
             self._unwind(event)
             return remark
-        names = {**event.payload, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
+        names = self._names(event.payload)
         woken = [run for run in self.open if run.state in ("waiting", "sending") and self._wakes(run, event, stage)]
         begun = set()
-        for flow, key in started_by(self.catalog, event.name, stage, event.id, names):
+        for flow, key in (
+            *started_by(self.catalog, event.name, stage, event.id, names),
+            *self._for_account(event.name, stage, names),
+        ):
             n = next_n(flow, self._last(flow, key), event.occurred_at, self.lived.zone)
             if n is not None:
                 begun.add(flow.name)
@@ -422,6 +429,28 @@ class Life:
         reward = programme.rewards.get(action.payload["reward"]) if programme else None
         told = {"about": reward.about, "points": reward.costs} if reward else {}
         return {**action.payload, **told, **({"code": "CODE"} if reward and reward.coupon else {}), "by": by}
+
+    def _names(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        company = {} if self.account is None else {"account": self.account}
+        return {**payload, **company, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
+
+    def _for_account(self, event: str, stage: str | None, names: Mapping[str, Any]) -> Iterator[tuple[Flow, str]]:
+        """The flows that the customer starts for the account and that run for them, too, as in `workers.companies`."""
+        for flow in started_for_account(self.catalog, event, stage, names):
+            key = account_key(flow, names)
+            if key is not None and (not flow.to or self.person.attributes.get("role") in flow.to):
+                yield flow, key
+
+    def _of_colleague(self, said: Mapped, stage: str | None, role: str) -> Mapped:
+        """What the customer hears of an event of somebody else of the account, as `workers.companies` tells it."""
+        if self.account is None:
+            raise CannotLiveError("Only in a test with an `account` are there colleagues; say which company it is.")
+        started = [*started_for_account(self.catalog, said.event, stage, self._names(said.payload))]
+        mine = [flow for flow in started if not flow.to or self.person.attributes.get("role") in flow.to]
+        starts = [flow.name for flow in mine]
+        leads = [flow.name for flow in mine if flow.to and role not in flow.to]
+        payload = told(said.payload, self.person.id + 1, starts, leads)
+        return replace(said, event=of_colleague(said.event), stage=None, payload=payload)
 
     def _wakes(self, run: _OpenRun, event: Event, stage: str | None) -> bool:
         at, mine = event.occurred_at, run.trigger.id
@@ -570,6 +599,7 @@ class Life:
             answers={step: answer_of(known[id_].name, known[id_].payload) for step, id_ in run.answers.items()},
             answered_by=frozenset(run.answers.values()),
             holdout=self.shop.holdout,
+            account=self.account,
             kinds=self.shop.model.attributes,
             events=[
                 event
@@ -641,7 +671,9 @@ class Life:
         )
 
     def _send(self, letter: _Touchpoint, facts: Facts, basis: str | None) -> None:
-        mail = self.catalog.mails.get(letter.template)
+        locale = self.person.locale if letter.kind != "team" else None
+        name = self.catalog.in_language(letter.template, locale)
+        mail = self.catalog.mails.get(name)
         if mail is None:
             self._end(letter, "failed", {"because": f"there is no template {letter.template} in force"})
             return
@@ -657,13 +689,13 @@ class Life:
         try:
             rendered = letters.render(mail, stored, self.under_test.head, to)
         except RenderError as error:
-            self._end(letter, "failed", {"because": f"{letter.template}: {error}"})
+            self._end(letter, "failed", {"because": f"{name}: {error}"})
             return
         if self.is_told:
             self.lived.letters.append(rendered)
         if letter.kind == "marketing":
             self.sent.append(rails.Went(self.now, letter.run.flow.name))
-        detail = {"template": letter.template} | ({"basis": basis} if basis else {})
+        detail = {"template": letter.template} | touchpoint.went(basis, mail.locale)
         self._end(letter, "sent", detail)
 
     def _end(self, letter: _Touchpoint, verb: str, detail: Mapping[str, Any]) -> None:
@@ -743,6 +775,7 @@ class _Lifetime(Life):
         self._introduce()
         self.lived.zone = self.person.zone(self.shop)
         self.now = self.person.since = from_wall(first, self.lived.zone)
+        self.account = None if test.account is None else {**test.account, "id": "1"}
         self.hear(_words(test.consents))
         self.begin()
 
@@ -778,6 +811,8 @@ class _Lifetime(Life):
     def _take_in(self, line: Happens) -> None:
         stage = line.stage or self.under_test.stages.get(line.event)
         mapped = self._mapped(line.event, stage, line.customer, line.payload)
+        if line.by is not None:
+            mapped = self._of_colleague(mapped, stage, line.by)
         _refuse(self.take_in(self.happening(mapped), mapped, _words(line.consents)))
 
 

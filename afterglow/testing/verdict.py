@@ -21,9 +21,16 @@ class Happened:
     at: datetime
     kind: str
     what: str
+    #: The locale of the form in which a mail went; None: the shop's own.
+    language: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a test may call it: a mail by its template, or by the form in which it went."""
+        return (self.what, f"{self.what}.{self.language}") if self.language else (self.what,)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.what}"
+        return f"{self.kind} {self.names[-1]}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,11 +73,13 @@ def judge(test: FlowTest, lived: Lived) -> Verdict:
 def happened(lived: Lived) -> Iterator[Happened]:
     """What can be expected of what runs did."""
     for note in lived.notes:
+        language = None
         match note.verb:
             case "sent" if note.message is not None and note.message.kind == "team":
                 kind, what = "notify", _team(lived, note.run, note.step)
             case "sent":
                 kind, what = "send", str(note.detail["template"])
+                language = note.detail.get("locale")
             case "skipped" if note.message is not None:
                 kind, what = "skipped", note.message.template
             case "stopped":
@@ -85,7 +94,7 @@ def happened(lived: Lived) -> Iterator[Happened]:
                 kind, what = "finished", note.flow
             case _:
                 continue
-        yield Happened(at=_minute(note.at), kind=kind, what=what)
+        yield Happened(at=_minute(note.at), kind=kind, what=what, language=language)
 
 
 def _minute(moment: datetime) -> datetime:
@@ -130,7 +139,7 @@ def _compared(test: FlowTest, lived: Lived, got: list[Happened]) -> Iterator[Dif
     for one in test.expect:
         assert one.at is not None
         at = from_wall(one.at, lived.zone)
-        match = next((g for g in ahead if (g.at, g.kind, g.what) == (at, one.kind, one.what)), None)
+        match = next((g for g in ahead if (g.at, g.kind) == (at, one.kind) and one.what in g.names), None)
         if match is None:
             lacking.append((at, one))
         else:
@@ -145,5 +154,6 @@ def _compared(test: FlowTest, lived: Lived, got: list[Happened]) -> Iterator[Dif
 def _forbidden(test: FlowTest, got: list[Happened]) -> Iterator[Difference]:
     never: Mapping[tuple[str, str], Expected] = {(one.kind, one.what): one for one in test.never}
     for one in got:
-        if (rule := never.get((one.kind, one.what))) is not None:
+        rule = next((never[one.kind, name] for name in one.names if (one.kind, name) in never), None)
+        if rule is not None:
             yield Difference(at=one.at, expected=f"never {one}", got=str(one), path=rule.path, is_wrong=True)

@@ -10,6 +10,7 @@ from db.tables.columns import EPOCH, MICROSECOND, Id, Json, Moment, State, Word,
 from db.tables.coupons import CouponState, coupons
 from db.tables.customers import (
     MergeState,
+    account_runs,
     accounts,
     consents,
     customers,
@@ -18,6 +19,8 @@ from db.tables.customers import (
     merges,
     privacy_requests,
     profiles,
+    quotings,
+    reviews,
     suppressions,
 )
 from db.tables.files import documents, halts, releases, send_turns
@@ -89,6 +92,7 @@ __all__ = [
     "State",
     "TouchpointState",
     "Word",
+    "account_runs",
     "accounts",
     "alarms",
     "allocations",
@@ -128,6 +132,7 @@ __all__ = [
     "profiles",
     "pulses",
     "quintiles",
+    "quotings",
     "redemptions",
     "referral_codes",
     "referral_decisions",
@@ -135,6 +140,7 @@ __all__ = [
     "referral_rewards",
     "referrals",
     "releases",
+    "reviews",
     "rounds",
     "runs",
     "score_counts",

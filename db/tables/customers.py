@@ -21,14 +21,26 @@ accounts = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("external_id", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
+    sa.Column("attributes", Json),  # facts that shop.yaml declares; NULL: none is known
     sa.UniqueConstraint("external_id", "source"),
+)
+
+#: What runs once for an account: claimed by the event that started it, whoever of the account did it.
+account_runs = sa.Table(
+    "account_runs",
+    metadata,
+    sa.Column("flow", sa.Text, primary_key=True),
+    sa.Column("account_id", Id, sa.ForeignKey("accounts.id"), primary_key=True, index=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("event_id", Id, nullable=False, index=True),
+    sa.Column("started_at", Moment, nullable=False),
 )
 
 customers = sa.Table(
     "customers",
     metadata,
     sa.Column("id", Id, primary_key=True),
-    sa.Column("account_id", Id, sa.ForeignKey("accounts.id")),
+    sa.Column("account_id", Id, sa.ForeignKey("accounts.id"), index=True),
     sa.Column("stage", sa.Text),
     sa.Column("stage_at", Moment),
     sa.Column("orders", sa.Integer, nullable=False),
@@ -124,6 +136,36 @@ consents = sa.Table(
     sa.Column("occurred_at", Moment, nullable=False),
     sa.CheckConstraint("state IN ('granted', 'withdrawn')", name="state_is_known"),
     sa.CheckConstraint("basis IN ('consent', 'existing-customer', 'service')", name="basis_is_known"),
+)
+
+#: What customers said about products. The text stands here only where its writer allows it to be quoted: by which
+#: source they said so, and when. With `named`, first name and initial may stand beside it.
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("event_id", Id, sa.ForeignKey("events.id"), primary_key=True),
+    customer(nullable=False, index=True),
+    sa.Column("number", sa.Text),  # at its source
+    sa.Column("product", sa.Text),
+    sa.Column("stars", sa.SmallInteger, nullable=False),
+    sa.Column("text", sa.Text),
+    sa.Column("named", sa.Boolean, nullable=False),
+    sa.Column("permitted_at", Moment),
+    sa.Column("permitted_by", sa.Text),
+    sa.CheckConstraint("stars BETWEEN 1 AND 5", name="stars_are_known"),
+    sa.CheckConstraint(
+        "(text IS NULL) = (permitted_at IS NULL) AND (text IS NULL) = (permitted_by IS NULL)",
+        name="quoted_with_permission",
+    ),
+    sa.Index("ix_reviews_product", "product", "stars"),
+)
+
+#: Which messages quote which reviews, so that a quote can be taken back.
+quotings = sa.Table(
+    "quotings",
+    metadata,
+    sa.Column("event_id", Id, sa.ForeignKey("reviews.event_id"), primary_key=True),
+    sa.Column("touchpoint_id", Id, sa.ForeignKey("touchpoints.id"), primary_key=True, index=True),
 )
 
 #: Addresses that get no mail, as keyed hashes, so that the list can outlive the person's data.

@@ -755,8 +755,8 @@ def test_files_that_nothing_reads_are_told():
     told = check_files(FILES | {"flows/summer/sale.yaml": "x", "templates/email/sale.txt": "x"})
 
     assert [str(problem) for problem in told] == [
-        "flows/summer/sale.yaml:1:1: Flows stand in flows/ itself, sources in flows/sources/ and programmes in "
-        "flows/programmes/; move this file.",
+        "flows/summer/sale.yaml:1:1: Flows stand in flows/ itself; sources, programmes and pieces in flows/sources/, "
+        "programmes/, pieces/; move this file.",
         "templates/email/sale.txt:1:1: This is the text part of a mail that is not there: templates/email/sale.mjml.",
     ]
 

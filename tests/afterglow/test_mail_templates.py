@@ -78,6 +78,8 @@ FACTS: dict[str, object] = {
     "me_url": "https://ember-oak.example/me/t",
 }
 LINKS = {
+    "unsubscribe_text": "Unsubscribe",
+    "preferences_text": "Choose what we send you",
     "unsubscribe_url": "https://ember-oak.example/u/t",
     "preferences_url": "https://ember-oak.example/u/t",
 }

@@ -32,7 +32,12 @@ def add_to(main: typer.Typer) -> None:
     main.command()(apply)
 
 
-def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.", file_okay=False)]) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.", file_okay=False)],
+    example: Annotated[
+        str | None, typer.Option("--example", help="Another shop than the roastery: cafes, which sells to companies.")
+    ] = None,
+) -> None:
     """Begin a shop's own repository.
 
     It gets flows, templates, sources, and a CI file that checks them.
@@ -40,7 +45,7 @@ def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.", f
     from workers.commands.console import count, say, say_next
     from workers.scaffold import make_shop
 
-    written = make_shop(folder)
+    written = make_shop(folder, example)
     say(f"{count(len(written), 'file')} written to {folder}; they are yours, and no upgrade touches them.")
     say_next(
         (f"cd {folder}", "everything below is done there"),
@@ -95,7 +100,7 @@ def check(
 
 def schema(
     kind: Annotated[
-        str | None, typer.Argument(help="shop, stages, flow, source or programme; all of them if left out.")
+        str | None, typer.Argument(help="shop, stages, flow, piece, source or programme; all of them if left out.")
     ] = None,
 ) -> None:
     """Print the JSON Schema of a kind of file, for editors."""

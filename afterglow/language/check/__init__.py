@@ -21,7 +21,8 @@ from afterglow.language.check.reviews import gated_in_flow
 from afterglow.language.check.segments import check_segment
 from afterglow.language.check.sources import check_owners, check_shop, check_source
 from afterglow.language.check.supply import world
-from afterglow.language.flow import FlowModel, read_flow, sketch_flow
+from afterglow.language.flow import FlowModel, read_flow, read_piece, sketch_flow
+from afterglow.language.pieces import divided, file_of, joined, pieces_in
 from afterglow.language.programme import Programme
 from afterglow.language.segment import read_segments, sketch_segments
 from afterglow.language.shop import read_shop, read_stages
@@ -35,7 +36,7 @@ from afterglow.strict_yaml.salvage import STAND_IN, salvaged
 __all__ = ["check_files"]
 
 _Read = TypeVar("_Read")
-_FOLDERS = ("flows", "flows/sources", "flows/programmes")
+_FOLDERS = ("flows", "flows/sources", "flows/programmes", "flows/pieces")
 _SHOP, _STAGES = "flows/shop.yaml", "flows/stages.yaml"
 _OWN_NAMES = (_SHOP, _STAGES, SEGMENTS)
 
@@ -58,14 +59,15 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     segments = _read(lambda: read_segments(files[SEGMENTS], SEGMENTS)) if SEGMENTS in files else {}
     sketched = _read(lambda: sketch_segments(files[SEGMENTS], SEGMENTS)) if segments is None else segments
     sources, broken_sources = _sources(files)
-    flow_files = _flow_files(files)
-    flows = {file: flow for file in flow_files if (flow := _read(lambda f=file: read_flow(files[f], f)))}  # type: ignore[misc]
+    flow_files, pieces = _flow_files(files), pieces_in(files)
+    whole = {file: joined(files[file], pieces) for file in flow_files}
+    flows = {file: flow for file in flow_files if (flow := _read(lambda f=file: read_flow(whole[f], f)))}  # type: ignore[misc]
     mails, mail_names = _mails(files, documents)
     programmes = [
         _read(lambda f=file: read_programme(files[f], f))  # type: ignore[misc]
         for file in _in_folder(files, "flows/programmes", ".yaml")
     ]
-    whole = None not in programmes
+    all_read = None not in programmes
     loyalty = {one.name: one.rewards.keys() for one in programmes if isinstance(one, Programme)}
     around = Surroundings(
         world=world(shop, sources.values(), whole=not broken_sources),
@@ -74,7 +76,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         mails=mail_names,
         flows=[_name(file) for file in flow_files],
         segments=segments,
-        rewards=loyalty if whole else None,
+        rewards=loyalty if all_read else None,
     )
     for segment in (sketched or {}).values():
         problems.update(check_segment(segment, around.world, files))
@@ -88,7 +90,7 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         if isinstance(programme, Programme):
             problems.update(check_loyalty(programme, around.world))
         elif programme is not None:
-            problems.update(check_referral(programme, around.world, shop, [*loyalty] if whole else None))
+            problems.update(check_referral(programme, around.world, shop, [*loyalty] if all_read else None))
     if shop is None and _SHOP in files:
         names = [_name(file) for file in flow_files]
         whole_sources = None if broken_sources else sources
@@ -105,18 +107,20 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     problems.update(check_circles([*flows.values()]))
     for file in flow_files:
         if file not in flows:
-            problems.update(_further(files[file], file, around))
+            problems.update(_further(whole[file], file, around))
     problems.update(check_mails(mails, flows, files, around, all_flows=len(flows) == len(flow_files)))
     return sorted(problems)
 
 
 def _further(text: str, file: str, around: Surroundings) -> Iterator[Problem]:
     """What else is wrong with a flow that does not compile, as far as it can be read in spite of that."""
-    document = _read(lambda: load(text, file))
+    own, texts = divided(text)
+    document = _read(lambda: load(own, file))
     model = salvaged(document, FlowModel) if document else None
     if document is None or model is None:
         return
-    flow, problems = sketch_flow(document, model)
+    read = {name: _read(lambda n=name: read_piece(texts[n], file_of(n))) for name in texts}  # type: ignore[misc]
+    flow, problems = sketch_flow(document, model, read)
     for problem in (*problems, *check_flow(flow, around, whole=False)):
         if STAND_IN not in problem.message:
             yield problem
@@ -173,7 +177,9 @@ def _out_of_place(files: Mapping[str, str]) -> Iterator[Problem]:
         if is_expectation(file):
             continue
         if file.endswith(".yaml") and folder not in _FOLDERS:
-            message = "Flows stand in flows/ itself, sources in flows/sources/ and programmes in flows/programmes/; "
+            message = (
+                "Flows stand in flows/ itself; sources, programmes and pieces in flows/sources/, programmes/, pieces/; "
+            )
             yield Problem(file, 1, 1, message + "move this file.")
         if folder == "templates/email" and file.endswith(".txt") and not base.startswith("_"):
             mail = file.removesuffix(".txt") + ".mjml"

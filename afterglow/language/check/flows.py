@@ -16,9 +16,12 @@ from afterglow.language.compiling import Path
 from afterglow.language.flow import Act, Flow, If, Notify, Send, UntilDate, WaitFor, walk
 from afterglow.language.segment import ENTERED
 from afterglow.language.shop import Shop
+from afterglow.mail.locales import parted
 from afterglow.problems import Problem, did_you_mean
 
 NO_ADDRESS = "decisions are kept, so conditions read no addresses; use customer.id"
+#: What is known of every company.
+_OF_ALL = frozenset({"id", "name"})
 NOT_BOTH = "`same` compares what both events carry."
 
 
@@ -39,6 +42,7 @@ class Surroundings:
 def check_flow(flow: Flow, around: Surroundings, *, whole: bool = True) -> Iterator[Problem]:
     """Everything in a flow's file that does not fit the other files. Where the flow is not `whole`, steps may lack."""
     yield from _triggers(flow, around)
+    yield from _companies(flow, around)
     yield from _expressions(flow, around)
     yield from _steps(flow, around)
     if around.shop is not None:
@@ -67,6 +71,31 @@ def _triggers(flow: Flow, around: Surroundings) -> Iterator[Problem]:
             for awaited in step.awaited:
                 key = "wait_for" if awaited.path == step.path else "event"
                 yield from _event(flow, (*awaited.path, key), awaited.event, around)
+
+
+def _companies(flow: Flow, around: Surroundings) -> Iterator[Problem]:
+    """What a flow says of accounts and roles that shop.yaml does not know."""
+    if around.shop is None:
+        return
+    accounts = around.shop.model.accounts
+    stops = [(*rule.path, "by") for rule in flow.stops if rule.by_account]
+    waits = [step for step in flow.steps.values() if isinstance(step, WaitFor)]
+    heard = [(*awaited.path, "by") for step in waits for awaited in step.awaited if awaited.by_account]
+    if accounts is None:
+        for path in ([("run_per",)] if flow.per_account else []) + stops + heard:
+            yield flow.problem(path, "This shop knows no accounts; declare `accounts` in shop.yaml.")
+        return
+    sends = [(step.to, step.path) for step in flow.steps.values() if isinstance(step, Send)]
+    for roles, path in ((flow.to, ()), *sends):
+        for role in sorted(roles - set(accounts.roles)):
+            meant = did_you_mean(role, accounts.roles)
+            yield flow.problem((*path, "to", "role"), f"There is no role '{role}' in shop.yaml under accounts.{meant}")
+    if flow.to:
+        for step in flow.steps.values():
+            if isinstance(step, Send) and step.to and not step.to & flow.to:
+                yield flow.problem(
+                    (*step.path, "to"), f"Nobody gets this: the flow runs for {' and '.join(sorted(flow.to))}."
+                )
 
 
 def _event_or_segment(
@@ -130,6 +159,13 @@ def names_at(flow: Flow, world: World, arrived: Arrived) -> Names:
             sometimes[step.id] = f"where '{step.id}' timed out"
     given |= dict.fromkeys(flow.unread)
     given["customer"], given["shop"] = world.customer, world.shop
+    if world.account is not None:
+        given["account"] = world.account
+        if not flow.per_account:
+            sometimes["account"] = "where a customer buys for no company"
+        sometimes |= {
+            f"account.{name}": "where it is not known of a company" for name in world.account.keys() - _OF_ALL
+        }
     return Names(
         given=given,
         supplier=supplier,
@@ -216,7 +252,7 @@ def _expressions(flow: Flow, around: Surroundings) -> Iterator[Problem]:
 def _expression(flow: Flow, path: Path, expression: Expression, names: Names) -> Iterator[Problem]:
     _, complaints = read_expression(expression, names)
     for complaint in complaints:
-        yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+        yield flow.problem_inside(path, complaint.line, complaint.col, complaint.message)
 
 
 def _action(flow: Flow, step: Act, names: Names, around: Surroundings) -> Iterator[Problem]:
@@ -246,7 +282,7 @@ def _same(flow: Flow, path: Path, same: Expression, event: str, run: Names, worl
         said = {(complaint.line, complaint.col) for complaint in complaints}
         complaints += [complaint for complaint in others if (complaint.line, complaint.col) not in said]
     for complaint in complaints:
-        yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+        yield flow.problem_inside(path, complaint.line, complaint.col, complaint.message)
     kinds = {kind_of_shape(ours), kind_of_shape(theirs)} - {"unknown"}
     if len(kinds) > 1 and not complaints:
         one, other = kind_of_shape(ours), kind_of_shape(theirs)
@@ -255,13 +291,9 @@ def _same(flow: Flow, path: Path, same: Expression, event: str, run: Names, worl
 
 def _about(flow: Flow, path: Path, about: Text, names: Names) -> Iterator[Problem]:
     for complaint in read_blocks(about.text, Reader(about.text, FUNCTIONS).template(), names):
-        yield _inside(flow, path, complaint.line, complaint.col, complaint.message)
+        yield flow.problem_inside(path, complaint.line, complaint.col, complaint.message)
     for function in sorted({function for function, _ in about.calls}):
-        yield flow.problem(path, f"'{function}' makes a link for a customer; a note to a team has none.")
-
-
-def _inside(flow: Flow, path: Path, line: int, col: int, message: str) -> Problem:
-    return Problem(flow.document.file, *flow.document.place_inside(path, line, col), message)
+        yield flow.problem(path, f"'{function}' is for mails to customers; a note to a team has none of it.")
 
 
 # Steps
@@ -310,6 +342,9 @@ def _send(flow: Flow, step: Send, around: Surroundings) -> Iterator[Problem]:
     if step.template.rpartition("/")[2].startswith("_"):
         message = f"'{step.template}' is no mail to customers; teams are written to with `notify`."
         yield flow.problem(path, message)
+    elif (plain := parted(step.template)[0]) != step.template and plain in around.mails:
+        message = f"Write {plain}: each customer gets the form in their own language."
+        yield flow.problem((*step.path, "send"), message)
     elif step.template not in around.mails:
         known = [name for name in around.mails if "/_" not in name]
         meant = did_you_mean(step.template, known) or did_you_mean(f"email/{step.template}", known)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from afterglow.expressions import FUNCTIONS, ExpressionError
 from afterglow.expressions.parse import Reader
@@ -15,6 +15,7 @@ from afterglow.language.check.supply import CUSTOMER, SURVEY, Names, Shape, Worl
 from afterglow.language.flow import Flow, Notify, Send, WaitFor
 from afterglow.language.shop import Shop
 from afterglow.mail.compiling import MARKERS
+from afterglow.mail.locales import parted
 from afterglow.mail.placeholders import MARKED, place_of
 from afterglow.mail.sources import Kind, find_sources
 from afterglow.mail_templates import Mail, lint_mail
@@ -23,7 +24,7 @@ from afterglow.surveys import SCALES, STARS
 
 #: Names that come from the touchpoint itself, by the kind of mail; see letters.py.
 OWN_NAMES: Mapping[Kind, tuple[str, ...]] = {
-    "marketing": ("why_line", "unsubscribe_url", "preferences_url", "me_url"),
+    "marketing": ("why_line", "unsubscribe_url", "unsubscribe_text", "preferences_url", "preferences_text", "me_url"),
     "service": ("why_line", "me_url"),
     "team": ("why_line", "customer_url", "about", "team"),
 }
@@ -72,10 +73,30 @@ def check_mails(
     at: dict[tuple[str, int, int], Problem] = {}
     sendings = _sendings(flows)
     for name, mail in sorted(mails.items()):
-        yield from _rules(mail, sendings.get(name, []), around.shop, all_flows)
-        for problem in _contents(mail, sendings.get(name, []), files, around):
+        plain, locale = parted(name)
+        if locale is not None:
+            yield from _form(mail, plain, mails, around)
+        sending = sendings.get(plain, [])
+        topic = mail.topic or (mails[plain].topic if plain in mails else None)
+        yield from _rules(replace(mail, topic=topic), sending, around.shop, all_flows)
+        for problem in _contents(mail, sending, files, around):
             at.setdefault((problem.file, problem.line, problem.col), problem)
     yield from at.values()
+
+
+def _form(mail: Mail, plain: str, mails: Mapping[str, Mail], around: Surroundings) -> Iterator[Problem]:
+    """What does not fit between a mail in another language and the one in the shop's own."""
+    if plain not in around.mails:
+        message = f"There is no {plain}.mjml beside this: whoever speaks another language would get nothing."
+        yield mail.problem("kind", message)
+        return
+    if (own := mails.get(plain)) is None:
+        return
+    for what in ("kind", "topic"):
+        here, there = getattr(mail, what), getattr(own, what)
+        if here is not None and here != there:
+            message = f"The {what} of a mail is the same in every language: '{there or 'none'}' in {plain}.mjml."
+            yield mail.problem(what, message)
 
 
 def _sendings(flows: Mapping[str, Flow]) -> Mapping[str, list[Sending]]:
@@ -157,7 +178,9 @@ def _names(mail: Mail, sending: Sending, around: Surroundings) -> Names:
 
 def _names_unsent(mail: Mail, world: World) -> Names:
     """What can be said of a mail that no flow sends yet: only what every mail can read is looked at."""
-    names = Names(given={"customer": world.customer, "shop": world.shop}, supplier="", closed=False)
+    known = {"customer": world.customer, "shop": world.shop}
+    known |= {"account": world.account} if world.account is not None else {}
+    names = Names(given=known, supplier="", closed=False)
     return _with_own(mail, world, None, names)
 
 
@@ -215,6 +238,10 @@ def _wrong_call(function: str, arguments: tuple[object, ...], sendings: list[Sen
     match function, arguments:
         case "referral_link" | "referral_variant", (str(),):
             return None
+        case "best_review" | "average_rating" | "review_count", (str(),):
+            return None
+        case "best_review" | "average_rating" | "review_count", _:
+            return f"'{function}' takes a product as reviews name it: {function}(\"house-roast\")."
         case "referral_link" | "referral_variant", _:
             return f"'{function}' takes the name of a programme: {function}(\"friends\")."
         case _, (str() as survey, *more) if _is_answer(more):

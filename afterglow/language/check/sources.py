@@ -84,7 +84,14 @@ def check_source(
                 yield document.problem(path, f"There is no topic '{topic}' in shop.yaml.{meant}")
         if rule.customer is not None and shop is not None:
             for name in rule.customer.named_attributes:
-                if name not in shop.model.attributes:
-                    meant = did_you_mean(name, [*shop.model.attributes, *type(rule.customer).model_fields])
+                if name not in shop.attributes:
+                    meant = did_you_mean(name, [*shop.attributes, *type(rule.customer).model_fields])
                     message = f"'{name}' is not declared in shop.yaml under attributes.{meant}"
                     yield document.key_problem(("events", n, "customer", name), message)
+        if rule.account is not None and shop is not None:
+            declared = shop.model.accounts.attributes if shop.model.accounts is not None else {}
+            for name in rule.account.named_attributes:
+                if name not in declared:
+                    meant = did_you_mean(name, [*declared, *type(rule.account).model_fields])
+                    message = f"'{name}' is not declared in shop.yaml under accounts: attributes.{meant}"
+                    yield document.key_problem(("events", n, "account", name), message)

@@ -144,6 +144,8 @@ class World:
     customer: Mapping[str, Shape] | None
     shop: Mapping[str, Shape] | None
     whole: bool
+    #: What is known of companies; None where customers buy for none.
+    account: Mapping[str, Shape] | None = None
 
     def of_event(self, event: str) -> Mapping[str, Shape] | None:
         """What an event carries; None where that is not known."""
@@ -188,6 +190,7 @@ def world(shop: Shop | None, sources: Iterable[Source], *, whole: bool) -> World
         stage_events={stage: tuple(names) for stage, names in stage_events.items()},
         customer=_of_customer(shop),
         shop=_of_shop(shop),
+        account=_of_account(shop),
         whole=whole and shop is not None,
     )
 
@@ -199,7 +202,13 @@ def _declared(fields: Mapping[str, str]) -> Mapping[str, Shape]:
 
 
 def _of_customer(shop: Shop | None) -> Mapping[str, Shape] | None:
-    return None if shop is None else {**grouped(dict(shop.model.attributes)), **CUSTOMER}
+    return None if shop is None else {**grouped(dict(shop.attributes)), **CUSTOMER}
+
+
+def _of_account(shop: Shop | None) -> Mapping[str, Shape] | None:
+    if shop is None or shop.model.accounts is None:
+        return None
+    return {**grouped(dict(shop.model.accounts.attributes)), "id": "text", "name": "text"}
 
 
 def _of_shop(shop: Shop | None) -> Mapping[str, Shape] | None:

@@ -1,0 +1,64 @@
+"""What docs/companies.md shows is what runs, and so does the example of a shop that sells to cafés."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from afterglow import ROOT
+from afterglow.language.check import check_files
+from workers.scaffold import UnknownExampleError, example_files, make_shop
+from workers.testing import run_all
+
+PAGE = (ROOT / "docs" / "companies.md").read_text()
+BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+(OFFER,) = [block for block in BLOCKS if block.startswith("flow:")]
+(TESTS,) = [block for block in BLOCKS if block.startswith("tests:")]
+(ACCOUNTS,) = [block for block in BLOCKS if block.startswith("accounts:")]
+
+
+@cache
+def files() -> dict[str, str]:
+    return example_files("cafes")
+
+
+def test_the_example_and_the_flow_of_the_page_have_no_problem() -> None:
+    assert ACCOUNTS in files()["flows/shop.yaml"]
+    assert check_files(files()) == []
+    assert check_files(files() | {"flows/offer.yaml": OFFER + TESTS}) == []
+
+
+def test_every_flow_of_the_example_and_of_the_page_does_what_its_tests_promise(tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    make_shop(shop, "cafes")
+    kept = {(tried.flow.name, tried.test.name): tried.is_kept for tried in run_all([shop], "")}
+
+    assert {flow for flow, _ in kept} == {"enquiry", "tasting", "offer", "renewal"}
+    assert [name for name, is_kept in kept.items() if not is_kept] == []
+    (shop / "flows/offer.yaml").write_text(OFFER + TESTS)
+    assert [tried.is_kept for tried in run_all([shop / "flows/offer.yaml"], "")] == [True]
+    with pytest.raises(UnknownExampleError, match="there is cafes"):
+        make_shop(tmp_path / "other", "offices")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (
+            ("to: {role: billing}", "to: {role: biling}"),
+            "There is no role 'biling' in shop.yaml under accounts. Did you",
+        ),
+        (
+            ("run_per: account\n", ""),
+            "Only a flow that runs per account has others to run for: say `run_per: account`.",
+        ),
+        (
+            ("to: {role: billing}", "to: {role: barista}"),
+            "Nobody gets this: the flow runs for billing and decision-maker.",
+        ),
+        (("topic: trade", "only_if: account.seat > 3\ntopic: trade"), "'account.seat'"),
+    ],
+)
+def test_what_a_flow_says_wrongly_of_accounts_is_told(changed: tuple[str, str], told: str) -> None:
+    assert any(told in one.message for one in check_files(files() | {"flows/offer.yaml": OFFER.replace(*changed)}))

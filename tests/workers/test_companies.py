@@ -1,0 +1,192 @@
+"""Flows for companies: three people of one café, of whom one answers for all."""
+
+import json
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from afterglow.language.flow import read_flow
+from afterglow.testing import ShopUnderTest, live
+from db import people, privacy, why
+from db.tables import accounts, decisions, enrollments, events, runs, touchpoints
+from tests.driver import START, Driver
+from tests.small_shop import SHOP, flow, small
+
+ROLES = ["decision-maker", "barista", "billing"]
+OFFER = flow(
+    "offer",
+    [
+        {"send": "email/note", "id": "for-all"},
+        {"send": "email/news", "id": "prices", "to": {"role": "decision-maker"}},
+        {"notify": "desk", "about": "Call {{ account.name }}"},
+        {"id": "answer", "wait_for": "ping.two", "by": "account", "for_up_to": "10 days"},
+        {"send": "email/note", "id": "after"},
+    ],
+    starts={"event": "ping.one", "when": "account.seats >= 20"},
+    run_per="account",
+    to={"role": ["decision-maker", "barista"]},
+    stops={"event": "order.paid", "by": "account"},
+)
+OWN = flow(
+    "own", [{"id": "pause", "wait": "20 days"}], starts={"event": "order.paid"}, stops={"event": "order.refunded"}
+)
+CAFE = {"id": "a1", "name": "Café Miro", "attributes": {"seats": 30, "unheard": "of"}}
+WHO = {"ada": "decision-maker", "ben": "barista", "eve": "billing"}
+
+
+@pytest.fixture
+def cafe(database_url: str) -> Any:
+    shop = {"accounts": {"roles": ROLES, "attributes": {"seats": "number"}}}
+    with small(database_url, OFFER, OWN, shop=shop) as driver:
+        for name, role in WHO.items():
+            arrive(driver, name, "customer.created", role=role)
+        yield driver
+
+
+def arrive(driver: Driver, name: str, event: str, payload: Any = None, role: str | None = None, **further: Any) -> None:
+    who = {"id": name, "email": f"{name}@cafe.example", "attributes": {"role": role} if role else {}}
+    driver.post(event, payload or {}, customer=who, account=CAFE, consent="granted", **further)
+
+
+def states(driver: Driver) -> dict[str, tuple[str, str | None]]:
+    e = enrollments.c
+    rows = driver.rows(sa.select(e.customer_id, e.state, e.reason).where(e.flow_id.is_not(None)).order_by(e.id))
+    names = {driver.customer(name): name for name in WHO}
+    return {names[int(customer)]: (state, reason) for customer, state, reason in rows}
+
+
+def sent(driver: Driver) -> list[tuple[str, str, str]]:
+    t = touchpoints.c
+    names = {driver.customer(name): name for name in WHO}
+    rows = driver.rows(sa.select(t.customer_id, t.step, t.kind).where(t.state == "sent").order_by(t.id))
+    return sorted((names[int(customer)], step, kind) for customer, step, kind in rows)
+
+
+def test_whom_of_a_cafe_it_is_for_get_each_mail_once_and_the_team_hears_once(cafe: Driver) -> None:
+    arrive(cafe, "eve", "ping.one")  # billing started it, and has no run of their own
+    arrive(cafe, "ada", "ping.one")
+    arrive(cafe, "ben", "ping.one")
+
+    assert sent(cafe) == [
+        ("ada", "for-all", "marketing"),
+        ("ada", "notify-desk", "team"),
+        ("ada", "prices", "marketing"),
+        ("ben", "for-all", "marketing"),
+    ]
+    assert states(cafe).keys() == {"ada", "ben"}
+    (known,) = cafe.rows(sa.select(accounts.c.name, accounts.c.attributes))
+    assert known == ("Café Miro", {"seats": 30})
+
+
+def test_when_one_answers_the_wait_of_all_ends_and_their_own_is_not_taken_for_it(cafe: Driver) -> None:
+    arrive(cafe, "ada", "ping.one")
+    cafe.at(days=1)
+    arrive(cafe, "eve", "ping.two", {"n": 4})
+
+    assert ("ada", "after", "marketing") in sent(cafe)
+    assert ("ben", "after", "marketing") in sent(cafe)
+    noted = cafe.rows(sa.select(decisions.c.detail).where(decisions.c.verb == "arrived"))
+    assert [row[0]["name"] for row in noted] == ["ping.two"] * 2
+    assert {row[0]["colleague"] for row in noted} == {str(cafe.customer("eve"))}
+
+
+def test_when_one_orders_the_run_stops_for_all_and_flows_of_people_hear_nothing_of_colleagues(cafe: Driver) -> None:
+    arrive(cafe, "ada", "ping.one")
+    cafe.at(days=1)
+    arrive(cafe, "eve", "order.paid", {"order": {"id": "o1", "total": 90}})
+    arrive(cafe, "ada", "order.refunded", {"order": {"id": "o1"}, "refund": {"amount": 90}})
+
+    by_flow = cafe.rows(sa.select(runs.c.flow, runs.c.customer_id).order_by(runs.c.flow, runs.c.customer_id))
+    ada, ben, eve = (cafe.customer(name) for name in WHO)
+    assert by_flow == [("offer", ada), ("offer", ben), ("own", eve)]
+    assert states(cafe) == {
+        "ada": ("stopped", "order.paid"),
+        "ben": ("stopped", "order.paid"),
+        "eve": ("waiting", None),  # the refund was a colleague's
+    }
+    with cafe.app.reading() as connection:
+        found = people.load(connection, [ben, eve])
+    assert (found[ben].orders, found[ben].spent, found[eve].orders) == (0, 0, 1)
+
+
+def test_a_cafe_for_which_the_condition_is_not_true_starts_nothing(cafe: Driver) -> None:
+    kiosk = {"id": "a2", "name": "Kiosk", "attributes": {"seats": 2}}
+    cafe.post("ping.one", customer={"id": "zoe", "email": "zoe@kiosk.example"}, account=kiosk)
+    cafe.post("ping.one", customer={"id": "solo", "email": "solo@example.com"})
+
+    assert states(cafe) == {}
+
+
+def test_why_says_to_each_what_their_role_and_their_colleagues_have_to_do_with_it(cafe: Driver) -> None:
+    arrive(cafe, "eve", "ping.one")
+    cafe.at(days=1)
+    arrive(cafe, "eve", "order.paid", {"order": {"id": "o1"}})
+
+    ada, ben, eve = (sentences(cafe, name) for name in WHO)
+    assert "Started by colleague.ping.one (event 5, once per account: account 1)." in ada
+    assert any(
+        line.startswith("Stopped because of order.paid") and line.endswith("of the same account.") for line in ben
+    )
+    assert "Sends nothing to this customer, whose role is barista: this is for decision-maker." in ben
+    assert "Leaves the note to the team desk to the run that leads for the account." in ben
+    assert "Has no run here: it is for barista or decision-maker of the account, and this customer is billing." in eve
+
+
+def sentences(driver: Driver, name: str) -> list[str]:
+    with driver.app.reading() as connection:
+        lines = why.story(connection, driver.app.catalog, driver.secret, driver.customer(name), "offer")
+    return [line.sentence for line in lines]
+
+
+def test_forgetting_one_takes_what_their_colleagues_were_told(cafe: Driver) -> None:
+    arrive(cafe, "ada", "ping.one", {"n": 7})
+    told = sa.select(events.c.payload).where(events.c.name == "colleague.ping.one")
+    assert [row[0]["n"] for row in cafe.rows(told)] == [7]
+
+    with cafe.app.writing() as connection:
+        privacy.forget(connection, cafe.customer("ada"), START, cafe.secret)
+
+    assert cafe.rows(told) == [({},)]
+
+
+@pytest.mark.parametrize("role", ["decision-maker", "barista", "billing"])
+def test_a_test_of_the_flow_comes_to_what_the_workers_make_of_it(cafe: Driver, role: str) -> None:
+    name = next(one for one, held in WHO.items() if held == role)
+    starter = "ada" if role == "barista" else "eve"  # who starts it and has no run leaves the lead to the first who has
+    arrive(cafe, starter, "ping.one")
+    cafe.at(days=1)
+    arrive(cafe, "ben", "ping.two", {"n": 1})
+    cafe.at(days=30)
+    d = decisions.c
+    rows = cafe.rows(sa.select(d.verb, d.step).where(d.customer_id == cafe.customer(name)).order_by(d.id))
+
+    test = {
+        "name": "as lived",
+        "customer": {"role": role},
+        "account": {"name": "Café Miro", "seats": 30},
+        "timeline": [
+            {"at": "2026-03-02 09:00", "event": "ping.one"} | ({} if role == WHO[starter] else {"by": WHO[starter]}),
+            {"after": "1 day", "event": "ping.two", "n": 1} | ({} if role == "barista" else {"by": "barista"}),
+        ],
+        "never": [{"skipped": "email/news"}],
+    }
+    offer = read_flow(json.dumps(json.loads(OFFER) | {"tests": [test]}), "flows/offer.yaml")
+    with cafe.app.reading() as connection:
+        catalog = cafe.app.catalog.current(connection).catalog
+    lived = live(ShopUnderTest(catalog=catalog), offer, offer.tests[0])
+
+    assert [(note.verb, note.step) for note in lived.notes] == [tuple(row) for row in rows]
+
+
+def test_a_shop_without_companies_asks_nothing_of_them(sqlite_url: str) -> None:
+    with small(sqlite_url, OWN) as driver:
+        asked: list[str] = []
+        sa.event.listen(
+            driver.app.database.engine, "before_cursor_execute", lambda *given: asked.append(str(given[2]).lower())
+        )
+        driver.post("order.paid", {"order": {"id": "o1"}})
+        driver.at(days=30)
+
+        assert not [one for one in asked if "account" in one and "account_id" not in one]
+        assert "accounts" not in SHOP
