@@ -701,7 +701,7 @@ TRAPS = [
     ("about: Thank and listen", "about: 1e3", []),
     ("  - id: arrival", "  - {id: morning, wait: 3 days, at: 10:30}\n  - id: arrival", []),
     ("status: live", "status: on", [":3:9: 'status' must be one of draft, live, paused, not 'on'."]),
-    ("when: customer.orders == 1", "on: x", [":4:27: 'on' is not a key of a starts."]),
+    ("when: customer.orders == 1", "on: x", [":4:27: 'on' is not a key of a starts. Did you mean 'zone'?"]),
     ("about: Thank and listen", "about: &a Thank\nowner: *a", None),
     (
         "about: Thank and listen",
