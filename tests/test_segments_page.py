@@ -30,7 +30,9 @@ def blocks(kind: str) -> list[str]:
 
 def files() -> dict[str, str]:
     [segments], [flow] = blocks("yaml"), blocks("yaml flow")
-    return {**shop_files(), SEGMENTS: segments, "flows/come-back.yaml": flow}
+    shipped = re.split(r"\n(?=  - segment: )", shop_files()[SEGMENTS])[1:]
+    others = [one for one in shipped if one.strip().partition("\n")[0] not in segments]
+    return {**shop_files(), SEGMENTS: "\n".join([segments, *others]), "flows/come-back.yaml": flow}
 
 
 @pytest.fixture

@@ -73,6 +73,12 @@ def test_a_step_can_be_put_in_whole_and_what_is_put_in_is_a_step(verb):
         assert steps_are_valid([json.loads(filled)])
 
 
+def test_steps_are_put_into_flows_alone():
+    with_snippets = {kind for kind, schema in SCHEMAS.items() if "defaultSnippets" in json.dumps(schema)}
+
+    assert with_snippets == {"flow"}
+
+
 def steps_are_valid(steps: Any) -> bool:
     flow = {"flow": "a", "about": "b", "status": "live", "starts": {"event": "e"}, "steps": steps}
     return bool(jsonschema_rs.is_valid(SCHEMAS["flow"], flow))

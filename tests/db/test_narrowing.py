@@ -12,9 +12,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from afterglow import person
+from afterglow.decide import Event
 from afterglow.language.segment import Segment, read_segments
 from afterglow.language.shop import Shop, read_shop
-from afterglow.segments import judge
+from afterglow.segments import Known, judge
 from db import bulk, people, segments
 from db.engine import Database
 from db.narrowing import narrowed
@@ -223,3 +225,12 @@ def test_fifths_are_of_customers_with_orders_and_those_who_are_equal_share_one(d
     assert divided["frequency"] == [1, 2, 3, 4]
     assert divided["monetary"] == sorted(divided["monetary"])
     assert Decimal(len(divided["recency"])) == 4
+
+
+def test_how_much_one_event_carries_takes_nothing_from_the_others(shop: Shop) -> None:
+    segment = _read('count("order.paid", where="gift" in order.tags) == 20')
+    payload = {"order": {"tags": ["gift", *map(str, range(9_000))]}}
+    happened = [Event(id=n, name="order.paid", occurred_at=NOW, payload=payload) for n in range(20)]
+    known = Known(person=person.new(1, NOW), events=happened)
+
+    assert judge(segment, known, known.names(shop), NOW).is_in
