@@ -65,6 +65,7 @@ _SNIPPETS: Final[dict[str, dict[str, Any]]] = {
     },
     "NotifyModel": {"notify": "${1:team}", "about": "${2:What to do.}"},
     "SurveyModel": {"survey": "email/${1:how-was-it}"},
+    "UseModel": {"use": "${1:piece}"},
     "AwardModel": {"award": "${1:100}", "programme": "${2:programme}", "because": "${3:what for}"},
     "RedeemModel": {"redeem": "${1:reward}", "programme": "${2:programme}"},
     "SetModel": {"set": {"${1:attribute}": "${2:customer.last_order_at}"}},

@@ -15,7 +15,7 @@ from afterglow.strict_yaml import load
 
 SCHEMAS = json_schemas()
 #: Groups in which any key may stand: attributes that shop.yaml declares, and what an event carries.
-OPEN = {"CustomerModel", "HappensModel", "CustomerRule"}
+OPEN = {"CustomerModel", "HappensModel", "CustomerRule", "AccountRule"}
 
 
 def groups(part: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
