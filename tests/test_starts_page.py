@@ -30,7 +30,7 @@ SEGMENTS = "segments: [{segment: newsletter, about: Who wants it, when: customer
 def files() -> dict[str, str]:
     """Every example as a flow of its own, in a shop that knows its facts and segments."""
     found = {**shop_files(), "flows/segments.yaml": SEGMENTS}
-    dates = "attributes:\n  birthday: date\n  renewal_date: date\n"
+    dates = "attributes:\n  renewal_date: date\n"
     found["flows/shop.yaml"] = found["flows/shop.yaml"].replace("attributes:\n", dates)
     for n, block in enumerate(BLOCKS):
         keys = YAML(typ="safe").load(block)
