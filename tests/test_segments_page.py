@@ -22,6 +22,8 @@ from workers.cli import main
 
 PAGE = (ROOT / "docs" / "segments.md").read_text()
 SEGMENTS = "flows/segments.yaml"
+#: What the shipped shop's own flows speak of besides.
+LAPSED = "\n  - {segment: lapsed, about: Long gone, when: customer.orders < 0}\n"
 
 
 def blocks(kind: str) -> list[str]:
@@ -30,7 +32,7 @@ def blocks(kind: str) -> list[str]:
 
 def files() -> dict[str, str]:
     [segments], [flow] = blocks("yaml"), blocks("yaml flow")
-    return {**shop_files(), SEGMENTS: segments, "flows/come-back.yaml": flow}
+    return {**shop_files(), SEGMENTS: segments + LAPSED, "flows/come-back.yaml": flow}
 
 
 @pytest.fixture

@@ -23,13 +23,14 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 (SESSION,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 HEAD = "flow: {name}\nabout: An example\nstatus: live\n"
 STEPS = "steps: [{send: email/brew-tips}]\n"
-SEGMENTS = "segments: [{segment: newsletter, about: Who wants it, when: customer.orders >= 0}]\n"
+SEGMENTS = "\n  - {segment: newsletter, about: Who wants it, when: customer.orders >= 0}\n"
 
 
 @cache
 def files() -> dict[str, str]:
     """Every example as a flow of its own, in a shop that knows its facts and segments."""
-    found = {**shop_files(), "flows/segments.yaml": SEGMENTS}
+    found = shop_files()
+    found["flows/segments.yaml"] += SEGMENTS
     dates = "attributes:\n  renewal_date: date\n"
     found["flows/shop.yaml"] = found["flows/shop.yaml"].replace("attributes:\n", dates)
     for n, block in enumerate(BLOCKS):
