@@ -29,7 +29,7 @@ SEGMENTS = "\n  - {segment: newsletter, about: Who wants it, when: customer.orde
 @cache
 def files() -> dict[str, str]:
     """Every example as a flow of its own, in a shop that knows its facts and segments."""
-    found = shop_files()
+    found = dict(shop_files())
     found["flows/segments.yaml"] += SEGMENTS
     dates = "attributes:\n  renewal_date: date\n"
     found["flows/shop.yaml"] = found["flows/shop.yaml"].replace("attributes:\n", dates)
