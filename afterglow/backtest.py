@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from afterglow import acting, rails
 from afterglow.decide import Event
+from afterglow.language.actions import TAGS
 from afterglow.language.segment import ENTERED, LEFT
 from afterglow.language.starts import OnDate, OverSegment
 from afterglow.learn import learn
@@ -94,7 +95,8 @@ def relive(shop: ShopUnderTest, history: History, period: Period) -> Life:
 
     What is not stored is taken so:
 
-    - Name, address, zone and attributes are today's; orders, spending, stage and segments are as of each moment.
+    - Name, address, zone and attributes are today's, but for what flows set; orders, spending, stage and segments are
+      as of each moment.
     - What was said about consent before the first word that is stored: whoever withdrew had agreed, and nobody else.
     - What a file or a provider's list brought came when it happened, and starts flows only within the period.
     - What programmes told is told again as it was; segments, dates and schedules come anew.
@@ -177,8 +179,21 @@ def _at_the_beginning(history: History, shop: ShopUnderTest) -> Person:
         last_order_at=None if has_ordered else today.last_order_at,
         stage=None if is_staged else today.stage,
         stage_at=None if is_staged else today.stage_at,
-        attributes=dict(today.attributes),
+        attributes=_before_flows_set_any(history),
     )
+
+
+def _before_flows_set_any(history: History) -> dict[str, Any]:
+    """Today's attributes and tags without those that a flow set: what stood there before is not stored."""
+    attributes = dict(history.person.attributes)
+    for told in history.told:
+        if told.event.name == acting.SET:
+            for name in told.event.payload.get("attributes", ()):
+                attributes.pop(name, None)
+            added = told.event.payload.get(TAGS, {}).get("add", ())
+            if TAGS in attributes:
+                attributes[TAGS] = [tag for tag in attributes[TAGS] if tag not in added]
+    return attributes
 
 
 def _mapped(told: Told) -> Mapped:
