@@ -47,6 +47,7 @@ def test_a_story_is_told_in_order_from_the_event_to_the_mail(driver: Driver) -> 
         "first-order thank-you: Mail email/thank-you was queued.",
         "referral-invitation rating: Waits for survey.answered, "
         "until Sun 22 Mar 2026 09:00 Europe/Paris (08:00 UTC) at the latest.",
+        'refill how-much: `(order.items | sum("quantity")) >= 2` was not true: it takes `else`.',
         "refill drink-it: Waits until Mon 23 Mar 2026 09:30 Europe/Paris (08:30 UTC).",
         "win-back silence: Waits until Thu 16 Apr 2026 10:00 Europe/Paris (08:00 UTC).",
         "first-order thank-you: Mail email/thank-you was sent.",
