@@ -215,10 +215,10 @@ def test_a_bag_that_should_be_empty_is_asked_about_unless_they_ordered(database_
         ordered(driver)
         driver.at(days=10)
         ordered(driver, 2)
-        driver.at(days=40)
+        driver.at(days=60)
 
         assert ended(driver, "refill") == [("stopped", "order.paid"), ("finished", None)]
-        assert got(driver, "refill") == [("Thu 02 Apr 09:30", "refill", "sent")]  # summer time has begun
+        assert got(driver, "refill") == [("Thu 16 Apr 09:30", "refill", "sent")]  # two bags, and summer time has begun
 
 
 def test_everybody_is_asked_for_a_review_once_however_they_rated(database_url):

@@ -180,9 +180,9 @@ def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(site: Si
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.name || document.activeElement.textContent.trim()"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", seen[-1]
-    menu = ["Needs you", "Outbox", "Customers", "Journey", "Flows", "Leaderboards", "Referrals", "Sources"]
-    assert seen[1:9] == menu
-    assert seen[9:11] == ["subject", "customer"]
+    menu = ["Needs you", "Outbox", "Customers", "Journey", "Flows", "Segments", "Leaderboards", "Referrals", "Sources"]
+    assert seen[1:10] == menu
+    assert seen[10:12] == ["subject", "customer"]
     page.context.close()
 
 
