@@ -29,6 +29,9 @@ SEGMENTS = json.dumps(
                 "persona": {"name": "Luc"},
             },
             {"segment": "nobody", "about": "None", "when": "customer.orders > 99"},
+            # Those that flows of the roastery start by.
+            {"segment": "regulars", "about": "Often", "when": "customer.orders > 99"},
+            {"segment": "lapsed", "about": "Long ago", "when": "customer.orders > 99"},
         ]
     }
 )
