@@ -128,7 +128,7 @@ def simulate(plan: Plan, people: Iterable[History]) -> Simulated:
 
 
 def lived(plan: Plan, who: History) -> Life:
-    """One customer's life, to the end of everything that was set going."""
+    """One customer's life, to the end of the days and of every run of the flow."""
     return _Simulated(plan, who).play()
 
 
@@ -157,7 +157,7 @@ class _Simulated:
         self.drawn = 0
 
     def play(self) -> Life:
-        """Live to the end of everything that was set going."""
+        """Live to the end of the days, and of every run of the flow, whatever else was set going."""
         flow, life = self.plan.played, self.life
         moment = self.plan.starts + self.plan.chance("comes", self.number) * (self.plan.ends - self.plan.starts)
         event = flow.event or self._bringing(flow.stage)
@@ -172,19 +172,23 @@ class _Simulated:
                     moment + after, rule.event, self._payload(rule.event, {**trigger, **_of_segment(rule.segment)})
                 )
         seen = 0
-        while True:
-            due = life.next_due()
+        while not self._is_over(due := life.next_due()):
             if self.ahead and (due is None or self.ahead[0][0] <= due):
                 at, _, event, payload, stage = heapq.heappop(self.ahead)
                 life.until(at)
                 self._happen(event, payload, stage)
-            elif due is not None:
-                life.until(due)
             else:
-                return life
+                life.until(due)
             for note in life.lived.notes[seen:]:
                 self._answer(note)
             seen = len(life.lived.notes)
+        return life
+
+    def _is_over(self, due: datetime | None) -> bool:
+        """Whether nothing is left that counts: the days are over, and nobody is inside the flow."""
+        moments = [moment for moment in (due, self.ahead[0][0] if self.ahead else None) if moment is not None]
+        inside = any(run.flow.name == self.plan.flow for run in self.life.open)
+        return not moments or (min(moments) >= self.plan.ends and not inside)
 
     def _bringing(self, stage: str | None) -> str:
         """The event by which a stage is entered: an order, where that is one."""
