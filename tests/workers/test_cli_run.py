@@ -133,7 +133,8 @@ def test_a_webhook_to_a_fresh_run_becomes_a_mail_and_a_signal_ends_it_soon(folde
         assert re.fullmatch(r"Afterglow runs on \S+ already \(process \d+\); .*\n", error)
         assert done(folder, "flows")[0] == 0  # readers and short writers work beside it
         assert done(folder, "event", "customer.created", "--customer", "ann@example.com")[0] == 0
-        until(lambda: len(rows(url, sa.select(inbox.c.id).where(inbox.c.state == "mapped"))) == 2)
+        told = sa.select(inbox.c.id).where(inbox.c.state == "mapped", inbox.c.source == "command-line")
+        until(lambda: rows(url, told))
 
         assert run.end(signal.SIGTERM) < 10
         assert run.process.returncode == 0
