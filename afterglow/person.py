@@ -45,7 +45,6 @@ class Person:
         """What expressions and templates know as `customer`."""
         return {
             **self.attributes,
-            TAGS: self.attributes.get(TAGS, []),
             "id": str(self.id),
             "email": self.email,
             "phone": self.phone,
@@ -61,7 +60,7 @@ class Person:
             "since": self.since,
             "last_order_at": self.last_order_at,
             "segments": self.segments,
-            "tags": tags if isinstance(tags := self.attributes.get("tags"), list) else [],
+            TAGS: tags if isinstance(tags := self.attributes.get(TAGS), list) else [],
         }
 
     def whereabouts(self, shop: Shop) -> tuple[str, str]:

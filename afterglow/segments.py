@@ -1,7 +1,7 @@
 """Who is in a segment, and when that may change by time alone. Pure: the same facts and instant, the same answer."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -98,9 +98,18 @@ def judge(segment: Segment, known: Known, names: Mapping[str, Any], now: datetim
     Args:
       names: `known.names(shop)`, worked out once for all segments.
     """
+    return judge_all([segment], known, names, now)[segment.name]
+
+
+def judge_all(
+    segments: Iterable[Segment], known: Known, names: Mapping[str, Any], now: datetime
+) -> dict[str, Judgement]:
+    """Judge one customer for several segments, by their names; arguments as of `judge`."""
     history = _History(known.events, now)
-    is_in = segment.when.is_true(names, history.functions)
-    return Judgement(is_in, _look_at(segment, history, names))
+    return {
+        segment.name: Judgement(segment.when.is_true(names, history.functions), _look_at(segment, history, names))
+        for segment in segments
+    }
 
 
 def _look_at(segment: Segment, history: _History, names: Mapping[str, Any]) -> datetime | None:

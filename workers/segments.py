@@ -13,7 +13,7 @@ from itertools import groupby
 from sqlalchemy.engine import Connection
 
 from afterglow.language.segment import ENTERED, LEFT, Segment
-from afterglow.segments import judge
+from afterglow.segments import judge_all
 from db import intake, people, rounds, segments
 from db.app import App
 from db.catalog import NothingAppliedError, Release
@@ -152,7 +152,7 @@ def _move(
     moved: list[_Moved] = []
     for id_, known in segments.known(connection, persons, judged, min(moments.values())).items():
         names, at = known.names(shop), moments[id_]
-        found = {segment.name: judge(segment, known, names, at) for segment in judged}
+        found = judge_all(judged, known, names, at)
         moved += [_Moved(ENTERED, name, id_, at) for name, one in found.items() if one.is_in and name not in were[id_]]
         moved += [_Moved(LEFT, name, id_, at) for name, one in found.items() if not one.is_in and name in were[id_]]
         looks = [one.look_at for one in found.values() if one.look_at is not None]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from afterglow.expressions import Expression
 from afterglow.language.compiling import Compiler, Path
+from afterglow.language.step import StepBase
 
 #: A fact of a step: an expression, or a plain value.
 Given = str | int | bool
@@ -20,13 +21,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _StepModel(_Model):
-    was: str | list[str] | None = Field(
-        default=None, description="The id, or ids, under which an older version of the flow had this step."
-    )
-
-
-class AwardModel(_StepModel):
+class AwardModel(StepBase):
     """Give points of a loyalty programme, once."""
 
     award: Given = Field(description="How many points: a number, or an expression such as `order.total * 2`.")
@@ -35,7 +30,7 @@ class AwardModel(_StepModel):
     id: str | None = Field(default=None, description="Name of this step; `award-<programme>` unless given.")
 
 
-class RedeemModel(_StepModel):
+class RedeemModel(StepBase):
     """Buy a reward for the customer with their points, once."""
 
     redeem: str = Field(description="The reward, as the programme names it.")
@@ -50,7 +45,7 @@ class TagsModel(_Model):
     remove: list[str] = Field(default_factory=list, description="Tags that the customer has no longer.")
 
 
-class SetModel(_StepModel):
+class SetModel(StepBase):
     """Write down facts about the customer: attributes that shop.yaml declares, and tags."""
 
     set_: dict[str, Given | TagsModel] = Field(
@@ -61,14 +56,14 @@ class SetModel(_StepModel):
     id: str | None = Field(default=None, description="Name of this step; `set-<first attribute>` unless given.")
 
 
-class MoveModel(_StepModel):
+class MoveModel(StepBase):
     """Let the customer enter a stage."""
 
     move: str = Field(description="The stage, as named in stages.yaml.")
     id: str | None = Field(default=None, description="Name of this step; `move-<stage>` unless given.")
 
 
-class StartModel(_StepModel):
+class StartModel(StepBase):
     """Start another flow, which says `starts: {asked: true}`; this one goes on."""
 
     start: str = Field(description="The flow to start.")
@@ -78,14 +73,14 @@ class StartModel(_StepModel):
     id: str | None = Field(default=None, description="Name of this step; `start-<flow>` unless given.")
 
 
-class StopFlowModel(_StepModel):
+class StopFlowModel(StepBase):
     """End the customer's runs of another flow; this one goes on."""
 
     stop_flow: str = Field(description="The flow whose runs end.")
     id: str | None = Field(default=None, description="Name of this step; `stop-<flow>` unless given.")
 
 
-class WebhookModel(_StepModel):
+class WebhookModel(StepBase):
     """Tell another system, by a signed request that is tried for three days."""
 
     webhook: str = Field(description="Where to, as named in shop.yaml under webhooks.")
@@ -95,7 +90,7 @@ class WebhookModel(_StepModel):
     id: str | None = Field(default=None, description="Name of this step; `webhook-<name>` unless given.")
 
 
-class SurveyModel(_StepModel):
+class SurveyModel(StepBase):
     """Ask the customer: a mail that holds a scale. The answer is the event `survey.answered`."""
 
     survey: str = Field(description="The template, which asks with `rate(...)`, such as `email/how-was-it`.")

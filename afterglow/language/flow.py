@@ -38,6 +38,7 @@ from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate,
 from afterglow.language.segment import crossing
 from afterglow.language.shop import Cap, CapModel, Holdout, QuietModel, parse_holdout
 from afterglow.language.starts import Occasion, StartsModel, start_of
+from afterglow.language.step import StepBase
 from afterglow.language.testing import FlowTest, FlowTestModel, compile_tests
 from afterglow.local_time import Opening, Quiet
 from afterglow.problems import Problem, Problems, did_you_mean
@@ -70,15 +71,6 @@ class GoalModel(_Model):
     event: str = _described("The event that counts.")
     within: str = _described("How long after the trigger it counts, such as `60 days`.")
     same: str | None = _described("Only where this is the same as in the trigger, such as `order.id`.", default=None)
-
-
-class StepBase(_Model):
-    """What every step may say."""
-
-    was: str | list[str] | None = _described(
-        "The id, or ids, under which an older version of the flow had this step; who stands there stands here.",
-        default=None,
-    )
 
 
 class SendModel(StepBase):

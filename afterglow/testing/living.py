@@ -45,7 +45,7 @@ from afterglow.mapping import CustomerFacts, Mapped, Unmappable, conforming
 from afterglow.person import Person, new
 from afterglow.refusals import refusal
 from afterglow.returning import Undoing, total_of, undone_at
-from afterglow.segments import Known, judge
+from afterglow.segments import Known, judge_all
 from afterglow.starting import could_start, is_woken, started_by, started_for_account, starter
 from afterglow.telling import Line, Message
 from afterglow.testing.calendar import Calendar
@@ -339,7 +339,7 @@ class Life:
             return
         known = Known(person=self.person, events=self.events, account=self.account)
         names = known.names(self.shop)
-        found = {name: judge(one, known, names, self.now) for name, one in self.catalog.segments.items()}
+        found = judge_all(self.catalog.segments.values(), known, names, self.now)
         self.look_at = min((one.look_at for one in found.values() if one.look_at is not None), default=None)
         before, self.segments = self.segments, {name for name, one in found.items() if one.is_in}
         self.person.segments = sorted(self.segments)
