@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +31,7 @@ from db.engine import Database
 from db.tables import enrollments, inbox, touchpoints
 from tests.faults import client
 from tests.faults.shop import files
+from tests.ports import free_port
 from tests.servers import Postgres, Redis, postgres, redis_server
 from tests.smtp_sink import Relay, sink
 
@@ -341,7 +341,7 @@ def embedded(folder: Path, **environment: str) -> Iterator[Rig]:
 
 @contextmanager
 def _rig(folder: Path, database_url: str, broker_url: str, further: Mapping[str, str]) -> Iterator[Rig]:
-    public, private = _free_port(), _free_port()
+    public, private = free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AFTERGLOW_")}
     with ExitStack() as stack:
         relay = stack.enter_context(sink(log=folder / "accepts.jsonl"))
@@ -379,12 +379,6 @@ def _rig(folder: Path, database_url: str, broker_url: str, further: Mapping[str,
                 shop.join(0)
             if kept := os.environ.get("FAULTS_KEEP"):
                 shutil.copytree(folder, kept, dirs_exist_ok=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

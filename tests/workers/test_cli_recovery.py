@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,16 +17,11 @@ import sqlalchemy as sa
 from afterglow import ROOT
 from afterglow.signatures import sign
 from db.tables import inbox, touchpoints
+from tests.ports import free_port
 from tests.servers import postgres, redis_server
 from tests.workers.test_cli_run import ENVIRONMENT, rows, until
 
 SECRET = ENVIRONMENT["SHOPIFY_WEBHOOK_SECRET"]
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager

@@ -4,7 +4,6 @@ in the whole database, in Redis and in everything that the processes said."""
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import sqlalchemy as sa
 from afterglow import ROOT
 from afterglow.signatures import sign
 from db.tables import customers, inbox, metadata, privacy_requests, profiles
+from tests.ports import free_port
 from tests.workers.test_cli_run import ENVIRONMENT, command, order, rows, running
 
 
@@ -83,9 +83,7 @@ def left_in(text: str) -> list[str]:
 @contextmanager
 def shared_by_processes(folder: Path, url: str, broker_url: str) -> Iterator[str]:
     """A web process, a worker and a scheduler, which meet in PostgreSQL and Redis. The address of their public face."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        bind = f"127.0.0.1:{free.getsockname()[1]}"
+    bind = f"127.0.0.1:{free_port()}"
     environment = {
         "AFTERGLOW_DATABASE_URL": url,
         "AFTERGLOW_BROKER_URL": broker_url,

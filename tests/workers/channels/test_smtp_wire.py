@@ -16,6 +16,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from afterglow.mime import compose
+from tests.ports import free_port
 from tests.sample_mails import mail, mails
 from workers.channels import NotBegun, Rejected, Sent, make_channel
 
@@ -38,11 +39,6 @@ class FromStart(Controller):
 
     def __init__(self, handler: Mailbox, context: ssl.SSLContext) -> None:
         super().__init__(handler, hostname="127.0.0.1", port=free_port(), ssl_context=context)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def let_in(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: object) -> AuthResult:
