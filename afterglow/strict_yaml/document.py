@@ -13,12 +13,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
+import yaml
+from yaml.error import MarkedYAMLError, YAMLError
+from yaml.events import (
     AliasEvent,
     CollectionStartEvent,
     DocumentStartEvent,
@@ -31,10 +30,6 @@ from ruamel.yaml.events import (
     StreamEndEvent,
     StreamStartEvent,
 )
-from ruamel.yaml.parser import Parser
-from ruamel.yaml.reader import Reader, ReaderError
-from ruamel.yaml.scanner import Scanner
-from ruamel.yaml.tokens import ScalarToken, Token
 
 from afterglow.problems import Problem, Problems
 
@@ -44,24 +39,27 @@ MAX_NODES: Final = 20_000
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,17}", re.ASCII)
 _TAB_BEFORE_TEXT = re.compile(r"^ *\t[ \t]*(?=\S)", re.MULTILINE)
-_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)(?=:[ \n])", re.ASCII)
-#: The rest of a line without ':' and '#', and the white space before the next.
-_LINE = re.compile(r"([A-Za-z0-9_](?:[ -\"$-9;-~]*[!-\"$-9;-~])?)\n( *)(?=[^\s#])", re.ASCII)
+#: What YAML allows nowhere, and what libyaml takes for the end of a line as YAML 1.1 did and 1.2 does not.
+_INVISIBLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 #: Blank lines and comments, then a directive, which can only stand before the document.
 _DIRECTIVE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*%")
 _WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 _SPELLED: Final = {True: "true", False: "false"}
-#: What ruamel's scanner and parser say most often, in words for somebody who does not know YAML's terms.
+#: What libyaml says most often, in words for somebody who does not know YAML's terms.
 _SENTENCES: Final = (
     ("mapping values are not allowed", "A ': ' does not belong here; put the text in quotes."),
     ("could not find expected ':'", "A ':' is missing after this key."),
     ("cannot start any token", "This character cannot begin a value; put the text in quotes."),
     ("found unexpected end of stream", "A quote is opened and never closed."),
     ("found unknown escape character", "In double quotes '\\' begins an escape; use single quotes here."),
-    ("expected <block end>", "This line is not indented like the lines it belongs to."),
-    ("expected ',' or", "A ',' or a closing bracket is missing here."),
-    ("while parsing a flow node", "A value is missing here."),
+    ("did not find expected key", "This line is not indented like the lines it belongs to."),
+    ("did not find expected '-' indicator", "This line is not indented like the lines it belongs to."),
+    ("did not find expected ',' or", "A ',' or a closing bracket is missing here."),
+    ("while parsing a flow node", "A value is missing here, or belongs in quotes."),
 )  # fmt: skip
+
+#: Of them, those that are noticed further down than where they are.
+_LATE: Final = ("could not find expected ':'", "found unexpected end of stream")
 
 Path = tuple[str | int, ...]
 
@@ -141,112 +139,8 @@ def load(text: str, file: str) -> Document:
     return Document(data, file, reading.text, reading.values, reading.keys)
 
 
-#: What ends a word, the end of the text among it.
-_SPACE: Final = " \t\n\r\x85\u2028\u2029\0"
-
-
 class _Stop(Exception):
     """Reading cannot go on; the problem is noted."""
-
-
-# Reading a file is most of checking it. ruamel asks before each look at a token whether it must read on, finds its
-# parts through each other every time, and moves on letter by letter: what follows does the same in half of the time.
-
-
-class _Reader(Reader):
-    """Moves on over a piece of a line at once."""
-
-    def forward(self, length: int = 1) -> None:
-        piece = self.buffer[self.pointer : self.pointer + length]
-        if len(piece) == length and piece.isascii() and piece.isprintable():  # neither a line's end nor a mark
-            self.pointer += length
-            self.index += length
-            self.column += length
-        else:
-            super().forward(length)
-
-
-class _Scanner(Scanner):
-    """Reads `[?a]` as a list of one text (YAML 1.2.2, 7.3.3), where ruamel takes any `?` in brackets for a key's."""
-
-    #: Whether the first token can be given out: reading on would change nothing about it.
-    _ready = False
-
-    @cached_property
-    def reader(self) -> Any:
-        return self.loader.reader
-
-    def check_token(self, *choices: type[Token]) -> bool:
-        self._read_on()
-        return bool(self.tokens) and (not choices or isinstance(self.tokens[0], choices))
-
-    def peek_token(self) -> Token | None:
-        self._read_on()
-        return self.tokens[0] if self.tokens else None
-
-    def get_token(self) -> Token | None:
-        token = self.peek_token()
-        if token is not None:
-            self._ready = False
-            self.tokens_taken += 1
-            del self.tokens[0]
-        return token
-
-    def _read_on(self) -> None:
-        if not self._ready:
-            while self.need_more_tokens():
-                self.fetch_more_tokens()
-            self._ready = True
-
-    def scan_to_next_token(self) -> None:
-        buffer, end = self.reader.buffer, self.reader.pointer
-        while buffer[end] == " ":
-            end += 1
-        self.reader.forward(end - self.reader.pointer)
-        super().scan_to_next_token()
-
-    def check_key(self) -> bool:
-        return self.reader.peek(1) in _SPACE
-
-    def check_plain(self) -> bool:
-        begins = self.reader.peek() == "?" and self.reader.peek(1) not in _SPACE + ",[]{}"
-        return bool(begins or super().check_plain())
-
-    def scan_plain(self) -> Token:
-        """A key of letters, or a line of a value, is taken whole; all other text is read as ruamel reads it."""
-        reader = self.reader
-        found = _KEY.match(reader.buffer, reader.pointer)
-        if found is None and not self.flow_context:
-            found = _LINE.match(reader.buffer, reader.pointer)
-            if found is not None and len(found[2]) > self.indent:
-                found = None  # the next line may belong to it
-        if found is None:
-            token: Token = super().scan_plain()
-            return token
-        begins = reader.get_mark()
-        reader.forward(len(found[1]))
-        token = ScalarToken(found[1], True, begins, reader.get_mark())
-        self.allow_simple_key = found.re is _LINE
-        if self.allow_simple_key:
-            reader.forward(1)
-            reader.forward(len(found[2]))
-        return token
-
-
-class _Parser(Parser):
-    """Knows its scanner, and a text without decorations when it sees one."""
-
-    @cached_property
-    def scanner(self) -> Any:
-        return self.loader.scanner
-
-    def parse_node(self, block: bool = False, indentless_sequence: bool = False) -> Any:
-        if not isinstance(self.scanner.peek_token(), ScalarToken):
-            return super().parse_node(block, indentless_sequence)
-        token = self.scanner.get_token()
-        self.state = self.states.pop()
-        implicit = (token.plain, not token.plain)
-        return ScalarEvent(None, None, implicit, token.value, token.start_mark, token.end_mark, style=token.style)
 
 
 class _Reading:
@@ -271,9 +165,13 @@ class _Reading:
             line = self.text.count("\n", 0, directive.end()) + 1
             self.problems.append(Problem(self.file, line, 1, "Lines that begin with '%' are not used here."))
             return None
-        yaml = YAML(typ="safe", pure=True)
-        yaml.Reader, yaml.Scanner, yaml.Parser = _Reader, _Scanner, _Parser
-        self._events = yaml.parse(self.text)
+        invisible = _INVISIBLE.search(self.text)
+        if invisible:
+            line = self.text.count("\n", 0, invisible.start()) + 1
+            col = invisible.start() - self.text.rfind("\n", 0, invisible.start())
+            self.problems.append(Problem(self.file, line, col, "An invisible control character stands here."))
+            return None
+        self._events = yaml.parse(self.text, Loader=yaml.CSafeLoader)
         data: object = None
         try:
             data = self._only_document()
@@ -281,12 +179,7 @@ class _Reading:
             pass
         except MarkedYAMLError as error:
             self._syntax(error)
-        except ReaderError as error:
-            line = self.text.count("\n", 0, error.position) + 1
-            col = error.position - (self.text.rfind("\n", 0, error.position) + 1) + 1
-            self.problems.append(Problem(self.file, line, col, "An invisible control character stands here."))
-        except (YAMLError, ValueError, IndexError, OverflowError) as error:
-            # ruamel lets a few plain exceptions out, for instance for an escape such as "\UFFFFFFFF".
+        except YAMLError as error:
             self.problems.append(Problem(self.file, 1, 1, f"This is not YAML: {' '.join(str(error).split())}."))
         return data
 
@@ -306,11 +199,14 @@ class _Reading:
         return data
 
     def _syntax(self, error: MarkedYAMLError) -> None:
+        said = f"{error.context or ''} {error.problem or ''}"
         mark = error.problem_mark or error.context_mark
+        # What is opened and not closed, and a key without ':', is noticed only on a later line.
+        if mark is None or mark.line > self.text.count("\n") or any(part in said for part in _LATE):
+            mark = error.context_mark or mark
         line, col = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         if any(problem.line == line for problem in self.problems):
             return  # the tab or the alias on this line says it better
-        said = f"{error.context or ''} {error.problem or ''}"
         sentence = next((ours for theirs, ours in _SENTENCES if theirs in said), None)
         self.problems.append(Problem(self.file, line, col, sentence or f"This is not YAML: {' '.join(said.split())}."))
 
@@ -382,6 +278,9 @@ class _Reading:
             self._note(event, f"{message}; write the text out, or put it in quotes.")
             raise _Stop
         self._decorations(event)
+        if self.text[max(0, event.start_mark.index - 1) : event.start_mark.index] == "?":
+            # libyaml takes it for the sign of a key, as YAML 1.1 did inside brackets (YAML 1.2.2, 7.3.3).
+            self._note(event, "A '?' stands before this; put the text in quotes.")
         if event.value == "<<" and not event.style:
             self._note(event, "'<<' merges another group of keys; write the keys out.")
         return str(event.value)
