@@ -1,4 +1,4 @@
-"""`afterglow check` of a shop with 500 flow files of 20 steps, beside only reading the YAML of the same files.
+"""`afterglow check` of a shop with 500 flow files of 20 steps, beside `yaml.safe_load` of the same files.
 
 Each is a process of its own, in turns, so that both see the same machine; what counts is its whole life, imports
 included.
@@ -16,14 +16,13 @@ from benchmarks import rig
 
 FLOWS: Final = 500
 ROUNDS: Final = 3
-#: What is measured beside: ruamel's own events of every file, and nothing made of them.
+#: What is measured beside: what a short program of one's own would do with every file.
 _READING: Final = """
 import sys
+import yaml
 from pathlib import Path
-from ruamel.yaml import YAML
 for file in sorted(Path(sys.argv[1]).rglob("*.yaml")):
-    for event in YAML(typ="safe", pure=True).parse(file.read_text()):
-        pass
+    yaml.safe_load(file.read_text())
 """
 _WORDS: Final = {
     "checking": ("-m", "workers.cli", "check"),
