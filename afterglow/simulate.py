@@ -16,7 +16,7 @@ from afterglow import dividing, previews, rails
 from afterglow.backtest import History, Word
 from afterglow.language.catalog import Catalog
 from afterglow.language.check.supply import Shape, World, world
-from afterglow.language.flow import Flow, WaitFor
+from afterglow.language.flow.graph import Flow, WaitFor
 from afterglow.mapping import CustomerFacts, Mapped
 from afterglow.person import new
 from afterglow.testing.living import Life, Note, ShopUnderTest

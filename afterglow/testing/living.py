@@ -34,7 +34,7 @@ from afterglow.expressions import RenderError
 from afterglow.language.actions import TAGS
 from afterglow.language.catalog import Catalog
 from afterglow.language.company import of_colleague, told
-from afterglow.language.flow import Flow, Split
+from afterglow.language.flow.graph import Flow, Split
 from afterglow.language.segment import ENTERED, LEFT
 from afterglow.language.testing import FlowTest, Happens, Says
 from afterglow.learn import learn, learn_about
