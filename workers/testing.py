@@ -15,7 +15,7 @@ from afterglow.language.pieces import joined, pieces_in
 from afterglow.language.testing import FlowTest
 from afterglow.problems import Problem, Problems
 from afterglow.testing import Lived, ShopUnderTest, Verdict, judge, live
-from afterglow.testing.living import CannotLiveError
+from afterglow.testing.memory import CannotLiveError
 from workers.files import find_shop_folder, read_shop_folder
 
 

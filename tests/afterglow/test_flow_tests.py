@@ -11,7 +11,7 @@ from afterglow.language.flow.compiler import read_flow
 from afterglow.language.testing import without_tests
 from afterglow.problems import Problems
 from afterglow.testing import Lived, ShopUnderTest, Verdict, judge, live
-from afterglow.testing.living import CannotLiveError
+from afterglow.testing.memory import CannotLiveError
 from afterglow.testing.report import comparison, reasons, sentence
 from tests import small_shop
 from tests.driver import shop_files
