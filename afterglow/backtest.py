@@ -19,7 +19,8 @@ from afterglow.language.starts import OnDate, OverSegment
 from afterglow.learn import learn
 from afterglow.mapping import CustomerFacts, Mapped
 from afterglow.person import Person, new
-from afterglow.testing.living import Life, Note, ShopUnderTest
+from afterglow.testing.life import Life
+from afterglow.testing.memory import Note, ShopUnderTest
 
 #: A mail that would have gone within this time of the one that went is the same mail.
 SAME: Final = timedelta(minutes=10)

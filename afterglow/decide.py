@@ -19,7 +19,7 @@ from afterglow.expressions import MISSING, Expression
 from afterglow.expressions.filters import iso
 from afterglow.language.actions import Webhook
 from afterglow.language.company import COLLEAGUE, is_leading, is_meant, is_of_colleague, plain
-from afterglow.language.flow import (
+from afterglow.language.flow.graph import (
     Act,
     Awaited,
     Flow,

@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from afterglow.decide import Decision, Run
-from afterglow.language.flow import Flow, Step, Stop, Until, UntilDate, Wait, WaitFor, next_steps
+from afterglow.language.flow.graph import Flow, Step, Stop, Until, UntilDate, Wait, WaitFor, next_steps
 from afterglow.local_time import at_local, next_opening
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from afterglow.language.actions import VERBS as ACTIONS
 from afterglow.language.actions import Award, Doing, Move, Redeem, SetFacts, Start, StopFlow, Webhook
-from afterglow.language.flow import (
-    WEEKDAYS,
+from afterglow.language.flow.graph import (
     Act,
     Flow,
     If,
@@ -20,6 +19,7 @@ from afterglow.language.flow import (
     Wait,
     WaitFor,
 )
+from afterglow.language.flow.models import WEEKDAYS
 from afterglow.language.pieces import stands_in
 from afterglow.local_time import Opening
 

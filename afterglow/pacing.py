@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from afterglow import rails
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.rails import Rate
 from afterglow.language.shop import Shop
 

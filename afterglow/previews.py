@@ -17,7 +17,7 @@ from afterglow.language.catalog import Catalog
 from afterglow.language.check.flows import names_at
 from afterglow.language.check.reach import arrivals
 from afterglow.language.check.supply import ListShape, Shape, World, all_merged, merged, world
-from afterglow.language.flow import Flow, Notify, Send, WaitFor
+from afterglow.language.flow.graph import Flow, Notify, Send, WaitFor
 from afterglow.letters import OWN_NAMES, Addressed, Letterhead
 from afterglow.mail.locales import parted
 from afterglow.mail_templates import Mail, Rendered

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from afterglow.decide import key_of
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.shop import Shop
 from afterglow.telling import values
 

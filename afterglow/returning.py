@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from afterglow.loyalty.earning import number
 
 if TYPE_CHECKING:
-    from afterglow.language.flow import Flow
+    from afterglow.language.flow.graph import Flow
 
 #: What undoes an order in every shop, whatever its programmes listen to.
 REFUNDED: Final = "order.refunded"

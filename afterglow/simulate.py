@@ -16,10 +16,11 @@ from afterglow import dividing, previews, rails
 from afterglow.backtest import History, Word
 from afterglow.language.catalog import Catalog
 from afterglow.language.check.supply import Shape, World, world
-from afterglow.language.flow import Flow, WaitFor
+from afterglow.language.flow.graph import Flow, WaitFor
 from afterglow.mapping import CustomerFacts, Mapped
 from afterglow.person import new
-from afterglow.testing.living import Life, Note, ShopUnderTest
+from afterglow.testing.life import Life
+from afterglow.testing.memory import Note, ShopUnderTest
 
 #: What an event is called by which a stage is entered that no source says an event brings.
 STAGE_ENTERED: Final = "stage.entered"

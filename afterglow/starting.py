@@ -7,7 +7,7 @@ from typing import Any
 from afterglow.decide import is_of_segment, key_of
 from afterglow.language.catalog import Catalog
 from afterglow.language.company import is_of_colleague, plain, started_by_colleague
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.segment import ENTERED
 from afterglow.language.starts import Asked
 from afterglow.problems import did_you_mean

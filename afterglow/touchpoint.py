@@ -12,7 +12,7 @@ from afterglow.decide import Facts, Queued
 from afterglow.durations import Duration
 from afterglow.expressions import RenderError
 from afterglow.language.catalog import Catalog
-from afterglow.language.flow import Flow, Notify, Until, UntilDate, Wait, WaitFor, next_steps
+from afterglow.language.flow.graph import Flow, Notify, Until, UntilDate, Wait, WaitFor, next_steps
 from afterglow.language.rails import LATES, LOSERS, length
 from afterglow.language.shop import Shop
 from afterglow.local_time import EVERY_DAY, Opening

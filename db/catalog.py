@@ -18,7 +18,8 @@ from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
 from afterglow.language.catalog import SEGMENTS, Catalog, Document, read_documents
-from afterglow.language.flow import Flow, read_flow
+from afterglow.language.flow.compiler import read_flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.referral import ReferralProgramme, read_referral
 from afterglow.language.segment import Segment, read_segments
 from afterglow.mail_templates import Mail, load_mail

@@ -13,7 +13,7 @@ import dramatiq
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow.language.flow import Flow, Until, UntilDate, Wait, WaitFor
+from afterglow.language.flow.graph import Flow, Until, UntilDate, Wait, WaitFor
 from db import alarms, checks
 from db.broker import KINDS, BrokerUnavailableError, HintBroker, check_broker, key_of
 from db.catalog import CatalogCache, NothingAppliedError, Release

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.shop import Shop, read_shop
 from db import accounts, bulk, identity, people
 from db.catalog import CatalogCache, NothingAppliedError

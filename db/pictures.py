@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.pictures import Figures, Here
 from db.occupancy import COUNTED_MAX, STANDING, Occupancy
 from db.tables import customers

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.shop import Shop
 from afterglow.pacing import LONG_AGO, SHOP, Pace
 from db import bulk

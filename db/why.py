@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow import past, telling
 from afterglow.errors import AfterglowError
-from afterglow.language.flow import Flow, WaitFor
+from afterglow.language.flow.graph import Flow, WaitFor
 from afterglow.language.shop import Shop
 from afterglow.problems import did_you_mean
 from afterglow.refusals import Standing, refusal

@@ -10,7 +10,7 @@ from afterglow import ROOT
 from afterglow.language.actions import VERBS, SurveyModel, TagsModel
 from afterglow.language.catalog import OWN_EVENTS, compile_files, read_documents
 from afterglow.language.check import check_files
-from afterglow.language.flow import read_flow
+from afterglow.language.flow.compiler import read_flow
 from afterglow.language.shop import WebhookModel
 from afterglow.surveys import SCALES
 from afterglow.testing import ShopUnderTest, judge, live

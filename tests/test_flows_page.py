@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from afterglow import ROOT
 from afterglow.language.check import check_files
-from afterglow.language.flow import VERBS, FlowModel, OpeningModel, PieceModel
+from afterglow.language.flow.models import VERBS, FlowModel, OpeningModel, PieceModel
 from db.tables import documents, enrollments
 from tests.driver import SAM, SECRET, Driver, driving, shop_files
 from workers.cli import main

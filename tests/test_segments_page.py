@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 from afterglow import ROOT
 from afterglow.language.catalog import compile_files, read_documents
 from afterglow.language.check import check_files
-from afterglow.language.flow import StartsModel, StopsModel, read_flow
+from afterglow.language.flow.compiler import read_flow
+from afterglow.language.flow.models import StopsModel
 from afterglow.language.segment import FUNCTIONS, PersonaModel, SegmentModel
+from afterglow.language.starts import StartsModel
 from afterglow.testing import ShopUnderTest, live
 from afterglow.testing.report import comparison
 from afterglow.testing.verdict import judge

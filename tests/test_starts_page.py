@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from afterglow import ROOT
 from afterglow.language.catalog import compile_files, read_documents
 from afterglow.language.check import check_files
-from afterglow.language.flow import read_flow
+from afterglow.language.flow.compiler import read_flow
 from afterglow.language.starts import StartsModel
 from afterglow.testing import ShopUnderTest, judge, live
 from tests.driver import SAM, SECRET, driving, shop_files

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from afterglow import ROOT
 from afterglow.language.catalog import Catalog, compile_files, read_documents
 from afterglow.language.check import check_files
-from afterglow.language.flow import read_flow
+from afterglow.language.flow.compiler import read_flow
 from afterglow.previews import languages, preview
 from afterglow.testing import ShopUnderTest, judge, live
 from db import outbox

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from afterglow import acting as actions
 from afterglow import touchpoint
 from afterglow.decide import HELD_OUT, Decision, Facts, Outcome, Run, decide
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from db import bulk, enrollments, events, people, touchpoints
 from db.app import App
 from db.catalog import Release

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from afterglow.decide import account_key
 from afterglow.language.catalog import Catalog
 from afterglow.language.company import is_of_colleague, of_colleague, plain, told
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.shop import Shop
 from afterglow.starting import started_for_account
 from db import accounts, intake

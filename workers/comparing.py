@@ -19,7 +19,7 @@ from typing import Final
 from afterglow.errors import AfterglowError
 from afterglow.language.catalog import Catalog, Document, compile_files, read_documents
 from afterglow.language.check import check_files
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.mail_templates import Mail
 from afterglow.outline import outline
 from afterglow.pictures import flow_picture

@@ -28,7 +28,7 @@ from afterglow.decide import Run, decide, key_of
 from afterglow.errors import AfterglowError
 from afterglow.importing import BadRow, Desk, Row, columns_of, records, rows
 from afterglow.language.catalog import Catalog
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.starting import could_start
 from db import bulk, events, people
 from db.catalog import Release

@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow import past
 from afterglow.decide import next_n
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.segment import ENTERED, LEFT
 from afterglow.language.starts import Asked
 from afterglow.learn import learn

@@ -16,7 +16,7 @@ from afterglow.decide import HELD_OUT, Run
 from afterglow.errors import AfterglowError
 from afterglow.language.catalog import Catalog, Document, compile_files, read_documents
 from afterglow.language.check import check_files
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.moving import Passage
 from afterglow.planning import FlowChange, Inside, Prospect, flow_change, prospect
 from afterglow.planning.people import Fate

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from afterglow import letters, pacing, rails, touchpoint
 from afterglow.decide import HELD_OUT, Facts, Run, stopping
 from afterglow.expressions import RenderError
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.shop import Shop
 from afterglow.letters import Addressed, Letterhead
 from afterglow.mail_templates import Mail

@@ -9,12 +9,13 @@ from afterglow.errors import AfterglowError
 from afterglow.language.catalog import compile_files, read_documents
 from afterglow.language.check.supply import world
 from afterglow.language.check.testing import check_tests
-from afterglow.language.flow import Flow, read_flow
+from afterglow.language.flow.compiler import read_flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.pieces import joined, pieces_in
 from afterglow.language.testing import FlowTest
 from afterglow.problems import Problem, Problems
 from afterglow.testing import Lived, ShopUnderTest, Verdict, judge, live
-from afterglow.testing.living import CannotLiveError
+from afterglow.testing.memory import CannotLiveError
 from workers.files import find_shop_folder, read_shop_folder
 
 

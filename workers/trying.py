@@ -16,7 +16,7 @@ from afterglow import strict_yaml
 from afterglow.captured import told
 from afterglow.decide import key_of, next_n
 from afterglow.language.catalog import Catalog
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.source import Source
 from afterglow.learn import learn
 from afterglow.mapping import Ignored, Lacking, Mapped, PrivacyRequest, Unmappable

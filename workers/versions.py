@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.engine import Connection
 
 from afterglow.decide import Decision, Run
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.moving import Passage, went_over
 from db import enrollments
 from db.catalog import Release

@@ -12,7 +12,8 @@ from functools import cached_property, lru_cache
 
 from afterglow import acting, returning, strict_yaml
 from afterglow.language import starts
-from afterglow.language.flow import Flow, read_flow, read_piece
+from afterglow.language.flow.compiler import read_flow, read_piece
+from afterglow.language.flow.graph import Flow
 from afterglow.language.picture import FOLDER, read_picture
 from afterglow.language.pieces import file_of, joined, pieces_in
 from afterglow.language.programme import Programme, read_loyalty

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, RootModel
 
-from afterglow.language.flow import FlowModel, PieceModel
+from afterglow.language.flow.models import FlowModel, PieceModel
 from afterglow.language.programme import LoyaltyModel
 from afterglow.language.referral import ReferralModel
 from afterglow.language.segment import SegmentsModel

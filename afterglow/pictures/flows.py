@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from afterglow.language.flow import Flow, next_steps
+from afterglow.language.flow.graph import Flow, next_steps
 from afterglow.language.pieces import stands_in
 from afterglow.pictures import drawing
 from afterglow.pictures.drawing import GLYPHS, LINE, SMALL, TITLE, Box, Chip, Here, Point, Way

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from afterglow.language.catalog import Catalog
-from afterglow.language.flow import Flow, Notify, Send, walk
+from afterglow.language.flow.graph import Flow, Notify, Send, walk
 from afterglow.pictures import drawing
 from afterglow.pictures.drawing import LINE, SMALL, TITLE, Box, Here, Point
 from afterglow.pictures.flows import in_words, written

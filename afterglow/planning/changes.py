@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from afterglow.language.flow import Flow, Step
+from afterglow.language.flow.graph import Flow, Step
 from afterglow.moving import Passage
 
 #: Lists of steps, which are told step by step.

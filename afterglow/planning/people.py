@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from afterglow.decide import Event, Facts, Run, answer_of, decide
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.moving import Passage
 
 Fate = Literal["stays", "same step", "renamed", "goes on", "ends"]

@@ -8,7 +8,7 @@ from typing import Any, Final
 from afterglow import acting
 from afterglow.language.testing import Expected, FlowTest
 from afterglow.local_time import from_wall
-from afterglow.testing.living import Lived
+from afterglow.testing.memory import Lived
 
 #: Kinds that are compared whole wherever a test has an `expect`; the others as soon as one of the kind is listed.
 _ALWAYS: Final = frozenset({"send", "notify"})

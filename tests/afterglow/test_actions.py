@@ -9,8 +9,8 @@ import pytest
 from afterglow import acting
 from afterglow.decide import HELD_OUT, Outcome, decide
 from afterglow.language.check import check_files
-from tests.afterglow.test_check import FILES
 from tests.afterglow.test_decide import NOON, event, facts_of, flow_of, run_at
+from tests.checked_shop import FILES
 
 KINDS = {"vip": "yes-no", "points": "number", "since": "date"}
 

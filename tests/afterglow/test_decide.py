@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from afterglow.decide import HELD_OUT, Event, Facts, Outcome, Queued, Run, decide, run_key
 from afterglow.dividing import share
 from afterglow.expressions import parse
-from afterglow.language.flow import Flow, read_flow
+from afterglow.language.flow.compiler import read_flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.schema import json_schemas
 from afterglow.outline import outline
 

@@ -20,7 +20,7 @@ from afterglow.expressions import MISSING, Expression, ExpressionError, RenderEr
 from afterglow.expressions.evaluate import MAX_LOOKS, Work
 from afterglow.expressions.text import MAX_OUTPUT
 from afterglow.language.catalog import read_programme
-from afterglow.language.flow import read_flow
+from afterglow.language.flow.compiler import read_flow
 from afterglow.language.shop import read_shop
 from afterglow.language.source import read_source
 from afterglow.mail_templates import compile_mail

@@ -7,11 +7,11 @@ import pytest
 
 from afterglow.language.catalog import compile_files, read_documents
 from afterglow.language.check import check_files
-from afterglow.language.flow import read_flow
+from afterglow.language.flow.compiler import read_flow
 from afterglow.language.testing import without_tests
 from afterglow.problems import Problems
 from afterglow.testing import Lived, ShopUnderTest, Verdict, judge, live
-from afterglow.testing.living import CannotLiveError
+from afterglow.testing.memory import CannotLiveError
 from afterglow.testing.report import comparison, reasons, sentence
 from tests import small_shop
 from tests.driver import shop_files

@@ -3,7 +3,7 @@
 import pytest
 
 from afterglow.language.check import check_files
-from tests.afterglow.test_check import FILES
+from tests.checked_shop import FILES
 
 FLOW = """\
 flow: first-order

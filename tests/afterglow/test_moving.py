@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from afterglow.decide import Run, decide
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.moving import Passage
 from afterglow.problems import Problems
 from tests.afterglow.test_decide import NOON, PARIS, facts_of, flow_of, run_at

@@ -8,7 +8,7 @@ import pytest
 
 from afterglow.durations import Duration, parse_offset
 from afterglow.language.check import check_files
-from afterglow.language.flow import read_flow
+from afterglow.language.flow.compiler import read_flow
 from afterglow.language.starts import OnDate, OverSegment
 from afterglow.local_time import from_wall, known_zone, local_day
 from afterglow.occasions import Round, anniversary, date_event, date_on, next_date, next_round, round_event

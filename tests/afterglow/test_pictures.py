@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterglow.language.catalog import Catalog, compile_files, read_documents
-from afterglow.language.flow import Flow, read_flow
+from afterglow.language.flow.compiler import read_flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.shop import read_stages
 from afterglow.pictures import Here, flow_picture, journey_picture
 from afterglow.pictures.flows import arranged

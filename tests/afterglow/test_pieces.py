@@ -6,7 +6,7 @@ import pytest
 
 from afterglow.language.catalog import compile_files, read_documents
 from afterglow.language.check import check_files
-from afterglow.language.flow import read_flow
+from afterglow.language.flow.compiler import read_flow
 from afterglow.language.pieces import joined, pieces_in
 from afterglow.outline import outline
 from afterglow.pictures import flow_picture

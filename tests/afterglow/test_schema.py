@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 
 from afterglow import ROOT
-from afterglow.language.flow import VERBS, WEEKDAYS
+from afterglow.language.flow.models import VERBS, WEEKDAYS
 from afterglow.language.schema import json_schemas, schema_of
 from afterglow.strict_yaml import load
 

@@ -21,7 +21,7 @@ from afterglow.local_time import from_wall
 from afterglow.past import OURS, past_key
 from afterglow.simulate import Plan, lived, made_up
 from afterglow.testing import ShopUnderTest
-from afterglow.testing.living import Life
+from afterglow.testing.life import Life
 from db import lives
 from tests import small_shop
 from tests.driver import Driver, driving

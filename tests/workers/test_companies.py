@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from afterglow.language.flow import read_flow
+from afterglow.language.flow.compiler import read_flow
 from afterglow.testing import ShopUnderTest, live
 from db import people, privacy, why
 from db.tables import accounts, decisions, enrollments, events, runs, touchpoints

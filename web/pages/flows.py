@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from afterglow.language.flow import Notify, Send
+from afterglow.language.flow.graph import Notify, Send
 from afterglow.outline import outline
 from afterglow.pictures import flow_picture
 from db import control, occupancy, overview, touchpoints

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from afterglow.backtest import History
-    from afterglow.language.flow import Flow
+    from afterglow.language.flow.graph import Flow
     from afterglow.simulate import Plan, Simulated
 
 #: So many customers are lived through between two looks of the bar.

@@ -21,7 +21,8 @@ from afterglow.language.check.reviews import gated_in_flow
 from afterglow.language.check.segments import check_segment
 from afterglow.language.check.sources import check_owners, check_shop, check_source
 from afterglow.language.check.supply import world
-from afterglow.language.flow import FlowModel, read_flow, read_piece, sketch_flow
+from afterglow.language.flow.compiler import read_flow, read_piece, sketch_flow
+from afterglow.language.flow.models import FlowModel
 from afterglow.language.pieces import divided, file_of, joined, pieces_in
 from afterglow.language.programme import Programme
 from afterglow.language.segment import read_segments, sketch_segments

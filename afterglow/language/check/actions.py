@@ -6,7 +6,7 @@ from afterglow import acting
 from afterglow.expressions import Expression
 from afterglow.language.actions import Award, Move, Redeem, SetFacts, Start, StopFlow, Webhook
 from afterglow.language.compiling import Path
-from afterglow.language.flow import Act, Flow, walk
+from afterglow.language.flow.graph import Act, Flow, walk
 from afterglow.language.shop import Kind, Shop
 from afterglow.problems import Problem, did_you_mean
 

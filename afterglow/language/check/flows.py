@@ -13,7 +13,7 @@ from afterglow.language.check.starts import check_occasion
 from afterglow.language.check.supply import Names, Shape, World, all_merged, kind_of_shape
 from afterglow.language.check.testing import check_tests
 from afterglow.language.compiling import Path
-from afterglow.language.flow import Act, Flow, If, Notify, Send, UntilDate, WaitFor, walk
+from afterglow.language.flow.graph import Act, Flow, If, Notify, Send, UntilDate, WaitFor, walk
 from afterglow.language.segment import ENTERED
 from afterglow.language.shop import Shop
 from afterglow.mail.locales import parted

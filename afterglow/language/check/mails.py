@@ -12,7 +12,7 @@ from afterglow.language.check.reach import Arrived, arrivals, reachable
 from afterglow.language.check.reading import read_blocks
 from afterglow.language.check.reviews import gated_in_template
 from afterglow.language.check.supply import CUSTOMER, SURVEY, Names, Shape, World
-from afterglow.language.flow import Flow, Notify, Send, WaitFor
+from afterglow.language.flow.graph import Flow, Notify, Send, WaitFor
 from afterglow.language.shop import Shop
 from afterglow.mail.compiling import MARKERS
 from afterglow.mail.locales import parted

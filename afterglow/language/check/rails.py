@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import time, timedelta
 
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.rails import LATES, LOSERS, Rate, length
 from afterglow.language.shop import Shop
 from afterglow.local_time import Quiet

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from afterglow.language.compiling import Path
-from afterglow.language.flow import Flow, Step, WaitFor, next_steps, walk
+from afterglow.language.flow.graph import Flow, Step, WaitFor, next_steps, walk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from afterglow.expressions.tree import Block, Choice, Loop, Node, Output, Static
 from afterglow.expressions.walk import parts_of
 from afterglow.language.check.reach import reachable
 from afterglow.language.check.reading import dotted_names, place_of_word
-from afterglow.language.flow import Flow, If, Send, next_steps
+from afterglow.language.flow.graph import Flow, If, Send, next_steps
 from afterglow.mail_templates import Mail
 from afterglow.problems import Problem
 

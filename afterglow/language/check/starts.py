@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from afterglow.language.check.supply import CUSTOMER
-from afterglow.language.flow import Flow
+from afterglow.language.flow.graph import Flow
 from afterglow.language.shop import Shop
 from afterglow.language.starts import OnDate, OverSegment
 from afterglow.problems import Problem, did_you_mean

@@ -7,7 +7,7 @@ from afterglow.decide import STAGE_LEFT
 from afterglow.language.actions import Move, Redeem, SetFacts, Start, StopFlow, Webhook
 from afterglow.language.check.supply import World
 from afterglow.language.compiling import Path
-from afterglow.language.flow import Act, Flow, Notify, Send, Split
+from afterglow.language.flow.graph import Act, Flow, Notify, Send, Split
 from afterglow.language.pieces import lacks
 from afterglow.language.shop import Shop
 from afterglow.language.testing import UNNAMED, CustomerModel, Expected, FlowTest, Happens, Says

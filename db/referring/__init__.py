@@ -1,0 +1,111 @@
+"""Referrals in the database: touches, who brought whom, what was decided, what it brought.
+
+Who calls has locked the customers: the referee to change a referral, the referrer too where rewards are counted.
+
+`touching` keeps what leads to a referrer, `keeping` the referrals and their decisions, `rewards` what both sides got.
+`evidence` is what is read to decide, `telling` what flows hear of it, `moving` follows customers who are merged, parted
+or forgotten.
+"""
+
+from db.referring.evidence import (
+    Heard,
+    counted,
+    counting,
+    forgotten,
+    heard,
+    mark,
+    marked,
+    newest_events,
+    orders_before,
+    parents,
+    qualified_since,
+    referrers_of,
+)
+from db.referring.keeping import (
+    BEGINNING,
+    COUNTS,
+    DUE,
+    Decision,
+    Referral,
+    ReferralDecisionError,
+    UnknownReferralError,
+    Whose,
+    by_id,
+    decisions,
+    due,
+    insert,
+    listed,
+    new_ids,
+    note,
+    of_customer,
+    of_referees,
+    save,
+    to_review,
+)
+from db.referring.moving import forget, merge, part, told_to
+from db.referring.rewards import (
+    Reward,
+    give,
+    milestones_of,
+    reward_ids,
+    rewarded_instants,
+    rewards_by_id,
+    rewards_of,
+    take_back,
+)
+from db.referring.telling import about_reward, tell
+from db.referring.touching import click, clicked, codes, touch, touched, touches_by_id
+
+__all__ = [
+    "BEGINNING",
+    "COUNTS",
+    "DUE",
+    "Decision",
+    "Heard",
+    "Referral",
+    "ReferralDecisionError",
+    "Reward",
+    "UnknownReferralError",
+    "Whose",
+    "about_reward",
+    "by_id",
+    "click",
+    "clicked",
+    "codes",
+    "counted",
+    "counting",
+    "decisions",
+    "due",
+    "forget",
+    "forgotten",
+    "give",
+    "heard",
+    "insert",
+    "listed",
+    "mark",
+    "marked",
+    "merge",
+    "milestones_of",
+    "new_ids",
+    "newest_events",
+    "note",
+    "of_customer",
+    "of_referees",
+    "orders_before",
+    "parents",
+    "part",
+    "qualified_since",
+    "referrers_of",
+    "reward_ids",
+    "rewarded_instants",
+    "rewards_by_id",
+    "rewards_of",
+    "save",
+    "take_back",
+    "tell",
+    "to_review",
+    "told_to",
+    "touch",
+    "touched",
+    "touches_by_id",
+]
