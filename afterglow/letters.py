@@ -189,11 +189,12 @@ def _given(
         "unsubscribe_text": said.unsubscribe,
         "preferences_url": own,
         "preferences_text": said.preferences,
-        "me_url": me_url(head.public_url, head.secret, to.customer_id, stored.get("me", 0)),
         "why_line": why_line(head.shop, to, mail.locale),
         "customer_url": f"{head.private_url}/customers/{to.customer_id}",
         **stored.get("extra", {}),
     }
+    if reads_me(mail):
+        names["me_url"] = me_url(head.public_url, head.secret, to.customer_id, stored.get("me", 0))
     codes, variants = stored.get("codes", {}), stored.get("variants", {})
 
     def referral_link(programme: str) -> str:

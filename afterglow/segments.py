@@ -4,7 +4,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any, Final
 
 from afterglow import telling
@@ -56,9 +55,6 @@ class Judgement:
     look_at: datetime | None
 
 
-_length = lru_cache(maxsize=512)(exact)
-
-
 class _History:
     """A customer's events, as the functions of an expression see them at one instant."""
 
@@ -79,7 +75,7 @@ class _History:
         """The events that a function speaks of, oldest first."""
         found = self._by_name.get(name, [])
         if within is not None:
-            since = self.now - (_length(within) if isinstance(within, str) else within)
+            since = self.now - (exact(within) if isinstance(within, str) else within)
             found = [event for event in found if event.occurred_at > since]
         return found if where is None else [event for event in found if where(event.payload, Work())]
 

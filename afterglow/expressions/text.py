@@ -166,15 +166,20 @@ def _compiled_block(block: Block) -> _Write:
             assert_never(block)
 
 
-def _add(writing: _Writing, text: str, line: int, col: int) -> None:
-    writing.room -= len(text)
-    if writing.room < 0:
-        raise RenderError(f"the text is longer than {MAX_OUTPUT:,} characters", line, col)
-    writing.parts.append(text)
+def _too_long(line: int, col: int) -> RenderError:
+    return RenderError(f"the text is longer than {MAX_OUTPUT:,} characters", line, col)
 
 
 def _static(text: str) -> _Write:
-    return lambda writing, facts: _add(writing, text, 1, 1)
+    length = len(text)
+
+    def write(writing: _Writing, facts: Facts) -> None:
+        writing.room -= length
+        if writing.room < 0:
+            raise _too_long(1, 1)
+        writing.parts.append(text)
+
+    return write
 
 
 def _output(output: Output) -> _Write:
@@ -186,7 +191,11 @@ def _output(output: Output) -> _Write:
         text = value if type(value) is str else as_text(value)
         if text is MISSING:
             raise RenderError(_nothing_to_write(output, value, facts), line, col)
-        _add(writing, escape_html(text) if writing.escape else text, line, col)
+        text = escape_html(text) if writing.escape else text
+        writing.room -= len(text)
+        if writing.room < 0:
+            raise _too_long(line, col)
+        writing.parts.append(text)
 
     return write
 

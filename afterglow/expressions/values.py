@@ -83,6 +83,8 @@ def _plain_moment(value: datetime) -> datetime | Missing:
     """In UTC, because Python compares two moments of one zone without regard to the repeated hour of
     autumn.
     """
+    if type(value) is datetime and value.tzinfo is UTC:
+        return value
     if value.utcoffset() is None:
         return MISSING
     try:

@@ -449,6 +449,7 @@ def _day(text: str) -> date:
         raise ValueError(f"'{text}' is not a day; write it as 2026-03-10.") from None
 
 
+@lru_cache(maxsize=1024)
 def exact(text: str) -> timedelta:
     """A duration as a length of time; a day is 24 hours and a month 30 days here."""
     duration = parse_duration(text)
