@@ -1,6 +1,6 @@
 """What a shop and its flows say about when marketing may go, besides quiet hours and caps: days, pace, lateness.
 
-Each is declared once for the shop, and flows only tighten it: `tighter` says which of two counts.
+Each is declared once for the shop, and flows only tighten it: `touchpoint.question` takes the tighter of two.
 """
 
 import re
