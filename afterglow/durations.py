@@ -92,3 +92,8 @@ def parse_duration(text: object) -> Duration:
     if months > 12 * LONGEST_YEARS or days * 86_400 + seconds > 366 * 86_400 * LONGEST_YEARS:
         raise ValueError(f"'{text.strip()}' is longer than ten years: write a shorter duration.")  # type: ignore[attr-defined]
     return Duration(months=months, days=days, seconds=seconds)
+
+
+def shared_out(span: timedelta, turns: int) -> timedelta:
+    """From one turn to the next where so many share a span, in whole microseconds, rounded up: none comes too soon."""
+    return timedelta(microseconds=-(-(span // timedelta(microseconds=1)) // turns))

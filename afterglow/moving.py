@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from afterglow.decide import Decision, Run
-from afterglow.language.flow.graph import Flow, Step, Stop, Until, UntilDate, Wait, WaitFor, next_steps
+from afterglow.language.flow.graph import Flow, Step, Stop, Until, UntilDate, Wait, WaitFor, next_steps, reachable
 from afterglow.local_time import at_local, next_opening
 
 
@@ -66,7 +66,7 @@ class Passage:
         if len(ways) != 1:
             return self._left_of(following)
         left = self.here(following)
-        return ways[0] if left is None or left in _reachable(self.new, ways[0]) else left
+        return ways[0] if left is None or left in reachable(self.new, ways[0]) else left
 
     @cached_property
     def _ahead(self) -> Mapping[str, tuple[str, ...]]:
@@ -127,15 +127,3 @@ def _timing(step: Step) -> object:
             return WaitFor, step.for_up_to
         case _:
             return type(step), step.id
-
-
-def _reachable(flow: Flow, first: str | None) -> frozenset[str]:
-    """The steps that a run at a step can still come to, with that step."""
-    reached: set[str] = set()
-    ahead = [first]
-    while ahead:
-        step = ahead.pop()
-        if step is not None and step not in reached:
-            reached.add(step)
-            ahead.extend(next_steps(flow.steps[step]))
-    return frozenset(reached)

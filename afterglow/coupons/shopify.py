@@ -11,8 +11,6 @@ from typing import Any
 
 from afterglow.asking import QUIET
 from afterglow.coupons.talking import (
-    NOT_FOUND,
-    NOT_OURS,
     Call,
     Created,
     Creating,
@@ -21,6 +19,7 @@ from afterglow.coupons.talking import (
     Reply,
     TroubleError,
     field_of,
+    found_again,
     settled,
 )
 from afterglow.coupons.terms import Terms
@@ -52,11 +51,7 @@ def create(code: str, terms: Terms, attempt: int) -> Creating:
     wrong = {field_of(one, "code") for one in made.get("userErrors") or ()}
     if "TAKEN" in wrong:
         node = yield from _found(code)
-        if node is None:
-            raise TroubleError(NOT_FOUND)
-        if not _is_ours(node, terms):
-            raise TroubleError(NOT_OURS, for_good=True)
-        return Created(external_id=str(node["id"]))
+        return found_again(node, _is_ours(node, terms))
     if wrong:
         raise TroubleError(f"refuses the discount ({', '.join(sorted(map(str, wrong)))})", for_good=True)
     id_ = field_of(made, "codeDiscountNode", "id")
@@ -87,7 +82,7 @@ def _discount(code: str, terms: Terms) -> dict[str, Any]:
     else:
         value = {"discountAmount": {"amount": terms.major(terms.amount or 0), "appliesOnEachItem": False}}
     discount: dict[str, Any] = {
-        "title": _title(terms),
+        "title": terms.named,
         "code": code,
         "startsAt": terms.starts_at.isoformat(),
         "context": {"all": "ALL"},
@@ -103,12 +98,8 @@ def _discount(code: str, terms: Terms) -> dict[str, Any]:
     return discount
 
 
-def _title(terms: Terms) -> str:
-    return f"{terms.name} {terms.mark}"
-
-
 def _is_ours(node: Any, terms: Terms) -> bool:
-    return bool(field_of(node, "codeDiscount", "title") == _title(terms))
+    return bool(field_of(node, "codeDiscount", "title") == terms.named)
 
 
 def _found(code: str) -> Generator[Call, Reply, Any]:

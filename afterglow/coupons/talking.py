@@ -97,5 +97,18 @@ def field_of(content: Any, *path: str | int) -> Any:
     return content
 
 
+def found_again(there: Any, is_ours: bool) -> Created:
+    """A code that the provider says it has, as it was found there.
+
+    Raises:
+      TroubleError: it is not found after all, or not ours.
+    """
+    if there is None:
+        raise TroubleError(NOT_FOUND)
+    if not is_ours:
+        raise TroubleError(NOT_OURS, for_good=True)
+    return Created(external_id=str(there["id"]))
+
+
 NOT_OURS = "has the code already, and not from us"
 NOT_FOUND = "says that the code exists, and does not find it"

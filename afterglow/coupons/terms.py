@@ -56,6 +56,11 @@ class Terms:
     #: Whether many may use it, each as `once_per_customer` says: the code of a referral link.
     shared: bool = False
 
+    @property
+    def named(self) -> str:
+        """Its name with our mark, where a provider has one line for both."""
+        return f"{self.name} {self.mark}"
+
     def plain(self) -> dict[str, Any]:
         """As JSON keeps it."""
         ends = self.ends_at.isoformat() if self.ends_at else None

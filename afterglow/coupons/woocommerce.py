@@ -12,8 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from afterglow.coupons.talking import (
-    NOT_FOUND,
-    NOT_OURS,
     Call,
     Created,
     Creating,
@@ -22,6 +20,7 @@ from afterglow.coupons.talking import (
     Reply,
     TroubleError,
     field_of,
+    found_again,
     settled,
 )
 from afterglow.coupons.terms import Terms
@@ -36,11 +35,7 @@ def create(code: str, terms: Terms, attempt: int) -> Creating:
     reply = yield _written("POST", PATH, _coupon(code, terms))
     if reply.status == 400 and field_of(reply.content, "code") == "woocommerce_rest_coupon_code_already_exists":
         there = yield from _found(code)
-        if there is None:
-            raise TroubleError(NOT_FOUND)
-        if not _is_ours(there, terms):
-            raise TroubleError(NOT_OURS, for_good=True)
-        return Created(external_id=str(there["id"]))
+        return found_again(there, _is_ours(there, terms))
     id_ = field_of(settled(reply, 200, 201), "id")
     if not isinstance(id_, int):
         raise TroubleError("created no coupon and does not say why")
@@ -66,7 +61,7 @@ def _coupon(code: str, terms: Terms) -> dict[str, Any]:
         "code": code,
         "discount_type": "percent" if percent else "fixed_cart",
         "amount": str(terms.percent) if percent else terms.major(terms.amount or 0),
-        "description": _description(terms),
+        "description": terms.named,
     }
     if terms.uses is not None:
         coupon["usage_limit"] = terms.uses
@@ -84,12 +79,8 @@ def _gmt(moment: datetime) -> str:
     return moment.replace(tzinfo=None, microsecond=0).isoformat()
 
 
-def _description(terms: Terms) -> str:
-    return f"{terms.name} {terms.mark}"
-
-
 def _is_ours(coupon: Any, terms: Terms) -> bool:
-    return bool(field_of(coupon, "description") == _description(terms))
+    return bool(field_of(coupon, "description") == terms.named)
 
 
 def _found(code: str) -> Generator[Call, Reply, Any]:

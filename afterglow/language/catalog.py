@@ -176,6 +176,8 @@ class Catalog:
 
 #: Which step of which run an event of ours comes of.
 BY: Mapping[str, str] = {"by.flow": "text", "by.step": "text", "by.run": "number"}
+#: Which referral an event of ours is about, and whom it is told.
+_REFERRAL: Mapping[str, str] = {"programme": "text", "referral": "number", "side": "text", "variant": "text"}
 #: Events that we record ourselves.
 OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
     "survey.answered": {"score": "number", "survey": "text", "scale": "text", "comment": "text", **BY},
@@ -202,26 +204,20 @@ OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
     acting.ASKED: {"flow": "text"},  # `by` is a step, or somebody who asks from outside
     acting.STOP: {"flow": "text", **BY},
     acting.POSTED: {"webhook": "text", **BY},
-    "referral.attributed": {"programme": "text", "referral": "number", "side": "text", "variant": "text"},
-    "referral.qualified": {"programme": "text", "referral": "number", "side": "text", "variant": "text"},
+    "referral.attributed": _REFERRAL,
+    "referral.qualified": _REFERRAL,
     "referral.rewarded": {
-        "programme": "text",
-        "referral": "number",
-        "side": "text",
-        "variant": "text",
+        **_REFERRAL,
         "points": "number",
         "coupon": "text",
         "code": "text",
         "webhook": "text",
         "milestone": "number",
     },
-    "referral.review": {"programme": "text", "referral": "number", "side": "text", "variant": "text"},
-    "referral.rejected": {"programme": "text", "referral": "number", "side": "text", "variant": "text"},
+    "referral.review": _REFERRAL,
+    "referral.rejected": _REFERRAL,
     "referral.reversed": {
-        "programme": "text",
-        "referral": "number",
-        "side": "text",
-        "variant": "text",
+        **_REFERRAL,
         "points": "number",
         "coupon": "text",
         "webhook": "text",

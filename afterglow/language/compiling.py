@@ -6,10 +6,22 @@ from typing import TypeVar
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_duration
 from afterglow.expressions import Expression, ExpressionError, Text, parse, parse_text
-from afterglow.problems import Problem
+from afterglow.problems import Problem, Problems
 
 Path = tuple[str | int, ...]
 _Made = TypeVar("_Made")
+
+
+def whole(sketched: tuple[_Made, tuple[Problem, ...]]) -> _Made:
+    """What was made of a file, where nothing is wrong with it.
+
+    Raises:
+      Problems: everything that is.
+    """
+    made, problems = sketched
+    if problems:
+        raise Problems(problems)
+    return made
 
 
 class Compiler:

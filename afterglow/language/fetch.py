@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema, field_validator
 
+from afterglow.durations import shared_out
 from afterglow.expressions import ExpressionError
 from afterglow.language.value import Value, read_value
 
@@ -145,8 +146,7 @@ class FetchRate(_Model):
         A little wider than the rate, so that turns used at once and turns used late make no window too full: `at_most`
         turns last `within` and the lateness.
         """
-        microseconds = (self.within + self.lateness) // timedelta(microseconds=1)
-        return timedelta(microseconds=-(-microseconds // self.at_most))
+        return shared_out(self.within + self.lateness, self.at_most)
 
 
 class FetchedDocument(_Model):

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from afterglow import strict_yaml
 from afterglow.durations import Duration
 from afterglow.expressions import Expression
-from afterglow.language.compiling import Compiler, Path
+from afterglow.language.compiling import Compiler, Path, whole
 from afterglow.language.coupon import Coupon, CouponModel, CouponName, compile_coupons
 from afterglow.local_time import from_wall
-from afterglow.problems import Problem, Problems
+from afterglow.problems import Problem
 
 Period = Literal["day", "week", "month", "year", "ever"]
 Rounding = Literal["down", "nearest", "up"]
@@ -331,10 +331,7 @@ def read_loyalty(text: str, file: str) -> Programme:
       Problems: everything that is wrong with the file by itself, each with its place.
     """
     document = strict_yaml.load(text, file)
-    programme, problems = sketch_loyalty(document, strict_yaml.validated(document, LoyaltyModel))
-    if problems:
-        raise Problems(problems)
-    return programme
+    return whole(sketch_loyalty(document, strict_yaml.validated(document, LoyaltyModel)))
 
 
 def sketch_loyalty(document: strict_yaml.Document, model: LoyaltyModel) -> tuple[Programme, tuple[Problem, ...]]:

@@ -1,6 +1,6 @@
 """What a shop and its flows say about when marketing may go, besides quiet hours and caps: days, pace, lateness.
 
-Each is declared once for the shop, and flows only tighten it: `tighter` says which of two counts.
+Each is declared once for the shop, and flows only tighten it: `touchpoint.question` takes the tighter of two.
 """
 
 import re
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from afterglow.durations import Duration
+from afterglow.durations import Duration, shared_out
 from afterglow.local_time import from_wall, local_day
 
 #: What becomes of a mail that comes to be sent an hour or more after it was due; later is tighter.
@@ -109,8 +109,7 @@ class Rate:
         A little wider than the rate, so that turns used at once and turns used late make no window too full: `at_most`
         turns last `within` and the grace.
         """
-        microseconds = (self.within + self.grace) // timedelta(microseconds=1)
-        return timedelta(microseconds=-(-microseconds // self.at_most))
+        return shared_out(self.within + self.grace, self.at_most)
 
 
 _RATE: Final = re.compile(r"(?:at most )?(\d{1,3}(?:,\d{3})+|\d{1,9}) per (minute|hour|day)", re.ASCII)

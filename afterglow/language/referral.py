@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from afterglow import dividing, strict_yaml
 from afterglow.durations import Duration
 from afterglow.expressions import Expression, Text, parse_text
-from afterglow.language.compiling import Compiler, Path
+from afterglow.language.compiling import Compiler, Path, whole
 from afterglow.language.coupon import Coupon, CouponModel, CouponName, compile_coupons
-from afterglow.problems import Problem, Problems
+from afterglow.problems import Problem
 
 Method = Literal["code", "discount", "landing", "click"]
 Period = Literal["day", "week", "month", "year", "ever"]
@@ -310,10 +310,7 @@ def read_referral(text: str, file: str) -> ReferralProgramme:
       Problems: everything that is wrong with the file by itself, each with its place.
     """
     document = strict_yaml.load(text, file)
-    made, problems = sketch_referral(document, strict_yaml.validated(document, ReferralModel))
-    if problems:
-        raise Problems(problems)
-    return made
+    return whole(sketch_referral(document, strict_yaml.validated(document, ReferralModel)))
 
 
 def sketch_referral(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validat
 
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_duration
+from afterglow.language.compiling import whole
 from afterglow.language.fetch import outside
 from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
 from afterglow.leaderboards import ALL, Calendar, Declared
@@ -338,10 +339,7 @@ def read_shop(text: str, file: str) -> Shop:
       Problems: everything that is wrong with it, each with its place.
     """
     document = strict_yaml.load(text, file)
-    shop, problems = sketch_shop(document, strict_yaml.validated(document, ShopModel))
-    if problems:
-        raise Problems(problems)
-    return shop
+    return whole(sketch_shop(document, strict_yaml.validated(document, ShopModel)))
 
 
 def sketch_shop(document: strict_yaml.Document, model: ShopModel) -> tuple[Shop, tuple[Problem, ...]]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afterglow.durations import Duration, parse_duration
+from afterglow.durations import Duration, parse_duration, shared_out
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -105,3 +105,10 @@ def test_days_later_is_never_earlier_and_off_by_an_hour_or_two_at_most(moment, d
     later = Duration(days=days).after(moment, ZoneInfo(zone))
 
     assert abs(later - moment - timedelta(days=days)) <= timedelta(hours=2)
+
+
+@given(span=st.timedeltas(timedelta(microseconds=1), timedelta(days=1)), turns=st.integers(1, 100_000))
+def test_turns_that_share_a_span_outlast_it_by_less_than_a_microsecond_each(span, turns):
+    together = turns * shared_out(span, turns)
+
+    assert span <= together < span + turns * timedelta(microseconds=1)

@@ -1,11 +1,12 @@
 """The database as short commands need it: no broker, because what stops or explains must work while Redis is down."""
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -17,6 +18,10 @@ from db.clock import DatabaseClock
 from db.engine import Database
 from db.schema import check_schema
 from db.settings import Settings, load_settings
+from workers.commands.console import complain
+from workers.commands.failing import sentence
+
+_Counted = TypeVar("_Counted")
 
 
 class NoDatabaseError(AfterglowError):
@@ -92,6 +97,20 @@ def opened() -> Iterator[Desk]:
         yield Desk(settings=settings, database=database)
     finally:
         database.close()
+
+
+def counted(ask: Callable[[Desk], _Counted]) -> _Counted | None:
+    """What is known of people; None where there is no database yet, or it does not answer, which is told."""
+    try:
+        with opened() as desk:
+            return ask(desk)
+    except NoDatabaseError:
+        return None
+    except Exception as error:
+        if (told := sentence(error)) is None:
+            raise
+        complain(f"Nobody is counted. {told}")
+        return None
 
 
 def sqlite_file(url: str) -> Path | None:

@@ -65,22 +65,11 @@ def review(
 def _people(documents: "tuple[Document, ...]") -> list[str] | None:
     """What these files would mean for people, against what is in force; None where no database answers."""
     from db.clock import DatabaseClock
-    from workers.commands.console import complain
-    from workers.commands.failing import sentence
-    from workers.commands.opening import NoDatabaseError, opened
+    from workers.commands.opening import counted
     from workers.commands.planning import in_words
     from workers.planning import make_plan
 
-    try:
-        with opened() as desk:
-            return list(in_words(make_plan(desk.database, DatabaseClock(), documents)))
-    except NoDatabaseError:
-        return None
-    except Exception as error:
-        if (told := sentence(error)) is None:
-            raise
-        complain(f"Nobody is counted. {told}")
-        return None
+    return counted(lambda desk: list(in_words(make_plan(desk.database, DatabaseClock(), documents))))
 
 
 def _parts(made: "Review") -> Iterator[tuple[str, list[str], str]]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from db.occupancy import Occupancy
     from db.pictures import Stages
     from db.settings import Settings
+    from workers.commands.opening import Desk
 
 Template = Annotated[str, typer.Argument(help="A template, such as email/thank-you.")]
 Customer = Annotated[
@@ -193,17 +194,10 @@ def _counted() -> tuple["Occupancy", "Stages"] | None:
     """The people at each place; None where there is no database yet, or it does not answer, which is told."""
     from db.occupancy import occupancy
     from db.pictures import stages
-    from workers.commands.console import complain
-    from workers.commands.failing import sentence
-    from workers.commands.opening import NoDatabaseError, opened
+    from workers.commands.opening import counted
 
-    try:
-        with opened() as desk, desk.database.reading() as connection:
+    def ask(desk: "Desk") -> "tuple[Occupancy, Stages]":
+        with desk.database.reading() as connection:
             return occupancy(connection), stages(connection)
-    except NoDatabaseError:
-        return None
-    except Exception as error:
-        if (told := sentence(error)) is None:
-            raise
-        complain(f"Nobody is counted. {told}")
-        return None
+
+    return counted(ask)

@@ -8,11 +8,11 @@ from afterglow.expressions import FUNCTIONS, ExpressionError
 from afterglow.expressions.parse import Reader
 from afterglow.expressions.tree import Block
 from afterglow.language.check.flows import Surroundings, names_at
-from afterglow.language.check.reach import Arrived, arrivals, reachable
+from afterglow.language.check.reach import Arrived, arrivals
 from afterglow.language.check.reading import read_blocks
 from afterglow.language.check.reviews import gated_in_template
 from afterglow.language.check.supply import CUSTOMER, SURVEY, Names, Shape, World
-from afterglow.language.flow.graph import Flow, Notify, Send, WaitFor
+from afterglow.language.flow.graph import Flow, Notify, Send, WaitFor, reachable
 from afterglow.language.shop import Shop
 from afterglow.mail.compiling import MARKERS
 from afterglow.mail.locales import parted

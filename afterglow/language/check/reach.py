@@ -55,18 +55,6 @@ def _ways_on(step: Step, before: Arrived) -> Iterator[tuple[str, Arrived]]:
             yield to, before
 
 
-def reachable(flow: Flow, start: str | None) -> frozenset[str]:
-    """The ids of a step and of everything that can come after it."""
-    reached: set[str] = set()
-    ahead = [start]
-    while ahead:
-        step = ahead.pop()
-        if step is not None and step not in reached:
-            reached.add(step)
-            ahead.extend(next_steps(flow.steps[step]))
-    return frozenset(reached)
-
-
 def first_unreachable(flow: Flow) -> list[Step]:
     """The steps nobody can reach; of several that follow one another or lie within one, the first."""
     reached = {step.id for step in walk(flow)}

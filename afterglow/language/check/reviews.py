@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from afterglow.expressions import Expression
 from afterglow.expressions.tree import Block, Choice, Loop, Node, Output, Static, When
 from afterglow.expressions.walk import parts_of
-from afterglow.language.check.reach import reachable
 from afterglow.language.check.reading import dotted_names, place_of_word
-from afterglow.language.flow.graph import Flow, If, Send, next_steps
+from afterglow.language.flow.graph import Flow, If, Send, next_steps, reachable
 from afterglow.mail_templates import Mail
 from afterglow.problems import Problem
 

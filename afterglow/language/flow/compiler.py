@@ -7,6 +7,7 @@ from afterglow import strict_yaml
 from afterglow.durations import Duration
 from afterglow.language.actions import Redeem
 from afterglow.language.company import names_of as names_of_event
+from afterglow.language.compiling import whole
 from afterglow.language.flow.graph import Act, Awaited, Flow, Goal, Reenter, Send, Step, StopRule, WaitFor
 from afterglow.language.flow.models import FlowModel, GoalModel, PieceModel, StopsModel
 from afterglow.language.flow.step_compiler import Piece, StepCompiler
@@ -29,11 +30,7 @@ def read_flow(text: str, file: str) -> Flow:
     own, texts = divided(text)
     document = strict_yaml.load(own, file)
     pieces = {name: read_piece(piece, file_of(name)) for name, piece in texts.items()}
-    compiler = _Compiler(document, pieces)
-    flow = compiler.flow(strict_yaml.validated(document, FlowModel))
-    if compiler.problems:
-        raise Problems(tuple(compiler.problems))
-    return flow
+    return whole(sketch_flow(document, strict_yaml.validated(document, FlowModel), pieces))
 
 
 @lru_cache(maxsize=512)

@@ -311,16 +311,21 @@ def next_steps(step: Step) -> tuple[str | None, ...]:
             return ()
 
 
+def reachable(flow: Flow, start: str | None) -> frozenset[str]:
+    """The ids of a step and of everything that can come after it."""
+    reached: set[str] = set()
+    ahead = [start]
+    while ahead:
+        step = ahead.pop()
+        if step is not None and step not in reached:
+            reached.add(step)
+            ahead.extend(next_steps(flow.steps[step]))
+    return frozenset(reached)
+
+
 def walk(flow: Flow) -> Iterator[Step]:
     """Every step that a customer can reach, in the order of the file."""
-    reached: set[str] = set()
-    ahead = [flow.first]
-    while ahead:
-        step_id = ahead.pop()
-        if step_id is None or step_id in reached:
-            continue
-        reached.add(step_id)
-        ahead.extend(next_steps(flow.steps[step_id]))
+    reached = reachable(flow, flow.first)
     yield from (step for step in sorted(flow.steps.values(), key=_order) if step.id in reached)
 
 
