@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from afterglow import ROOT
 from db.settings import Settings
+from tests.databases import Databases
 from tests.servers import Postgres, Redis, postgres, redis_server
 
 # No test depends on how fast this machine is today; a failing example prints what repeats it.
@@ -50,7 +51,8 @@ def _only_the_settings_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """This process's PostgreSQL, without fsync, as it lives no longer. Durability tests start their own."""
-    with postgres(fsync=False) as server:
+    # What a test finds must not depend on whether somebody tidied up after the one before.
+    with postgres(fsync=False, options={"autovacuum": "off"}) as server:
         yield server
 
 
@@ -63,13 +65,19 @@ def _postgres_template(postgres_server: Postgres) -> Iterator[str]:
     postgres_server.execute(f"DROP DATABASE {TEMPLATE} WITH (FORCE)")
 
 
+@pytest.fixture(scope="session")
+def _postgres_databases(postgres_server: Postgres, _postgres_template: str) -> Iterator[Databases]:
+    databases = Databases(postgres_server, template=_postgres_template)
+    yield databases
+    databases.close()
+
+
 @pytest.fixture
-def postgres_url(postgres_server: Postgres, _postgres_template: str) -> Iterator[str]:
+def postgres_url(_postgres_databases: Databases) -> Iterator[str]:
     """The URL of this test's own PostgreSQL database: migrated, empty."""
     name = f"afterglow_test_{os.getpid()}_{next(NUMBERS)}"
-    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {_postgres_template}")
-    yield postgres_server.database_url(name)
-    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    yield _postgres_databases.take(name)
+    _postgres_databases.give_back(name)
 
 
 @pytest.fixture(scope="session")
