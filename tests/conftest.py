@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from afterglow import ROOT
 from db.settings import Settings
+from tests import dialects
 from tests.databases import Databases
 from tests.servers import Postgres, Redis, postgres, redis_server
 
@@ -23,6 +24,8 @@ from tests.servers import Postgres, Redis, postgres, redis_server
 LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 settings.register_profile("afterglow", deadline=None, print_blob=True, derandomize=not LONG)
 settings.load_profile("afterglow")
+
+dialects.register()
 
 # Unless told otherwise, structlog shows every local variable of every frame of a traceback, which takes seconds.
 structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
