@@ -16,13 +16,13 @@ from afterglow import ROOT
 from db.settings import Settings
 from tests import dialects
 from tests.databases import Databases
+from tests.examples import LONG, examples
 from tests.servers import Postgres, Redis, postgres, redis_server
 
 # No test depends on how fast this machine is today; a failing example prints what repeats it.
 # The short form tries the same examples every time, so that a build that fails was broken by a change; the long form
 # searches on.
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
-settings.register_profile("afterglow", deadline=None, print_blob=True, derandomize=not LONG)
+settings.register_profile("afterglow", deadline=None, print_blob=True, derandomize=not LONG, max_examples=examples(100))
 settings.load_profile("afterglow")
 
 dialects.register()
@@ -40,6 +40,14 @@ def migrate(url: str) -> None:
     config = Config(ROOT / "alembic.ini")
     config.attributes["url"] = url
     command.upgrade(config, "head")
+
+
+@pytest.hookimpl(tryfirst=True)  # before they are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every property belongs to the long form, which tries it on all the examples that it asks for."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("long")
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from afterglow import ROOT
 from afterglow.language.check import check_files
+from tests.examples import examples
 
 SHOP = """\
 name: Ember
@@ -790,7 +791,7 @@ def test_an_event_that_is_taken_over_as_it_came_may_carry_anything():
     assert check_files(FILES | {"flows/sources/till.yaml": source, FLOW_FILE: flow}) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_whatever_line_is_lost_every_problem_has_a_place_in_a_file(data):
     file = data.draw(st.sampled_from(sorted(FILES)))

@@ -20,6 +20,7 @@ from afterglow.problems import Problem, Problems
 from afterglow.strict_yaml import document as reading
 from afterglow.strict_yaml import load, validated
 from afterglow.strict_yaml.document import MAX_BYTES
+from tests.examples import examples
 
 LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 
@@ -240,7 +241,7 @@ def test_a_bomb_of_aliases_is_not_unfolded():
     assert len(problems) == 10 + 9 * 9
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     st.lists(
         st.sampled_from(
@@ -335,7 +336,7 @@ def edited_files(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=10_000 if LONG else 300)
+@settings(max_examples=10_000 if LONG else 100)
 @given(edited_files() | st.lists(PIECES | st.sampled_from(["a", "word two", "b: c", "1"]), max_size=30).map("".join))
 def test_what_makes_reading_quick_changes_nothing_of_what_is_read(text):
     assert events_of(text, FAST) == events_of(text, SLOW)
