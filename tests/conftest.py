@@ -14,14 +14,18 @@ from hypothesis import settings
 
 from afterglow import ROOT
 from db.settings import Settings
+from tests import dialects
+from tests.databases import Databases
+from tests.examples import LONG, examples
 from tests.servers import Postgres, Redis, postgres, redis_server
 
 # No test depends on how fast this machine is today; a failing example prints what repeats it.
 # The short form tries the same examples every time, so that a build that fails was broken by a change; the long form
 # searches on.
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
-settings.register_profile("afterglow", deadline=None, print_blob=True, derandomize=not LONG)
+settings.register_profile("afterglow", deadline=None, print_blob=True, derandomize=not LONG, max_examples=examples(100))
 settings.load_profile("afterglow")
+
+dialects.register()
 
 # Unless told otherwise, structlog shows every local variable of every frame of a traceback, which takes seconds.
 structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
@@ -38,6 +42,14 @@ def migrate(url: str) -> None:
     command.upgrade(config, "head")
 
 
+@pytest.hookimpl(tryfirst=True)  # before they are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every property belongs to the long form, which tries it on all the examples that it asks for."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("long")
+
+
 @pytest.fixture(autouse=True)
 def _only_the_settings_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's environment and `.env` must not decide whether a test passes."""
@@ -50,7 +62,8 @@ def _only_the_settings_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """This process's PostgreSQL, without fsync, as it lives no longer. Durability tests start their own."""
-    with postgres(fsync=False) as server:
+    # What a test finds must not depend on whether somebody tidied up after the one before.
+    with postgres(fsync=False, options={"autovacuum": "off"}) as server:
         yield server
 
 
@@ -63,13 +76,19 @@ def _postgres_template(postgres_server: Postgres) -> Iterator[str]:
     postgres_server.execute(f"DROP DATABASE {TEMPLATE} WITH (FORCE)")
 
 
+@pytest.fixture(scope="session")
+def _postgres_databases(postgres_server: Postgres, _postgres_template: str) -> Iterator[Databases]:
+    databases = Databases(postgres_server, template=_postgres_template)
+    yield databases
+    databases.close()
+
+
 @pytest.fixture
-def postgres_url(postgres_server: Postgres, _postgres_template: str) -> Iterator[str]:
+def postgres_url(_postgres_databases: Databases) -> Iterator[str]:
     """The URL of this test's own PostgreSQL database: migrated, empty."""
     name = f"afterglow_test_{os.getpid()}_{next(NUMBERS)}"
-    postgres_server.execute(f"CREATE DATABASE {name} TEMPLATE {_postgres_template}")
-    yield postgres_server.database_url(name)
-    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    yield _postgres_databases.take(name)
+    _postgres_databases.give_back(name)
 
 
 @pytest.fixture(scope="session")

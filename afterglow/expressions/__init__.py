@@ -106,4 +106,9 @@ def parse_text(text: str, *, functions: Collection[str] = FUNCTIONS) -> Text:
 
     Raises ExpressionError with a sentence, a line and a column (from 1) inside the text.
     """
+    return _parsed_text(text, frozenset(functions))
+
+
+@lru_cache(maxsize=256)  # every mail of a shop is read with the same layouts and footers, and again once it is compiled
+def _parsed_text(text: str, functions: frozenset[str]) -> Text:
     return _text.parse_text(text, functions=functions)

@@ -6,6 +6,7 @@ A test is a customer, what happens to them, and what must come of it. `afterglow
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -204,10 +205,15 @@ def without_tests(document: strict_yaml.Document) -> str:
     kept = [*lines[: begins - 1], *(["\n"] * (min(after) - begins) + lines[min(after) - 1 :] if after else [])]
     rest = "".join(kept)
     try:
-        is_same = strict_yaml.load(rest, document.file).data == {k: v for k, v in data.items() if k != "tests"}
+        is_same = _data(rest, document.file) == {k: v for k, v in data.items() if k != "tests"}
     except Problems:
         is_same = False
     return rest if is_same else text  # of a file in braces the tests cannot be cut out by lines
+
+
+@lru_cache(maxsize=512)  # a file is compiled again and again: checked, planned and applied
+def _data(text: str, file: str) -> object:
+    return strict_yaml.load(text, file).data
 
 
 class _Reader:

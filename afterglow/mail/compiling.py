@@ -6,6 +6,7 @@ JSON-able, so that it can be stored by its digest and loaded by another process.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import mjml
@@ -47,7 +48,11 @@ def compile_mail(name: str, files: Mapping[str, str]) -> CompiledMail:
     Raises:
       Problems: everything that is wrong with the template, each with its place.
     """
-    sources = find_sources(name, files)
+    return dict(_compiled(name, find_sources(name, files)))
+
+
+@lru_cache(maxsize=256)  # whoever checks files compiles them next, and an edit leaves most mails as they were
+def _compiled(name: str, sources: MailSources) -> CompiledMail:
     _refuse(_checked(sources))
     hider = Hider()
     html = _html(sources, hider, parted(name)[1])

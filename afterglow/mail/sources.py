@@ -1,7 +1,7 @@
 """The files of one mail, and its front matter."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,7 +45,7 @@ class MailSources:
     """Everything one mail is made of; `text` is None where the text part has to be derived."""
 
     front: FrontMatter
-    places: Mapping[str, tuple[int, int]]
+    places: Mapping[str, tuple[int, int]] = field(hash=False)
     body: Source
     text: Source | None
     layout: Source

@@ -16,6 +16,7 @@ from afterglow.coupons.providers import PROVIDERS, NoAccessError, access
 from afterglow.coupons.talking import NOT_OURS, Created, Disabled, Reply, TroubleError
 from afterglow.coupons.terms import LETTERS, Terms, code_of, mark_of
 from tests.coupon_shops import ENVIRONMENT, CouponShops
+from tests.examples import examples
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
 TERMS = Terms(name="five-off", mark="afterglow-MARK", currency="EUR", starts_at=NOW, percent=Decimal(10))
@@ -70,7 +71,7 @@ def shops() -> CouponShops:
 
 
 @given(st.text(), st.text())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_a_code_is_the_same_for_ever_and_another_for_everybody_else(one: str, other: str):
     code = code_of(SECRET, one)
     assert code == code_of(SECRET, one)
@@ -83,7 +84,7 @@ def test_a_code_is_the_same_for_ever_and_another_for_everybody_else(one: str, ot
 
 
 @given(terms)
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_terms_are_kept_as_json_and_read_again(one: Terms):
     assert Terms.read(json.loads(json.dumps(one.plain()))) == one
 

@@ -21,6 +21,7 @@ from afterglow.language.flow.compiler import read_flow
 from afterglow.language.flow.graph import Flow
 from afterglow.language.schema import json_schemas
 from afterglow.outline import outline
+from tests.examples import examples
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)  # a Monday, twelve o'clock in Paris
@@ -534,7 +535,7 @@ def told(life: Sequence[tuple[datetime, Outcome]]) -> list[tuple[datetime, str, 
 
 
 @given(flows())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_every_flow_is_outlined_a_line_a_step_each_branch_told_where_it_begins(flow):
     lines = outline(flow)
 
@@ -548,7 +549,7 @@ def test_every_flow_is_outlined_a_line_a_step_each_branch_told_where_it_begins(f
 
 
 @given(flows(), heard())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_every_run_ends_and_takes_each_step_at_most_once(flow, news):
     life = lived(flow, news)
 
@@ -560,13 +561,13 @@ def test_every_run_ends_and_takes_each_step_at_most_once(flow, news):
 
 
 @given(flows(), heard(), st.lists(moments, max_size=6))
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_waking_a_run_at_any_instants_changes_nothing(flow, news, wakings):
     assert told(lived(flow, news, wakings)) == told(lived(flow, news))
 
 
 @given(flows(), heard())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_stops_beat_everything_from_the_moment_we_hear_of_them(flow, news):
     rules = [(rule.event, rule.same is not None) for rule in flow.stops]
     stopping = [
@@ -586,7 +587,7 @@ def test_stops_beat_everything_from_the_moment_we_hear_of_them(flow, news):
 
 
 @given(flows(), heard())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_an_answer_never_happened_after_its_deadline_and_a_timeout_never_comes_early(flow, news):
     occurred = {one.id: one.occurred_at for _, one in news}
     until: dict[str | None, datetime] = {}

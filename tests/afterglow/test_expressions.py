@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from afterglow.expressions import MISSING, ExpressionError, parse
 from afterglow.expressions.values import LARGEST_INT, MAX_TEXT
 from tests.escapes import ESCAPES
+from tests.examples import examples
 from tests.sample_facts import DATA, PLAIN, Tempting
 
 LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
@@ -485,7 +486,7 @@ def test_any_expression_on_any_data_gives_a_plain_value_and_never_raises(text, f
     assert not isinstance(found, Decimal) or found.is_finite()
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     st.lists(
         st.sampled_from(

@@ -11,6 +11,7 @@ from afterglow.ledger import chain
 from afterglow.ledger.book import Book, Moved, Policy, ShortError, merge
 from afterglow.ledger.entries import House, Posting, Role, Transaction
 from afterglow.ledger.lots import Lot, draw, give_back, order
+from tests.examples import examples
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 amounts = st.integers(1, 60)
@@ -152,7 +153,7 @@ def test_a_merge_loses_nothing_and_pays_the_debt_of_both(mine, theirs, owed, owe
     assert set(pairs) == {one.id for one in theirs}
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(), lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(), one, max_size=3)))  # fmt: skip  # noqa: E501
 def test_the_digest_of_a_value_does_not_change_by_being_stored(value: Any):
     import orjson

@@ -55,6 +55,7 @@ def fires(first: date, days: int, at: time, zone: ZoneInfo) -> Iterator[datetime
         moment += TICK
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TAKEN)
 def test_every_half_hour_fires_once_for_every_local_date_and_never_in_quiet_hours(name):
     zone = ZoneInfo(name)
@@ -77,6 +78,7 @@ def test_every_half_hour_fires_once_for_every_local_date_and_never_in_quiet_hour
                 assert gone == moment or wall(gone, zone).time() == time(8), "and goes as soon as the night ends"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", behaviours())
 def test_quiet_hours_that_begin_or_end_at_any_half_hour_are_kept_around_every_change(name):
     """A period lasts from the first instant of its beginning to the first of its end, so no hour is quiet twice."""

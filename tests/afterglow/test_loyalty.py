@@ -18,6 +18,7 @@ from afterglow.loyalty.expiring import activates_at, expires_at, prolonged
 from afterglow.loyalty.periods import period
 from afterglow.loyalty.refunding import kept_points, kept_progress, to_take_back
 from afterglow.loyalty.tiers import Standing, level_of, outlook, progress_at, review
+from tests.examples import examples
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 3, 10, 11, tzinfo=UTC)
@@ -67,7 +68,7 @@ def test_points_are_rounded_as_the_rule_says(rounding, total, points):
 
 
 @given(items=st.lists(st.tuples(amounts, st.integers(1, 5)), max_size=6), by=multipliers)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_an_order_is_rounded_once_whatever_its_items(items, by):
     rule = f"{{id: r, on: order.paid, points: 1, per: 3, items: item.beans, times: [{{by: {by}, tier: gold}}]}}"
     made = programme(rule.replace(", times: [{by: 1, tier: gold}]", ""), _TIERS)
@@ -111,7 +112,7 @@ def test_a_limit_cuts_what_is_granted_and_what_was_desired_is_known():
 
 
 @given(totals=st.lists(amounts, max_size=12), limit=st.integers(1, 500))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_no_order_of_events_goes_over_a_limit(totals, limit):
     made = programme(PER_EURO % f", at_most: {{points: {limit}, per: year}}")
     given_ = granted(made, *(happening(total=total) for total in totals))
@@ -133,13 +134,13 @@ def test_what_is_no_amount_of_our_money_earns_nothing(order):
 
 
 @given(one=terms)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_terms_come_back_from_the_ledger_as_they_were(one):
     assert read_terms(one.inputs()) == one
 
 
 @given(value=st.fractions(0, 10**6))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_rounding_is_never_off_by_a_whole_point(value):
     down, nearest, up = (rounded(value, mode) for mode in ("down", "nearest", "up"))  # type: ignore[arg-type]
     assert down <= nearest <= up <= down + 1
@@ -151,7 +152,7 @@ def test_rounding_is_never_off_by_a_whole_point(value):
 
 
 @given(one=terms, parts=st.lists(amounts, max_size=6), data=st.data())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_any_parts_in_any_order_end_alike_and_never_take_more_than_was_given(one, parts, data):
     given_ = data.draw(st.integers(0, one.worth()))
 
@@ -208,7 +209,7 @@ def test_without_a_rule_points_are_spendable_at_once_and_never_expire():
 
 
 @given(moment=moments, length=st.sampled_from(["day", "week", "month", "quarter", "year", "ever"]))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_every_moment_lies_in_one_period_and_periods_touch(moment, length):
     start, end = period(length, moment, PARIS)
     assert start <= moment < end
@@ -276,7 +277,7 @@ def test_a_refund_takes_a_tier_and_a_lifetime_keeps_it_otherwise():
     progress=st.lists(st.tuples(st.integers(0, 900), st.integers(1, 900)), min_size=1, max_size=8),
     looks=st.lists(st.integers(0, 1500), max_size=8),
 )
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_it_does_not_matter_how_often_or_how_late_a_tier_is_reviewed(over, grace, one_step, progress, looks):
     made = tiers(over, grace, one_step)
     entries = sorted((NOON + timedelta(days=day), points) for day, points in progress)
@@ -296,7 +297,7 @@ def test_it_does_not_matter_how_often_or_how_late_a_tier_is_reviewed(over, grace
 
 
 @given(points=st.integers(0, 2000), over=st.sampled_from(["rolling 12 months", "calendar year", "lifetime"]))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_who_earns_what_is_missing_reaches_the_next_tier(points, over):
     made = tiers(over)
     progress = [(NOON, points)] if points else []

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from afterglow.mail_templates import LARGEST_HTML, Mail, compile_mail, lint_mail, load_mail, render_mail
 from afterglow.problems import Problem, Problems
+from tests.examples import examples
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 SHIPPED = {
@@ -529,7 +530,7 @@ BITS = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @example(["&", "&", "\u2028", ">"], True)
 @given(st.lists(BITS, max_size=12), st.booleans())
 def test_any_template_either_compiles_or_says_what_is_wrong(bits: list[str], in_text: bool) -> None:

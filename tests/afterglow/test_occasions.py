@@ -41,6 +41,7 @@ def rounds(of: OverSegment, shop: ZoneInfo, zones: tuple[str, ...] = ()) -> list
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ZONES)
 @pytest.mark.parametrize("at", ["00:00", "02:30"])
 def test_a_schedule_comes_once_for_every_local_date_over_all_changes_of_clocks(name: str, at: str) -> None:
@@ -55,6 +56,7 @@ def test_a_schedule_comes_once_for_every_local_date_over_all_changes_of_clocks(n
     assert len({local_day(one.at, zone) for one in found}) == len(found) >= 3 * 365
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ZONES)
 def test_a_day_of_every_year_comes_once_in_each_where_the_customer_lives(name: str) -> None:
     zone = ZoneInfo(name)

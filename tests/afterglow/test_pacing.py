@@ -13,6 +13,7 @@ from afterglow.language.rails import Rate, parse_rate
 from afterglow.local_time import Quiet
 from afterglow.pacing import SHOP, Pace, paced
 from tests.afterglow.test_rails import FINE
+from tests.examples import examples
 
 MORNING = datetime(2026, 3, 2, 7, 0, tzinfo=UTC)  # eight o'clock in Paris
 GO = rails.Go(basis="consent")
@@ -39,7 +40,7 @@ def fullest(moments: list[datetime], within: timedelta) -> int:
     return max(sum(start <= at < start + within for at in moments) for start in moments)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     at_most=st.integers(1, 40),
     minutes=st.lists(st.tuples(st.integers(0, 300), st.sampled_from("ab")), min_size=1, max_size=120),

@@ -20,6 +20,7 @@ from afterglow.pictures.flows import arranged
 from afterglow.pictures.journeys import Figures, stops_of
 from afterglow.pictures.lettering import shortened, width, wrapped
 from tests.driver import shop_files
+from tests.examples import examples
 from tests.web.shop_of_pages import HOSTILE
 
 #: Beginnings of ids.
@@ -75,7 +76,7 @@ def texts(svg: str) -> list[str]:
     ]
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(FLOWS, WIDTHS)
 def test_every_step_stands_once_and_inside_and_nothing_stands_on_anything(trees: list[Any], room: int):
     flow = written(trees)
@@ -93,7 +94,7 @@ def test_every_step_stands_once_and_inside_and_nothing_stands_on_anything(trees:
             assert apart or one.y + one.h <= other.y or other.y + other.h <= one.y, (one, other)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(FLOWS, WIDTHS)
 def test_no_line_crosses_a_box_and_every_line_is_level_or_upright(trees: list[Any], room: int):
     made = arranged(written(trees), room)
@@ -111,7 +112,7 @@ def test_no_line_crosses_a_box_and_every_line_is_level_or_upright(trees: list[An
                 assert not (within and beside), (way, box)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(FLOWS, WIDTHS)
 def test_the_same_flow_is_the_same_picture(trees: list[Any], room: int):
     one, other = (flow_picture(written(trees), {}, width=room) for _ in range(2))

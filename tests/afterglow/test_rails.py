@@ -25,6 +25,7 @@ from afterglow.rails import (
     consent_refusal,
     judge,
 )
+from tests.examples import examples
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 3, 2, 11, 0, tzinfo=UTC)
@@ -187,7 +188,7 @@ offers = st.lists(st.integers(0, 60 * 24 * 7), max_size=40).map(sorted)
 
 
 @given(st.integers(1, 4), windows, offers)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_a_cap_holds_in_every_window_and_lets_each_message_go_as_soon_as_it_fits(at_most, window, minutes):
     one = Cap(at_most=at_most, window=window, within="so long")
     sent: list[datetime] = []
@@ -221,7 +222,7 @@ caps = st.builds(lambda n, hours: cap(n, hours), st.integers(1, 3), st.integers(
     st.lists(st.integers(-60 * 24 * 7, 0), max_size=8),
     st.integers(0, 60 * 24 * 365),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_no_marketing_ever_goes_in_quiet_hours_or_over_a_cap_and_none_waits_for_ever(
     zone, quiet_hours, given_caps, sent, minute
 ):

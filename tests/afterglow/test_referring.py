@@ -20,6 +20,7 @@ from afterglow.referring import fraud, likeness, qualification
 from afterglow.referring.attribution import Sign, Touch, attributed, signs
 from afterglow.referring.fraud import Facts, Party, Verdict, judge, ring
 from afterglow.referring.rewarding import Side, Tally, grants, lost, period
+from tests.examples import examples
 
 PARIS = ZoneInfo("Europe/Paris")
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -179,7 +180,7 @@ def test_a_touch_before_the_code_existed_and_ones_own_code_do_not_count():
     assert whose(programme(), touch(1, referrer=1), touch(2, 0.5)) == 2
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.lists(
         st.tuples(st.integers(-40, 5), st.sampled_from(METHODS), st.integers(1, 3), st.integers(-60, 5)), max_size=4
@@ -231,7 +232,7 @@ def test_without_a_condition_an_order_counts_until_nothing_is_left():
     assert not qualification.standing(made, names(50), [refund(49), refund(1)]).qualifies
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.integers(1, 30), max_size=4).flatmap(lambda one: st.tuples(st.just(one), st.permutations(one))))
 def test_refunds_come_to_the_same_in_any_order(amounts):
     first, second = ([refund(one) for one in order] for order in amounts)
@@ -328,7 +329,7 @@ every = st.builds(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(every)
 def test_the_evidence_holds_numbers_and_no_texts_of_people(known):
     evidence = judge(known, LIMITS).evidence()
@@ -338,7 +339,7 @@ def test_the_evidence_holds_numbers_and_no_texts_of_people(known):
     assert all(type(number) is int for rule in evidence["rules"].values() for number in rule.values())
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(every)
 def test_one_sign_more_never_makes_a_verdict_milder(known):
     order = [Verdict.PASS, Verdict.REVIEW, Verdict.REJECT]
@@ -396,7 +397,7 @@ def test_a_cap_cuts_the_referrer_off_and_says_so_and_leaves_the_referee_theirs()
     ]
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(st.sampled_from(["reward", "undo"]), max_size=25))
 def test_milestones_stand_exactly_while_they_are_reached_and_have_generations(steps):
     made = programme(MILESTONES)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterglow.returning import CANCELLED, REFUNDED, UNWOUND, Undoing, total_of, undone_at
+from tests.examples import examples
 
 AT = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -37,7 +38,7 @@ def test_what_says_no_amount_and_what_ends_an_order_undo_the_whole():
     st.lists(st.tuples(st.integers(0, 9), st.one_of(st.none(), st.integers(0, 3000))), max_size=6),
     st.data(),
 )
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_the_order_in_which_it_is_told_does_not_matter(total, told, data):
     undoing = [back(hours, None if cents is None else cents / 100) for hours, cents in told]
     shuffled = data.draw(st.permutations(undoing))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from afterglow import silence
 from afterglow.silence import HOUR, Silence, hour_of, judge, learn, told
+from tests.examples import examples
 
 PARIS = ZoneInfo("Europe/Paris")
 #: A Monday.
@@ -167,7 +168,7 @@ def test_clocks_that_change_frighten_nobody():
     assert false_alarms(list(arriving(rate, until, seed=5)), until) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     counts=st.dictionaries(st.integers(0, 8 * 168 - 1), st.integers(0, 500), max_size=300),
     gap=st.floats(0, 400),

@@ -19,6 +19,7 @@ from afterglow.problems import Problem, Problems
 from afterglow.strict_yaml import document as reading
 from afterglow.strict_yaml import load, validated
 from afterglow.strict_yaml.document import MAX_BYTES
+from tests.examples import examples
 
 LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 
@@ -245,7 +246,7 @@ def test_a_bomb_of_aliases_is_not_unfolded():
     assert len(problems) == 10 + 9 * 9
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     st.lists(
         st.sampled_from(
@@ -328,7 +329,7 @@ def plain(node: Node | None) -> object:
     return reading._typed(node.value) if node.style is None else node.value
 
 
-@settings(max_examples=10_000 if LONG else 300)
+@settings(max_examples=10_000 if LONG else 100)
 @example("a: [?b]")
 @example("{?a: b}")
 @example("a: [? b]")

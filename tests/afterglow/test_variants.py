@@ -8,6 +8,7 @@ from afterglow import dividing
 from afterglow.referring.rewarding import Side, Tally, grants
 from afterglow.referring.variants import Sample, compare, difference
 from tests.afterglow.test_referring import problems, programme
+from tests.examples import examples
 
 TWO = """\
   variants:
@@ -27,7 +28,7 @@ def test_a_referrer_offers_the_same_variant_for_ever_and_weights_hold_over_many(
 
 
 @given(st.floats(0, 1, exclude_max=True), st.lists(st.integers(1, 1_000), min_size=1, max_size=5))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_every_share_has_a_way_and_no_way_is_passed_over(share: float, weights: list[int]):
     way = dividing.way(share, weights)
 
@@ -86,7 +87,7 @@ def test_the_interval_is_that_of_the_paper():
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.data())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_an_interval_holds_what_was_seen_and_turns_round_with_the_two(n: int, m: int, data: st.DataObject):
     one = Sample(referrers=n, successful=data.draw(st.integers(0, n)))
     other = Sample(referrers=m, successful=data.draw(st.integers(0, m)))

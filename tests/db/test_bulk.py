@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from db import bulk
 from db.engine import Database
 from db.tables import accounts, customers, decisions, inbox, profiles
+from tests.examples import examples
 
 NOW = datetime(2026, 3, 2, 8, 0, 0, 123456, tzinfo=UTC)
 CUSTOMER = ("id", "stage", "orders", "spent", "since")
@@ -127,7 +128,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(names=st.lists(texts, min_size=1, max_size=20, unique=True))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_kept_and_found_again(database, names):
     with database.engine.connect() as connection, connection.begin() as transaction:
         bulk.insert(connection, accounts, ("source", "external_id", "name"), [("s", name, name) for name in names])

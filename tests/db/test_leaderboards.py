@@ -18,6 +18,7 @@ from db.engine import Database
 from db.leaderboards import Board, Change
 from db.tables import customers, late_scores, profiles, score_counts, score_moves, scores, season_seals, seasons
 from db.unmerging import unmerge
+from tests.examples import examples
 
 NOW = datetime(2026, 3, 18, 12, tzinfo=UTC)
 CALENDAR = Calendar(zone=ZoneInfo("Europe/Paris"), kinds=("week", "month"), settle=timedelta(days=3))
@@ -112,7 +113,7 @@ def histories(draw: st.DrawFn) -> list[list[Change]]:
     return draw(st.lists(st.lists(one, min_size=1, max_size=8), min_size=1, max_size=6))
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories(), st.data())
 def test_scores_counts_and_ranks_are_those_of_recomputation(database, batches, data):
     programme = next(PROGRAMMES)

@@ -157,7 +157,7 @@ conditions = st.recursive(
 
 @pytest.mark.timeout(900 if LONG else 120)
 @settings(
-    max_examples=4000 if LONG else 120,
+    max_examples=4000 if LONG else 60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -178,7 +178,7 @@ def test_sql_finds_at_least_whoever_python_does_now_and_after_any_time(
 
 
 @settings(
-    max_examples=2000 if LONG else 150,
+    max_examples=2000 if LONG else 60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

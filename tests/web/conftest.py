@@ -1,8 +1,10 @@
 """An application on a real database with the sample shop in force, and its faces over HTTP without a socket."""
 
 import functools
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +17,8 @@ from db import catalog
 from db.app import App, open_app
 from db.catalog import Release
 from db.settings import Settings
+from tests.driver import driving
+from tests.web.shop_of_me import FILES, lived
 from web.app import Faces
 
 SECRET = "a-secret-for-tests-only"
@@ -66,6 +70,16 @@ def opened(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., 
     yield open_one
     for app in apps:
         app.close()
+
+
+@pytest.fixture(scope="session")
+def story_of_me(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Path:
+    """A database in which `shop_of_me.lived`, to be copied; whoever needs it is of the group "me"."""
+    file = tmp_path_factory.mktemp("me") / "afterglow.db"
+    shutil.copyfile(_sqlite_template, file)
+    with driving(f"sqlite:///{file}", files=FILES) as driver:
+        lived(driver)
+    return file
 
 
 @pytest.fixture

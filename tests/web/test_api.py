@@ -12,6 +12,7 @@ from schemathesis.checks import not_a_server_error
 from db import catalog
 from db.tables import inbox
 from tests import small_shop
+from tests.examples import examples
 from tests.web.conftest import BOTH, KEY, client, faces_of, rows
 from tests.web.test_hooks import post, signed
 
@@ -132,6 +133,7 @@ def test_own_events_and_stages_are_known(faces):
     assert send(faces, json={**EVENT, "event": "survey.answered", "stage": "loyalty"}).status_code == 202
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_whatever_the_described_api_is_sent_it_never_breaks(faces):
     schema = schemathesis.openapi.from_asgi("/openapi.json", faces.private, headers=BEARER)
@@ -142,7 +144,7 @@ def test_whatever_the_described_api_is_sent_it_never_breaks(faces):
 
 def _try_many(cases) -> None:
     @given(case=cases)
-    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
     def holds(case):
         case.call_and_validate(headers=BEARER, checks=[not_a_server_error])
 

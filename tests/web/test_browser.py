@@ -20,6 +20,7 @@ CHROMIUM = next(
 )
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Chromium to try the pages as people see them"),
 ]
 PAGES = (

@@ -16,20 +16,12 @@ from db import me, privacy
 from db.tables import inbox, redemptions, referral_codes
 from tests.driver import Driver, driving
 from tests.web.conftest import faces_of
-from tests.web.shop_of_me import FILES, MARA, go_on, lived, order, path, redeem, who
+from tests.web.shop_of_me import FILES, MARA, go_on, order, path, redeem, who
 from tests.web.test_links import ask
 from web.me import is_of_shop
 
+pytestmark = pytest.mark.xdist_group("me")
 SHOP = "https://ember-oak.example"
-
-
-@pytest.fixture(scope="module")
-def _story(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Path:
-    file = tmp_path_factory.mktemp("me") / "afterglow.db"
-    shutil.copyfile(_sqlite_template, file)
-    with driving(f"sqlite:///{file}", files=FILES) as driver:
-        lived(driver)
-    return file
 
 
 class Place:
@@ -51,9 +43,9 @@ class Place:
 
 
 @pytest.fixture
-def place(_story: Path, tmp_path: Path) -> Iterator[Place]:
+def place(story_of_me: Path, tmp_path: Path) -> Iterator[Place]:
     file = tmp_path / "afterglow.db"
-    shutil.copyfile(_story, file)
+    shutil.copyfile(story_of_me, file)
     with driving(f"sqlite:///{file}", files=FILES) as driver:
         go_on(driver)
         with faces_of(driver.app) as faces:

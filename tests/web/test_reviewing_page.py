@@ -15,20 +15,13 @@ from tests.web.shop_of_me import FILES, FRIENDS, go_on, lived, order, who
 from tests.web.shop_of_pages import HOSTILE
 from tests.web.test_pages import Site, assert_harmless, text_of
 
-
-@pytest.fixture(scope="module")
-def _story(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Path:
-    file = tmp_path_factory.mktemp("review") / "afterglow.db"
-    shutil.copyfile(_sqlite_template, file)
-    with driving(f"sqlite:///{file}", files=FILES) as driver:
-        lived(driver)
-    return file
+pytestmark = pytest.mark.xdist_group("me")
 
 
 @pytest.fixture
-def site(_story: Path, tmp_path: Path) -> Iterator[Site]:
+def site(story_of_me: Path, tmp_path: Path) -> Iterator[Site]:
     file = tmp_path / "afterglow.db"
-    shutil.copyfile(_story, file)
+    shutil.copyfile(story_of_me, file)
     with driving(f"sqlite:///{file}", files=FILES) as driver:
         go_on(driver)
         with faces_of(driver.app) as faces:

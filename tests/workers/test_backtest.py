@@ -47,7 +47,7 @@ def relived(driver: Driver, customer: int, shop: ShopUnderTest) -> Life:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @settings(
-    max_examples=300 if LONG else 20,
+    max_examples=300 if LONG else 10,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -93,7 +93,7 @@ def _numbered(life: Life, detail: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @settings(
-    max_examples=200 if LONG else 10,
+    max_examples=200 if LONG else 5,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

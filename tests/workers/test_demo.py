@@ -27,6 +27,8 @@ from workers.demo.posting import Poster
 from workers.demo.reactions import Answers, Mail, Rates, Shares, Unsubscribes, reactions
 from workers.demo.report import Summary, summary
 
+#: Two demos are lived for all of these, which two processes should not do twice.
+pytestmark = pytest.mark.xdist_group("demo")
 MARA, THEO, NOOR, IVO, PRIYA, KENJI, LENA, SOFIA, VIKTOR = (person.email for person in CAST)
 
 

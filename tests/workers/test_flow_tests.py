@@ -249,7 +249,7 @@ def worlds(database_url: str) -> Iterator[Worlds]:
 @pytest.mark.timeout(1800 if LONG else 120)
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @settings(
-    max_examples=400 if LONG else 40,
+    max_examples=400 if LONG else 15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -1,7 +1,6 @@
 """Loyalty programmes in the way from a webhook to the ledger: earning, holds, refunds, expiry, tiers."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +16,7 @@ from db import coupons, ledger, loyalty, proof, redemptions
 from db.ledger import Spend
 from db.tables import budgets, events, ledger_transactions, memberships
 from tests.driver import Driver
+from tests.examples import LONG
 from tests.small_shop import flow, put_into_force, small
 
 RULE = {"id": "per-euro", "on": "order.paid", "points": 1, "amount": "order.total"}
@@ -180,7 +180,7 @@ def test_orders_and_refunds_in_any_order_and_batches_end_alike(sqlite_url):
         refunds=st.lists(st.tuples(st.integers(0, 1), st.integers(1, 2500)), min_size=2, max_size=4),
         data=st.data(),
     )
-    @settings(max_examples=50 if os.environ.get("AFTERGLOW_FAULTS") == "long" else 20, database=None)
+    @settings(max_examples=50 if LONG else 8, database=None)
     def ends_alike(orders: list[int], refunds: list[tuple[int, int]], data: st.DataObject) -> None:
         told = [("order", n, cents) for n, cents in enumerate(orders)]
         told += [("refund", n % len(orders), cents) for n, cents in refunds]

@@ -1,7 +1,6 @@
 """What an order that was returned takes with it: points, tier, rewards, milestones, boards, runs and their messages."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -28,6 +27,7 @@ from db.tables import (
 )
 from db.tables import referrals as referrals_table
 from tests.driver import START, Driver
+from tests.examples import LONG
 from tests.small_shop import flow, small
 from tests.workers.test_cli import Afterglow, afterglow
 from tests.workers.test_referring import ANN, BOB, code, friend, order, refund, states
@@ -317,6 +317,7 @@ def test_a_person_who_says_no_is_heard_by_flows(database_url):
 # In any order, any number of times
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after_reward", ["review", "take back"])
 def test_partial_refunds_in_any_order_and_any_number_of_times_end_alike(sqlite_url, after_reward):
     numbers = count(1)
@@ -326,7 +327,7 @@ def test_partial_refunds_in_any_order_and_any_number_of_times_end_alike(sqlite_u
         parts=st.lists(st.integers(1, 4000), min_size=1, max_size=4),
         data=st.data(),
     )
-    @settings(max_examples=100 if os.environ.get("AFTERGLOW_FAULTS") == "long" else 15, database=None)
+    @settings(max_examples=100 if LONG else 8, database=None)
     def ends_alike(cents: int, parts: list[int], data: st.DataObject) -> None:
         asked = list(enumerate(parts))
         shuffled = data.draw(st.permutations([*asked, *data.draw(st.lists(st.sampled_from(asked), max_size=3))]))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from afterglow import ROOT
 from afterglow.language.check import check_files
 from tests.checked_shop import FILES, FLOW_FILE, said
+from tests.examples import examples
 
 
 def test_the_shipped_shop_has_no_problem():
@@ -120,7 +121,7 @@ def test_an_empty_folder_says_which_files_are_missing():
     assert [problem.file for problem in check_files({})] == ["flows/shop.yaml", "flows/stages.yaml"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_whatever_line_is_lost_every_problem_has_a_place_in_a_file(data):
     file = data.draw(st.sampled_from(sorted(FILES)))

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.sample_mails import mail, mails
 from tests.smtp_sink import Relay, sink
 from workers.channels import Fate, InDoubt, NotBegun, Rejected, Sent, make_channel
@@ -161,7 +162,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(faults=steps, pipelining=st.booleans())
 def test_under_any_row_of_faults_nothing_is_sent_twice_and_every_fate_is_true(
     faults: list[str], pipelining: bool, tmp_path_factory: pytest.TempPathFactory
