@@ -1,7 +1,7 @@
 """`flows/shop.yaml` and `flows/stages.yaml`: what belongs to the brand, said once. Flows may only tighten it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validat
 
 from afterglow import strict_yaml
 from afterglow.durations import Duration, parse_duration
-from afterglow.language.compiling import whole
+from afterglow.language.compiling import Compiler, Path, whole
 from afterglow.language.fetch import outside
 from afterglow.language.rails import Blackout, BlackoutModel, Late, Loser, Rate, parse_rate
 from afterglow.leaderboards import ALL, Calendar, Declared
@@ -344,27 +344,21 @@ def read_shop(text: str, file: str) -> Shop:
 
 def sketch_shop(document: strict_yaml.Document, model: ShopModel) -> tuple[Shop, tuple[Problem, ...]]:
     """The shop as far as it compiles, and why the rest does not: whole where there are no problems."""
-    problems: list[Problem] = []
+    compiler = Compiler(document)
+    attempt: Callable[[Path, Callable[[], Any]], Any] = compiler.collected
     zone = known_zone(model.timezone)
     if zone is None:
         meant = did_you_mean(model.timezone, available_timezones())
         message = f"'{model.timezone}' is not a time zone; write it as Europe/Berlin.{meant}"
-        problems.append(document.problem(("timezone",), message))
+        compiler.say(("timezone",), message)
 
     if model.alarms is not None and (team := model.alarms.notify) not in model.teams:
         message = f"There is no team '{team}'.{did_you_mean(team, model.teams)}"
-        problems.append(document.problem(("alarms", "notify"), message))
+        compiler.say(("alarms", "notify"), message)
 
     if (reader := model.leaderboards.digest) is not None and reader not in model.teams:
         message = f"There is no team '{reader}'.{did_you_mean(reader, model.teams)}"
-        problems.append(document.problem(("leaderboards", "digest"), message))
-
-    def attempt(path: tuple[str | int, ...], make: Any) -> Any:
-        try:
-            return make()
-        except ValueError as error:
-            problems.append(document.problem(path, str(error)))
-            return None
+        compiler.say(("leaderboards", "digest"), message)
 
     quiet = attempt(("quiet_hours",), model.quiet_hours.compiled) if model.quiet_hours else None
     caps = tuple(attempt(("caps", n), cap.compiled) for n, cap in enumerate(model.caps))
@@ -397,7 +391,7 @@ def sketch_shop(document: strict_yaml.Document, model: ShopModel) -> tuple[Shop,
         facts=facts,
         document=document,
     )
-    return shop, tuple(problems)
+    return shop, tuple(compiler.problems)
 
 
 class StageModel(_Model):
