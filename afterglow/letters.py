@@ -31,9 +31,11 @@ _NOTHING: Mapping[str, str] = {}
 OWN_NAMES = frozenset(
     {
         "unsubscribe_url", "unsubscribe_text", "preferences_url", "preferences_text", "me_url", "why_line",
-        "customer_url", "about", "team",
+        "customer_url", "tasks_url",
     }
 )  # fmt: skip
+#: Those that only a note to a team has; events may carry facts of the same names into other mails.
+TEAM_NAMES = frozenset({"about", "team", "task", "due"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +138,7 @@ def context(
     kept: dict[str, Any] = {}
     for dotted in mail.names:
         root, _, field = dotted.partition(".")
-        if root == "shop" or root in OWN_NAMES or root not in names:
+        if root == "shop" or root in OWN_NAMES or root in extra or root not in names:
             continue
         field = field.partition(".")[0].partition("[")[0]
         if root == "customer" and field:
@@ -192,6 +194,7 @@ def _given(
         "me_url": me_url(head.public_url, head.secret, to.customer_id, stored.get("me", 0)),
         "why_line": why_line(head.shop, to, mail.locale),
         "customer_url": f"{head.private_url}/customers/{to.customer_id}",
+        "tasks_url": f"{head.private_url}/tasks",
         **stored.get("extra", {}),
     }
     codes, variants = stored.get("codes", {}), stored.get("variants", {})

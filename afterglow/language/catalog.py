@@ -178,6 +178,7 @@ BY: Mapping[str, str] = {"by.flow": "text", "by.step": "text", "by.run": "number
 #: Events that we record ourselves.
 OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
     "survey.answered": {"score": "number", "survey": "text", "scale": "text", "comment": "text", **BY},
+    "task.done": {"task": "text", "team": "text", **BY},
     "review.permitted": {"review.id": "text", "review.may_be_quoted": "yes-no", "review.may_be_named": "yes-no"},
     "consent.granted": {"topic": "text"},
     "consent.withdrawn": {"topic": "text"},

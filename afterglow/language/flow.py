@@ -191,6 +191,16 @@ class NotifyModel(StepBase):
     notify: str = _described("The team, as named in shop.yaml.")
     id: str | None = _described("Name of this step; `notify-<team>` unless given.", default=None)
     about: str | None = _described("What the team should know; may hold {{ }}.", default=None)
+    task: str | None = _described(
+        "What somebody of the team is to do, in a word or two: `call`, `handwritten note`. It is open until they say "
+        "that it is done, which is the event `task.done`.",
+        default=None,
+        min_length=1,
+        max_length=60,
+    )
+    due: str | None = _described(
+        "By when the task is to be done, in days of the shop's calendar: `2 days`, `1 week`.", default=None
+    )
 
 
 class StopModel(StepBase):
@@ -453,11 +463,20 @@ class Split(_Step):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """What somebody of a team is to do, and how long they have; `within` counts whole days of the shop's calendar."""
+
+    name: str
+    within: Duration | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Notify(_Step):
-    """Queue a touchpoint to a team of the shop."""
+    """Queue a touchpoint to a team of the shop, with a task for one of them or without."""
 
     team: str
     about: Text | None
+    task: Task | None
     next: str | None
 
 
@@ -869,6 +888,7 @@ class _Compiler(Compiler):
                     path=path,
                     team=model.notify,
                     about=about,
+                    task=self.task(model, path),
                     next=after,
                 )
             case StopModel():
@@ -876,6 +896,16 @@ class _Compiler(Compiler):
                 return Stop(id=model.id or "stop", path=path, reason=reason)
         action = compile_action(self, model, path)
         return Act(id=action[0], path=path, does=action[1], next=after) if action else None
+
+    def task(self, model: NotifyModel, path: Path) -> Task | None:
+        within = self.duration(model.due, (*path, "due")) if model.due is not None else None
+        if within is not None and not (within.is_calendar and (within.days or within.months)):
+            self.say((*path, "due"), "A task is due on a day: write `due: 2 days`; hours are not counted.")
+        if model.task is None:
+            if model.due is not None:
+                self.say((*path, "due"), "Only a task can be due: say what there is to do, such as `task: call`.")
+            return None
+        return Task(name=model.task, within=within)
 
     def if_(self, model: IfModel, path: Path, after: str | None) -> Step | None:
         ways = []
@@ -1011,6 +1041,8 @@ def _answers(step: Step) -> tuple[str, ...]:
             return ("survey.answered",)
         case Act(does=Redeem()):
             return ("reward.redeemed", "reward.refused")
+        case Notify(task=Task()):
+            return ("task.done",)
         case _:
             return ()
 

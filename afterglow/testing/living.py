@@ -7,7 +7,7 @@ which something is due. `Life` serves tests, `simulate` and `backtest`; `_Lifeti
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
@@ -144,6 +144,8 @@ class _Touchpoint:
     topic: str | None
     queued_at: datetime
     due_at: datetime
+    #: By when the task is due that it tells a team of.
+    due_on: date | None
 
     @property
     def message(self) -> Message:
@@ -570,6 +572,7 @@ class Life:
                 topic=topic,
                 queued_at=self.now,
                 due_at=self.now,
+                due_on=queued.due_on,
             )
             self.queue.append(letter)
             message = letter.message
@@ -677,7 +680,9 @@ class Life:
         if mail is None:
             self._end(letter, "failed", {"because": f"there is no template {letter.template} in force"})
             return
-        address, extra = touchpoint.addressee(letter.kind, letter.step, letter.run.flow, facts, self.person, self.shop)
+        address, extra = touchpoint.addressee(
+            letter.kind, letter.step, letter.run.flow, facts, self.person, self.shop, letter.due_on
+        )
         if address is None:
             self._end(letter, "failed", {"because": "shop.yaml names no address for this team"})
             return

@@ -26,7 +26,7 @@ from afterglow.surveys import SCALES, STARS
 OWN_NAMES: Mapping[Kind, tuple[str, ...]] = {
     "marketing": ("why_line", "unsubscribe_url", "unsubscribe_text", "preferences_url", "preferences_text", "me_url"),
     "service": ("why_line", "me_url"),
-    "team": ("why_line", "customer_url", "about", "team"),
+    "team": ("why_line", "customer_url", "tasks_url", "about", "team", "task", "due"),
 }
 NOTICE = "email/_notify"
 
