@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from afterglow import letters
 from afterglow.backtest import Period, relive
 from afterglow.language.catalog import read_documents
 from afterglow.testing import ShopUnderTest
@@ -78,6 +81,14 @@ def test_a_task_is_due_by_the_calendar_of_the_shop_and_its_note_says_so(driver):
     assert note.rendered.subject == "Sam: call, by 4 March 2026"
     assert "It is due on Wednesday, 4 March 2026.\nSay when it is done: http://" in note.rendered.text
     assert "A task for the team desk: call, due Wed 4 Mar 2026. The note that tells them was queued." in told
+
+
+def test_a_fact_that_is_called_as_a_note_calls_its_own_reaches_other_mails():
+    mail: Any = SimpleNamespace(names=frozenset({"task", "about"}), calls=())
+    facts = {"task": "call", "about": "A seat"}
+
+    assert letters.context(mail, facts, {}, {})["names"] == facts
+    assert letters.context(mail, facts, {}, {"task": "write", "about": "No seat"})["names"] == {}
 
 
 def test_a_note_without_a_task_asks_for_none(driver):
