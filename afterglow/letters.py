@@ -14,6 +14,7 @@ from typing import Any
 from afterglow.language.shop import Shop
 from afterglow.mail.locales import words
 from afterglow.mail_templates import Mail, Rendered, render_mail, render_subject
+from afterglow.reviews import SHOP
 from afterglow.surveys import STARS
 from afterglow.tokens import LONG_MAC_BYTES, make_token
 
@@ -111,8 +112,9 @@ def tried(mail: Mail) -> frozenset[str]:
 
 
 def reviewed(mail: Mail) -> frozenset[str]:
-    """The products of whose reviews a mail tells."""
-    return _named(mail, *REVIEWS)
+    """The products of whose reviews a mail tells; `SHOP` where it tells of those of the shop itself."""
+    of_shop = any(name in REVIEWS and not arguments for name, arguments in mail.calls)
+    return _named(mail, *REVIEWS) | ({SHOP} if of_shop else set())
 
 
 def _named(mail: Mail, *functions: str) -> frozenset[str]:
@@ -209,8 +211,8 @@ def _given(
         score = next((one for one in more if isinstance(one, int)), None)
         return rate_url(head, to, survey, score, next((one for one in more if isinstance(one, str)), STARS.name))
 
-    def review(what: str, instead: Any) -> Callable[[str], Any]:
-        return lambda product: stored.get("reviews", {}).get(product, {}).get(what, instead)
+    def review(what: str, instead: Any) -> Callable[..., Any]:
+        return lambda product=SHOP: stored.get("reviews", {}).get(product, {}).get(what, instead)
 
     return names, {
         "referral_link": referral_link,
