@@ -136,9 +136,21 @@ def _moments(history: History, period: Period) -> Iterator[tuple[_Place, Callabl
         yield (
             (moment, told.event.id, True),
             partial(
-                Life.take_in, event=told.event, mapped=_mapped(told), source=told.source, is_history=starts_nothing
+                Life.take_in,
+                event=_unnumbered(told.event),
+                mapped=_mapped(told),
+                source=told.source,
+                is_history=starts_nothing,
             ),
         )
+
+
+def _unnumbered(event: Event) -> Event:
+    """An event without the number of the stored run that asked for it: a life numbers its runs itself."""
+    by = event.payload.get("by")
+    if not isinstance(by, Mapping) or "run" not in by:
+        return event
+    return replace(event, payload={**event.payload, "by": {name: by[name] for name in by if name != "run"}})
 
 
 def _suppress(life: Life, covers: str) -> None:

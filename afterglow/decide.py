@@ -102,11 +102,16 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Queued:
-    """A touchpoint to be queued: of a template to the customer, or to a team of the shop."""
+    """A touchpoint to be queued: of a template to the customer, or to a team of the shop.
+
+    `task` is what somebody of the team is to do, `due_on` the day of the shop's calendar by which.
+    """
 
     step: str
     template: str
     team: str | None = None
+    task: str | None = None
+    due_on: date | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,7 +259,7 @@ class _Walk:
             case Send():
                 return self.queue(step, Queued(step=step.id, template=step.template))
             case Notify():
-                return self.queue(step, Queued(step=step.id, template="email/_notify", team=step.team))
+                return self.queue(step, self.note_to_team(step))
             case Stop():
                 self.note("ended", step, {"because": step.reason})
                 return self.outcome("finished", reason=step.reason)
@@ -370,9 +375,22 @@ class _Walk:
             self.note("done before", step)
             self.go(step.next)
             return None
-        self.note("queued", step, {"template": queued.template} if queued.team is None else {"team": queued.team})
+        self.note("queued", step, _queued(queued))
         self.step_id = step.next
         return self.outcome("sending", queued=queued)
+
+    def note_to_team(self, step: Notify) -> Queued:
+        task, due_on = step.task, None
+        if task is not None and task.within is not None:
+            zone = ZoneInfo(str(self.facts.shop["timezone"]))
+            due_on = task.within.on_calendar(self.now.astimezone(zone).date())
+        return Queued(
+            step=step.id,
+            template="email/_notify",
+            team=step.team,
+            task=task.name if task else None,
+            due_on=due_on,
+        )
 
     def go(self, to: str | None) -> None:
         self.step_id, self.until = to, None
@@ -424,6 +442,15 @@ _DAY_ALONE = re.compile(r"\d{4}-\d{2}-\d{2}")
 def _is_meant(rule: StopRule | Awaited, event: Event) -> bool:
     """Whether it is the event of a rule, and of somebody whose event counts."""
     return is_meant(event.name, rule.event, by_account=rule.by_account)
+
+
+def _queued(queued: Queued) -> dict[str, Any]:
+    """What is noted of a touchpoint that is queued."""
+    if queued.team is None:
+        return {"template": queued.template}
+    task = {} if queued.task is None else {"task": queued.task}
+    due = {} if queued.due_on is None else {"due": queued.due_on.isoformat()}
+    return {"team": queued.team, **task, **due}
 
 
 def _heard(event: Event) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from afterglow.language.shop import Shop
 from afterglow.mail.locales import words
 from afterglow.mail_templates import Mail, Rendered, render_mail, render_subject
+from afterglow.reviews import SHOP
 from afterglow.surveys import STARS
 from afterglow.tokens import LONG_MAC_BYTES, make_token
 
@@ -31,9 +32,11 @@ _NOTHING: Mapping[str, str] = {}
 OWN_NAMES = frozenset(
     {
         "unsubscribe_url", "unsubscribe_text", "preferences_url", "preferences_text", "me_url", "why_line",
-        "customer_url", "about", "team",
+        "customer_url", "tasks_url",
     }
 )  # fmt: skip
+#: Those that only a note to a team has; events may carry facts of the same names into other mails.
+TEAM_NAMES = frozenset({"about", "team", "task", "due"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,8 +112,9 @@ def tried(mail: Mail) -> frozenset[str]:
 
 
 def reviewed(mail: Mail) -> frozenset[str]:
-    """The products of whose reviews a mail tells."""
-    return _named(mail, *REVIEWS)
+    """The products of whose reviews a mail tells; `SHOP` where it tells of those of the shop itself."""
+    of_shop = any(name in REVIEWS and not arguments for name, arguments in mail.calls)
+    return _named(mail, *REVIEWS) | ({SHOP} if of_shop else set())
 
 
 def _named(mail: Mail, *functions: str) -> frozenset[str]:
@@ -136,7 +140,7 @@ def context(
     kept: dict[str, Any] = {}
     for dotted in mail.names:
         root, _, field = dotted.partition(".")
-        if root == "shop" or root in OWN_NAMES or root not in names:
+        if root == "shop" or root in OWN_NAMES or root in extra or root not in names:
             continue
         field = field.partition(".")[0].partition("[")[0]
         if root == "customer" and field:
@@ -191,6 +195,7 @@ def _given(
         "preferences_text": said.preferences,
         "why_line": why_line(head.shop, to, mail.locale),
         "customer_url": f"{head.private_url}/customers/{to.customer_id}",
+        "tasks_url": f"{head.private_url}/tasks",
         **stored.get("extra", {}),
     }
     if reads_me(mail):
@@ -207,8 +212,8 @@ def _given(
         score = next((one for one in more if isinstance(one, int)), None)
         return rate_url(head, to, survey, score, next((one for one in more if isinstance(one, str)), STARS.name))
 
-    def review(what: str, instead: Any) -> Callable[[str], Any]:
-        return lambda product: stored.get("reviews", {}).get(product, {}).get(what, instead)
+    def review(what: str, instead: Any) -> Callable[..., Any]:
+        return lambda product=SHOP: stored.get("reviews", {}).get(product, {}).get(what, instead)
 
     return names, {
         "referral_link": referral_link,

@@ -102,7 +102,7 @@ def next_round(over: OverSegment, shop: ZoneInfo, after: datetime, zones: Collec
       zones: where customers may live.
     """
     if over.zone != CUSTOMER:
-        found = _next_in(over, shop if over.zone == SHOP else known_zone(over.zone) or shop, after)
+        found = next_time(over, shop, shop, after)
         return Round(at=found[0], clock=found[1]) if found else None
     coming: dict[datetime, dict[str, datetime]] = {}
     for name in {*zones, shop.key}:
@@ -110,6 +110,16 @@ def next_round(over: OverSegment, shop: ZoneInfo, after: datetime, zones: Collec
         if zone is not None and (found := _next_in(over, zone, after)) is not None:
             coming.setdefault(found[0], {})[name] = found[1]
     return Round(at=min(coming), clocks=coming[min(coming)]) if coming else None
+
+
+def next_time(over: OverSegment, shop: ZoneInfo, lives: ZoneInfo, after: datetime) -> tuple[datetime, datetime] | None:
+    """The first instant after another one at which a schedule comes for whoever lives in a zone, and its wall time.
+
+    None where it never does again; arguments as of `next_round`.
+    """
+    if over.zone == CUSTOMER:
+        return _next_in(over, lives, after)
+    return _next_in(over, shop if over.zone == SHOP else known_zone(over.zone) or shop, after)
 
 
 def _next_in(over: OverSegment, zone: ZoneInfo, after: datetime) -> tuple[datetime, datetime] | None:

@@ -111,7 +111,8 @@ def _sentence(flow: Flow, step: Step) -> tuple[str, str]:
         case Split():
             return "split", "Divide customers between branches"
         case Notify():
-            return "notify", f"Notify {step.team}"
+            due = f", due in {written['due']}" if written.get("due") else ""
+            return "notify", f"Notify {step.team}{f': {step.task.name}' if step.task else ''}{due}"
         case Stop():
             return "stop", f"End here: {step.reason}"
 

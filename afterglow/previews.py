@@ -18,7 +18,7 @@ from afterglow.language.check.flows import names_at
 from afterglow.language.check.reach import arrivals
 from afterglow.language.check.supply import ListShape, Shape, World, all_merged, merged, world
 from afterglow.language.flow.graph import Flow, Notify, Send, WaitFor
-from afterglow.letters import OWN_NAMES, Addressed, Letterhead
+from afterglow.letters import OWN_NAMES, TEAM_NAMES, Addressed, Letterhead
 from afterglow.mail.locales import parted
 from afterglow.mail_templates import Mail, Rendered
 from afterglow.pictures.flows import written
@@ -73,7 +73,8 @@ def languages(names: Iterable[str], template: str) -> dict[str | None, str]:
 
 def roots(mail: Mail) -> frozenset[str]:
     """The first names of the facts that a mail reads, such as `order`; those of every mail are left out."""
-    return frozenset(name.partition(".")[0].partition("[")[0] for name in mail.names) - OWN_NAMES - {"shop"}
+    read = frozenset(name.partition(".")[0].partition("[")[0] for name in mail.names) - OWN_NAMES - {"shop"}
+    return read - TEAM_NAMES if mail.kind == "team" else read
 
 
 def awaited(catalog: Catalog, template: str) -> dict[str, tuple[str, ...]]:
@@ -147,7 +148,12 @@ def preview(
         for name in letters.tried(mail)
         if name in catalog.referrals and (variant := catalog.referrals[name].variant_of(_number(customer))) is not None
     }
-    extra = {"team": next(iter(shop.model.teams), "team"), "about": "What the flow says to the team stands here."}
+    extra = {
+        "team": next(iter(shop.model.teams), "team"),
+        "about": "What the flow says to the team stands here.",
+        "task": "call",
+        "due": now.date().isoformat(),
+    }
     example_review = {"count": 12, "average": "4.6", "quote": "\u201cAn example of a review.\u201d (Sam E.)"}
     reviews = dict.fromkeys(letters.reviewed(mail), example_review)
     further = extra if mail.kind == "team" else {}

@@ -6,7 +6,7 @@ because "21:10" explains quiet hours and "20:10 UTC" does not.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -64,7 +64,7 @@ def when(moment: datetime, zone: ZoneInfo) -> str:
     return f"{_day(local)} {local:%H:%M} {zone.key} ({other} UTC)"
 
 
-def _day(moment: datetime) -> str:
+def _day(moment: date) -> str:
     return f"{moment:%a} {moment.day} {moment:%b %Y}"
 
 
@@ -137,6 +137,9 @@ def decision(
             return f"Went over from version {detail.get('from')} of the flow to {detail.get('to')}, {where}{ends}."
         case "done before":
             return "This step was done in an older version of the flow, and is not done again."
+        case "queued" if "task" in detail:
+            due = f", due {_day(date.fromisoformat(detail['due']))}" if "due" in detail else ""
+            return f"A task for the team {detail['team']}: {detail['task']}{due}. The note that tells them was queued."
         case "queued" if "team" in detail:
             return f"A note to the team {detail['team']} was queued."
         case "queued":

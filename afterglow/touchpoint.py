@@ -4,7 +4,7 @@ Whoever sends asks here, and so does whoever tests: production and `afterglow te
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from afterglow import letters, rails
@@ -125,9 +125,13 @@ def window(flow: Flow, step: str) -> Opening | None:
 
 
 def addressee(
-    kind: str, step: str, flow: Flow, facts: Facts, person: Person, shop: Shop
+    kind: str, step: str, flow: Flow, facts: Facts, person: Person, shop: Shop, due_on: date | None
 ) -> tuple[str | None, dict[str, Any]]:
-    """Whom a touchpoint goes to, and what a team's letter needs besides."""
+    """Whom a touchpoint goes to, and what a team's letter needs besides.
+
+    Args:
+      due_on: the day by which the task is due that it tells of, where there is one.
+    """
     if kind != "team":
         return person.email, {}
     notify = flow.steps[step]
@@ -137,7 +141,13 @@ def addressee(
         about = notify.about.render(facts.names(), {}, escape=False) if notify.about else flow.about
     except RenderError as error:
         about = f"{flow.about} ({error})"
-    return (team.address if team else None), {"team": notify.team, "about": about}
+    extra = {
+        "team": notify.team,
+        "about": about,
+        "task": notify.task.name if notify.task else None,
+        "due": due_on.isoformat() if due_on else None,
+    }
+    return (team.address if team else None), extra
 
 
 def went(basis: str | None, locale: str | None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from benchmarks import rig
 
 NAMES = (
     "intake", "mapping", "checking", "advance", "claims", "spine", "smtp", "importing", "ledger", "earning",
-    "leaderboards", "backtest", "simulate",
+    "leaderboards", "backtest", "simulate", "once",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 

@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 from afterglow.language.shop import Shop
 from afterglow.native import NativeCustomer, NativeEvent
 from afterglow.rails import Consent, Existing, consent_refusal
-from db import events, people
+from afterglow.reviews import PERMITTED, WORDING
+from db import events, people, reviews
 from db.intake import Received, is_received, receive_once
 from db.tables import consents, customers, touchpoints
 
@@ -121,14 +122,22 @@ def rate(
     scale: str,
     score: int,
     comment: str | None,
+    may_be_quoted: bool,
     now: datetime,
 ) -> bool:
-    """Record an answer as the event `survey.answered`. False where this question was answered already."""
+    """Record an answer as the event `survey.answered`. False where this question was answered already.
+
+    Args:
+      may_be_quoted: whether the customer allows the comment to be quoted, in the words of the page (`WORDING`).
+    """
     t = touchpoints.c
     asked = connection.execute(sa.select(t.flow, t.step, t.enrollment_id).where(t.id == touchpoint_id)).first()
     payload: dict[str, Any] = {"score": score, "survey": survey, "scale": scale}
     if comment:
         payload["comment"] = comment
+    if comment and may_be_quoted:
+        number = rating_key(touchpoint_id, survey)
+        payload["review"] = {"id": number, "may_be_quoted": True, "wording": WORDING}
     if asked is not None:
         payload["by"] = {"flow": asked.flow, "step": asked.step, "run": asked.enrollment_id}
     event = NativeEvent(
@@ -144,6 +153,24 @@ def rate(
 def is_rated(connection: Connection, touchpoint_id: int, survey: str) -> bool:
     """Whether this question was answered."""
     return is_received(connection, PAGE, rating_key(touchpoint_id, survey))
+
+
+def may_be_quoted(connection: Connection, touchpoint_id: int, customer_id: int, survey: str) -> bool:
+    """Whether the customer allows to be quoted with their answer to this question."""
+    return reviews.may_be_quoted(connection, customer_id, rating_key(touchpoint_id, survey))
+
+
+def take_back(connection: Connection, touchpoint_id: int, customer_id: int, survey: str, now: datetime) -> None:
+    """Record that the customer does not allow to be quoted any more."""
+    number = rating_key(touchpoint_id, survey)
+    event = NativeEvent(
+        event=PERMITTED,
+        key=f"unquote/{number}",
+        occurred_at=now,
+        customer=NativeCustomer(customer=customer_id),
+        payload={"review": {"id": number, "may_be_quoted": False}},
+    )
+    receive_once(connection, from_page(event), now)
 
 
 def from_page(event: NativeEvent) -> Received:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from db import alarms, bulk, requests
+from db import alarms, bulk, requests, tasks
 from db.alarms import Alarm
 from db.tables import documents, enrollments, events, halts, inbox, profiles, referrals, touchpoints
 
@@ -64,6 +65,7 @@ class Needs:
     in_doubt: Pile  # touchpoints of the last days
     failed: Pile
     referrals: Figure  # that wait for a look
+    late_tasks: Figure  # of teams, whose day has passed
     asked: Sequence[Any]  # customers' requests for their data: source, asked_at, due_at, customer_ids
     overdue: dict[str, Figure]  # webhooks, runs, messages that are late; only what is
 
@@ -72,7 +74,8 @@ class Needs:
         """Whether nobody is needed."""
         piles = (self.parked, self.runs, self.in_doubt, self.failed)
         told = (*self.halts, *self.alarms, *self.asked, *self.overdue)
-        return not told and not self.referrals and not any(pile.count for pile in piles)
+        figures = (self.referrals, self.late_tasks, *(pile.count for pile in piles))
+        return not told and not any(figures)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,8 +126,8 @@ UNSETTLED = ("sending", "held")
 TROUBLED = ("failed", "rejected", "in_doubt")
 
 
-def needs(connection: Connection, now: datetime) -> Needs:
-    """What waits for a person, newest first."""
+def needs(connection: Connection, now: datetime, zone: ZoneInfo) -> Needs:
+    """What waits for a person, newest first; `zone` is the shop's, by whose calendar tasks are due."""
     return Needs(
         halts=connection.execute(sa.select(halts).order_by(halts.c.at)).all(),
         alarms=alarms.raised(connection),
@@ -135,6 +138,7 @@ def needs(connection: Connection, now: datetime) -> Needs:
         in_doubt=_trouble(connection, "in_doubt", now),
         failed=_trouble(connection, "failed", now),
         referrals=needs_review(connection),
+        late_tasks=counted(connection, tasks.late(now.astimezone(zone).date())),
         asked=requests.to_hand_over(connection),
         overdue={name: count for name, count in _overdue(connection, now).items() if count},
     )

@@ -21,7 +21,9 @@ __all__ = [
     "lock_kept",
     "locked",
     "new",
+    "numbers",
     "save",
+    "with_fact",
 ]
 
 _CUSTOMER = (
@@ -77,6 +79,22 @@ def load(connection: Connection, ids: Iterable[int], *, segments: bool = False) 
         for member in connection.execute(theirs):
             people[member.customer_id].segments.append(member.segment)
     return people
+
+
+def numbers(connection: Connection, *where: sa.ColumnElement[bool], beyond: int, limit: int) -> list[int]:
+    """The next customers of whom conditions over `customers` and `profiles` hold, by number; nobody who is gone."""
+    query = (
+        sa.select(customers.c.id)
+        .select_from(customers.outerjoin(profiles))
+        .where(customers.c.id > beyond, customers.c.merged_into.is_(None), customers.c.forgotten_at.is_(None), *where)
+    )
+    return list(connection.execute(query.order_by(customers.c.id).limit(limit)).scalars())
+
+
+def with_fact(connection: Connection, fact: str, beyond: int, limit: int) -> list[int]:
+    """The next customers of whom a fact is known: `since`, `last_order_at`, or an attribute of the shop's."""
+    stored: sa.ColumnElement[Any] = customers.c[fact] if fact in _CUSTOMER else profiles.c.attributes[fact].as_string()
+    return numbers(connection, stored.is_not(None), beyond=beyond, limit=limit)
 
 
 def kept(connection: Connection, ids: Iterable[int]) -> dict[int, int]:

@@ -40,6 +40,7 @@ from db import (
     requests,
     reviews,
     segments,
+    tasks,
     unlinking,
     why,
 )
@@ -152,6 +153,7 @@ def forget(
     reviews.forget(connection, customer_id)
     occasions.forget(connection, [customer_id, *stones])
     segments.forget(connection, [customer_id, *stones])
+    tasks.forget(connection, customer_id)
     unlinked = unlinking.unlink(connection, customer_id, [customer_id, *stones], now)
     return Forgotten(
         customer_id=customer_id,

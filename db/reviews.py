@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from afterglow.reviews import FEWEST_STARS, LONGEST_QUOTE, PERMITTED, POSTED, quote, signed, told
+from afterglow.reviews import ANSWERED, FEWEST_STARS, LONGEST_QUOTE, PERMITTED, POSTED, SHOP, quote, signed, told
 from db import bulk
 from db.tables import contexts, events, profiles, quotings, reviews
 
@@ -28,28 +28,35 @@ class Said:
 
 def hear(connection: Connection, said: Sequence[Said]) -> None:
     """Keep reviews, and what their writers allow. Nothing is asked where no event is about a review."""
-    said = [one for one in said if one.name in (POSTED, PERMITTED)]
+    said = [one for one in said if one.name in (POSTED, PERMITTED, ANSWERED)]
     if not said:
         return
-    posted = [(one, review) for one in said if one.name == POSTED and (review := told(one.payload)).stars is not None]
     rows = []
-    for one, review in posted:
+    for one in said:
+        review = told(one.name, one.payload)
+        if one.name == PERMITTED or review.stars is None:
+            continue
         may = review.may_be_quoted is True and review.text is not None
-        permission = (review.text, review.may_be_named, one.at, one.source) if may else (None, False, None, None)
+        permission = (review.text, review.may_be_named, one.at, one.source, review.wording) if may else _NONE
         rows.append((one.event_id, one.customer_id, review.number, review.product, review.stars, *permission))
-    columns = ("event_id", "customer_id", "number", "product", "stars", "text", "named", "permitted_at", "permitted_by")
+    columns = ("event_id", "customer_id", "number", "product", "stars", *_PERMISSION)
     bulk.insert(connection, reviews, columns, rows, on_conflict="DO NOTHING")
     _permit(connection, [one for one in said if one.name == PERMITTED])
 
 
+_PERMISSION = ("text", "named", "permitted_at", "permitted_by", "wording")
+_NONE = (None, False, None, None, None)
+
+
 def _permit(connection: Connection, said: Sequence[Said]) -> None:
     """Let reviews be quoted, or no longer, as their own writers say."""
-    latest = {(one.customer_id, told(one.payload).number): one for one in sorted(said, key=lambda one: one.at)}
+    in_order = sorted(said, key=lambda one: one.at)
+    latest = {(one.customer_id, told(one.name, one.payload).number): one for one in in_order}
     if not latest:
         return
     r = reviews.c
     rows = connection.execute(
-        sa.select(r.event_id, r.customer_id, r.number, events.c.payload)
+        sa.select(r.event_id, r.customer_id, r.number, events.c.name, events.c.payload)
         .join(events, events.c.id == r.event_id)
         .where(bulk.among(r.customer_id, sorted({customer for customer, _ in latest})))
     ).all()
@@ -58,11 +65,11 @@ def _permit(connection: Connection, said: Sequence[Said]) -> None:
         one = latest.get((row.customer_id, row.number))
         if one is None:
             continue
-        word, text = told(one.payload), told(row.payload).text
+        word, text = told(one.name, one.payload), told(row.name, row.payload).text
         may = word.may_be_quoted is not False and text is not None
-        permission = (text, word.may_be_named, one.at, one.source) if may else (None, False, None, None)
+        permission = (text, word.may_be_named, one.at, one.source, None) if may else _NONE
         changes.append((row.event_id, *permission))
-    bulk.update(connection, reviews, ("event_id", "text", "named", "permitted_at", "permitted_by"), changes)
+    bulk.update(connection, reviews, ("event_id", *_PERMISSION), changes)
     unquote(connection, [change[0] for change in changes if change[1] is None])
 
 
@@ -99,7 +106,8 @@ def of_products(connection: Connection, products: Collection[str]) -> dict[str, 
         .where(ranked.c.place == 1)
     )
     for row in best:
-        name = signed(row.first_name, row.last_name) if row.named else None
+        # By an answer to a survey only the first name was permitted.
+        name = signed(row.first_name, None if row.product == SHOP else row.last_name) if row.named else None
         found[row.product] |= {"quote": quote(row.text, name), "review": row.event_id}
     return found
 
@@ -141,10 +149,17 @@ def _without(known: Mapping[str, Mapping[str, Any]], gone: Collection[int]) -> d
 _QUOTED = ("quote", "review")
 
 
+def may_be_quoted(connection: Connection, customer_id: int, number: str) -> bool:
+    """Whether a customer allows this review of theirs to be quoted."""
+    r = reviews.c
+    mine = sa.select(r.event_id).where(r.customer_id == customer_id, r.number == number, r.text.is_not(None))
+    return connection.execute(mine.limit(1)).first() is not None
+
+
 def forget(connection: Connection, customer_id: int) -> None:
     """Quote a customer no longer, in no message that went either; their stars still count."""
     r = reviews.c
     mine = list(connection.execute(sa.select(r.event_id).where(r.customer_id == customer_id)).scalars())
     unquote(connection, mine)
-    nothing = {"text": None, "named": False, "permitted_at": None, "permitted_by": None, "number": None}
+    nothing = {"number": None, **dict(zip(_PERMISSION, _NONE, strict=True))}
     connection.execute(reviews.update().where(bulk.among(r.event_id, mine)).values(nothing))

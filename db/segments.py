@@ -18,13 +18,12 @@ from afterglow.language.segment import Segment
 from afterglow.language.shop import Shop, exact
 from afterglow.person import Person
 from afterglow.segments import MEASURES, Cuts, Known, microseconds
-from db import bulk
+from db import bulk, people
 from db.narrowing import narrowed
 from db.tables import (
     accounts,
     customers,
     events,
-    profiles,
     quintiles,
     segment_fillings,
     segment_looks,
@@ -286,20 +285,14 @@ def candidates(
     member = sa.exists().where(
         segment_members.c.segment == segment.name, segment_members.c.customer_id == customers.c.id
     )
-    rows = connection.execute(
-        sa.select(customers.c.id)
-        .select_from(customers.outerjoin(profiles))
-        .where(
-            customers.c.id > filling.upto,
-            customers.c.id <= filling.last,
-            customers.c.merged_into.is_(None),
-            customers.c.forgotten_at.is_(None),
-            narrowed(segment, shop, now, connection.dialect.name) | member,
-        )
-        .order_by(customers.c.id)
-        .limit(limit)
-    )
-    return [row.id for row in rows]
+    may_be = narrowed(segment, shop, now, connection.dialect.name) | member
+    return people.numbers(connection, may_be, customers.c.id <= filling.last, beyond=filling.upto, limit=limit)
+
+
+def possible(connection: Connection, segment: Segment, shop: Shop, beyond: int, now: datetime, limit: int) -> list[int]:
+    """The next customers who may be in a segment, now or by time alone, whether or not it is in force; by number."""
+    may_be = narrowed(segment, shop, now, connection.dialect.name)
+    return people.numbers(connection, may_be, beyond=beyond, limit=limit)
 
 
 def filled(connection: Connection, segment: str, upto: int) -> None:

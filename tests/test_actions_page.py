@@ -11,10 +11,14 @@ from afterglow.language.actions import VERBS, SurveyModel, TagsModel
 from afterglow.language.catalog import OWN_EVENTS, compile_files, read_documents
 from afterglow.language.check import check_files
 from afterglow.language.flow.compiler import read_flow
+from afterglow.language.flow.models import NotifyModel
 from afterglow.language.shop import WebhookModel
 from afterglow.surveys import SCALES
 from afterglow.testing import ShopUnderTest, judge, live
-from tests.driver import shop_files
+from tests.driver import driving, shop_files
+from tests.workers.test_cli import Afterglow, afterglow
+
+__all__ = ["afterglow"]  # fixture
 
 PAGE = (ROOT / "docs" / "actions.md").read_text()
 FLOW, SHOP, ONLY_IF, OTHERS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -55,7 +59,26 @@ def test_the_other_parts_of_the_page_fit_into_it():
     assert check_files({**files(started), "flows/winter-tasting.yaml": asked.partition("tests:")[0]}) == []
 
 
-@pytest.mark.parametrize("model", [*VERBS.values(), SurveyModel, TagsModel, WebhookModel])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_list_of_tasks_is_what_the_command_prints(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, afterglow: Afterglow
+):
+    monkeypatch.setenv("AFTERGLOW_DATABASE_URL", database_url)
+    changed = {name: text for name, text in files().items() if shop_files().get(name) != text}
+    with driving(database_url, files=changed) as driver:
+        monkeypatch.setattr("workers.commands.opening.DatabaseClock.now", lambda *_: driver.clock.now())
+        for n in range(3):
+            driver.post("order.paid", {"order": {"id": f"o{n}", "total": 40}}, consent="granted")
+        driver.at(days=15, hours=1)
+        driver.post("survey.answered", {"score": 3, "survey": "answer"})
+        (shown,) = re.findall(r"\$ afterglow (tasks .*)\n((?:.+\n|\n(?=  ))*)", PAGE)
+
+        printed = afterglow(*shown[0].split())[1]
+
+    assert [line.rstrip() for line in printed.splitlines()] == shown[1].replace("```\n", "").splitlines()
+
+
+@pytest.mark.parametrize("model", [*VERBS.values(), NotifyModel, SurveyModel, TagsModel, WebhookModel])
 def test_every_key_of_the_steps_is_told(model: Any):
     for name, field in model.model_fields.items():
         assert re.search(rf"`{field.alias or name}[`:]|{field.alias or name}:", PAGE, re.MULTILINE), name
@@ -63,6 +86,6 @@ def test_every_key_of_the_steps_is_told(model: Any):
 
 def test_every_scale_and_every_event_that_is_named_is_there():
     assert set(re.findall(r"^\| `(\w+)`(?: \(unless given\))? \| \d", PAGE, re.MULTILINE)) == SCALES.keys()
-    for event in re.findall(r"`((?:points|reward|customer|stage|flow|webhook|survey)\.[a-z]+)`", PAGE):
+    for event in re.findall(r"`((?:points|reward|customer|stage|flow|webhook|survey|task)\.[a-z]+)`", PAGE):
         assert event in OWN_EVENTS or event == "customer.tags", event
     json.loads(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0])

@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,14 @@ from typer.testing import CliRunner
 
 from afterglow import ROOT
 from afterglow.language.check import check_files
+from afterglow.language.flow.compiler import read_flow
+from afterglow.planning import FlowChange, by_itself
 from tests.driver import SECRET, driving, shop_files
+from workers.beginnings import Beginnings
 from workers.cli import main
+from workers.commands.planning import lines
 from workers.commands.review import MARK
+from workers.planning import FlowPlan, Plan
 
 PAGE = (ROOT / "docs" / "planning.md").read_text()
 SESSIONS = re.findall(r"```console\n\$ (.*?)\n(.*?)```", PAGE, re.DOTALL)
@@ -99,6 +105,20 @@ def test_a_review_is_one_comment_with_what_changed_and_fails_where_a_file_is_wro
     assert f"{FIRST}:1:1:" in told_wrong
     assert run("afterglow review --base nowhere")[0] == 1
     assert run("afterglow review --base=--output=x")[0] == 1
+
+
+def test_for_how_many_a_flow_would_begin_is_told_as_shown():
+    (shown,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
+    black_friday = (
+        "flow: black-friday\nabout: Once\nstatus: live\nstarts: {once: 2026-11-27 09:00, segment: regulars}\n"
+        "topic: coffee-care\nsteps:\n  - send: email/brew-tips\n"
+    )
+    first = datetime(2026, 11, 27, 8, tzinfo=UTC)
+    by = by_itself(read_flow(black_friday, "flows/black-friday.yaml"))
+    change = FlowChange(flow="black-friday", kind="added")
+    begins = Beginnings(by=str(by), people=412, first=first, mails=412)
+
+    assert list(lines(Plan(release=1, flows=[FlowPlan(change=change, begins=begins)]))) == shown.splitlines()
 
 
 def test_the_examples_of_files_are_right():

@@ -20,6 +20,7 @@ from afterglow.language.shop import Shop
 from afterglow.letters import UNSUBSCRIBE, rate_purpose
 from afterglow.referring.attribution import CLICK, REF, spelled
 from afterglow.referring.linking import carrying, own_page
+from afterglow.reviews import WORDING, WORDINGS
 from afterglow.surveys import SCALES, STARS, Scale
 from afterglow.tokens import make_token, read_token
 from db import coupons, links, referring
@@ -130,11 +131,29 @@ class Links:
             return await self.not_found(request)
         form = await read_form(request) if request.method == "POST" else {}
         chosen = _score(form.get("score") or request.query_params.get("score"), scale)
-        comment = form.get("comment", "").strip()[:COMMENT_MAX] or None
-        return await run_in_threadpool(self._rate, ids, survey, scale, chosen, comment, request.method == "POST")
+        acts = request.method == "POST"
+        if acts and form.get("quote") == "no":
+            return await run_in_threadpool(self._take_back, ids, survey, scale)
+        return await run_in_threadpool(self._rate, ids, survey, scale, chosen, form, acts)
+
+    def _take_back(self, ids: tuple[int, ...], survey: str, scale: Scale) -> Response:
+        touchpoint_id, customer_id = ids
+        standing, shop = self._standing(ids)
+        if standing is None:
+            return gone(shop)
+        with self._app.writing() as connection:
+            links.take_back(connection, touchpoint_id, customer_id, survey, self._app.clock.now(connection))
+        self._app.hint("ingest")
+        return page("customer_rate", shop=shop.facts, scale=scale, state="unquoted")
 
     def _rate(
-        self, ids: tuple[int, ...], survey: str, scale: Scale, score: int | None, comment: str | None, acts: bool
+        self,
+        ids: tuple[int, ...],
+        survey: str,
+        scale: Scale,
+        score: int | None,
+        form: Mapping[str, str],
+        acts: bool,
     ) -> Response:
         touchpoint_id, customer_id = ids
         standing, shop = self._standing(ids)
@@ -149,14 +168,16 @@ class Links:
                     survey=survey,
                     scale=scale.name,
                     score=score,
-                    comment=comment,
+                    comment=form.get("comment", "").strip()[:COMMENT_MAX] or None,
+                    may_be_quoted=scale is STARS and form.get("quote") == "yes",
                     now=self._app.clock.now(connection),
                 )
             self._app.hint("ingest")
             state = "new" if new else "again"
-            return page("customer_rate", shop=shop.facts, scale=scale, chosen=score, state=state)
+            return page("customer_rate", shop=shop.facts, scale=scale, chosen=score, quoted=False, state=state)
         with self._app.reading() as connection:
             rated = links.is_rated(connection, touchpoint_id, survey)
+            quoted = rated and links.may_be_quoted(connection, touchpoint_id, customer_id, survey)
         return page(
             "customer_rate",
             status=400 if acts else 200,
@@ -164,6 +185,8 @@ class Links:
             scale=scale,
             chosen=score,
             comment_max=COMMENT_MAX,
+            wording=WORDINGS[WORDING].format(shop=shop.model.name) if scale is STARS else None,
+            quoted=quoted,
             state="again" if rated else "asked",
         )
 

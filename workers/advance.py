@@ -19,13 +19,14 @@ from sqlalchemy.engine import Connection
 
 from afterglow import acting as actions
 from afterglow import touchpoint
-from afterglow.decide import HELD_OUT, Decision, Facts, Outcome, Run, decide
+from afterglow.decide import HELD_OUT, Decision, Facts, Outcome, Queued, Run, decide
 from afterglow.language.flow.graph import Flow
-from db import bulk, enrollments, events, people, touchpoints
+from db import bulk, enrollments, events, people, tasks, touchpoints
 from db.app import App
 from db.catalog import Release
 from db.people import Person
 from db.tables import enrollments as enrollments_table
+from db.tasks import NewTask
 from db.touchpoints import NewTouchpoint
 from workers import acting
 from workers.acting import Acted
@@ -78,6 +79,7 @@ class Advance:
         held_out = enrollments.noted(connection, HELD_OUT, [row for row in rows if row.reason not in (None, HELD_OUT)])
         moves: list[bulk.Row] = []
         queued: list[NewTouchpoint] = []
+        asked: list[NewTask] = []
         notes: list[bulk.Row] = []
         taken: list[bulk.Row] = []
         acted: list[Acted] = []
@@ -122,10 +124,13 @@ class Advance:
                     actions.take_to_heart(persons[row.customer_id], action, at)
             if outcome.queued is not None:
                 queued.append(_touchpoint(release, flow, row, outcome, lane))
+                if (task := _task(row, outcome.queued, at)) is not None:
+                    asked.append(task)
         enrollments.change_version(connection, changed)  # by itself: one statement changes a row once
         with bulk.at_once(connection):
             enrollments.move(connection, moves)
             touchpoints.queue(connection, queued)
+            tasks.ask(connection, asked)
             enrollments.answer(connection, taken)
             enrollments.note(connection, notes)
             if acted:
@@ -170,6 +175,21 @@ def _lane(lane: int, run: Run, outcome: Outcome) -> int:
 def _move(run: int, outcome: Outcome, lane: int, at: datetime) -> bulk.Row:
     ended_at = at if outcome.state in ("finished", "stopped") else None
     return (run, outcome.state, outcome.step, outcome.due_at, outcome.until, lane, outcome.reason, ended_at)
+
+
+def _task(row: Any, queued: Queued, at: datetime) -> NewTask | None:
+    """The task that a note to a team tells of."""
+    if queued.team is None or queued.task is None:
+        return None
+    return NewTask(
+        customer_id=row.customer_id,
+        enrollment_id=row.id,
+        step=queued.step,
+        team=queued.team,
+        name=queued.task,
+        due_on=queued.due_on,
+        asked_at=at,
+    )
 
 
 def _touchpoint(release: Release, flow: Flow, row: Any, outcome: Outcome, lane: int) -> NewTouchpoint:

@@ -35,6 +35,7 @@ from workers.commands import (
     segments,
     simulate,
     sources,
+    tasks,
     testing,
     unwinding,
     webhooks,
@@ -85,7 +86,7 @@ def _common(
 FAMILIES = (
     files, planning, review, testing, simulate, seeing, sources, processes, demo, events, importing, backfill, inbox,
     halting, flows, customers, merging, ledger, loyalty, coupons, referrals, webhooks, unwinding, leaderboard, segments,
-    me, health,
+    tasks, me, health,
 )  # fmt: skip
 for family in FAMILIES:
     family.add_to(main)

@@ -26,6 +26,7 @@ from db.catalog import CatalogCache, NothingAppliedError, Release
 from db.clock import Clock
 from db.engine import Database
 from db.tables import documents as documents_table
+from workers.beginnings import Beginnings, beginnings
 from workers.facts import load_facts
 from workers.files import read_shop_folder
 from workers.replaying import differences
@@ -77,6 +78,8 @@ class FlowPlan:
 
     change: FlowChange
     groups: list[Group] = field(default_factory=list)
+    #: For whom it would begin by itself; None where it never does, or does so now already.
+    begins: Beginnings | None = None
 
     @property
     def people(self) -> int:
@@ -103,6 +106,8 @@ class Plan:
     mails_at_once: int = 0
     mails: int = 0
     mailed: int = 0
+    #: Mails that would be queued as flows begin by themselves, which do not so now.
+    mails_begun: int = 0
     #: What loyalty and referral programmes would come to, in words.
     programmes: tuple[str, ...] = ()
 
@@ -112,9 +117,14 @@ class Plan:
         return bool(self.added or self.changed or self.removed)
 
     @property
+    def mails_said(self) -> int:
+        """How many mails somebody says may go."""
+        return self.mails + self.mails_begun
+
+    @property
     def needs_word(self) -> bool:
         """Whether somebody must say how many mails may go."""
-        return self.mails > MAILS_MAX
+        return self.mails_said > MAILS_MAX
 
     def refuse_mails(self, said: int | None) -> None:
         """Refuse files that mail many where nobody said how many.
@@ -122,10 +132,12 @@ class Plan:
         Raises:
           TooManyMailsError: says how many, and what to do.
         """
-        if self.needs_word and self.mails > (said or 0):
+        if self.needs_word and self.mails_said > (said or 0):
+            begun = f", and {self.mails_begun:,} as flows begin within 30 days" if self.mails_begun else ""
             raise TooManyMailsError(
-                f"These files would queue {self.mails:,} mails for {self.mailed:,} customers within 24 hours that "
-                f"would not go otherwise; look at them with `afterglow plan`, then apply with --yes-send {self.mails}."
+                f"These files would queue {self.mails:,} mails for {self.mailed:,} customers within 24 hours{begun}, "
+                "that would not go otherwise; look at them with `afterglow plan`, then apply with "
+                f"--yes-send {self.mails_said}."
             )
 
 
@@ -164,6 +176,8 @@ def make_plan(database: Database, clock: Clock, new: Sequence[Document], *, coun
         old, new_flow = release.catalog.flows.get(name), then.flows.get(name)
         found = FlowPlan(change=flow_change(name, old, new_flow))
         plan.flows.append(found)
+        found.begins = beginnings(database, release.catalog, then, name, now)
+        plan.mails_begun += found.begins.mails if found.begins else 0
         groups: dict[tuple[str | None, Fate, str | None], Group] = {}
         for customer, step, one in _prospects(database, release, then, name, now):
             key = step, one.fate, one.step

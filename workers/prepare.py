@@ -16,7 +16,7 @@ from afterglow.letters import Addressed, Letterhead
 from afterglow.mail_templates import Mail
 from afterglow.mime import message_id_for
 from afterglow.tokens import make_token
-from db import bulk, coupons, identity, me, people, referrals, reviews, touchpoints, turns
+from db import bulk, coupons, identity, me, people, referrals, reviews, tasks, touchpoints, turns
 from db.app import App
 from db.catalog import Release
 from db.enrollments import UNWOUND
@@ -103,6 +103,8 @@ class Preparation:
             if person.email
         }
         self.suppressed = touchpoints.suppressed(connection, channel, self.digests.values())
+        notes = [row.enrollment_id for row in rows if row.kind == "team"]
+        self.due = tasks.due_days(connection, notes) if notes else {}
         self.codes = self._codes(connection)
         self.generations = me.generations(connection, self._linked())
         mails = self.release.catalog.mails
@@ -236,7 +238,8 @@ class Preparation:
         if mail is None or template_id is None:
             batch.end(row, TouchpointState.FAILED, at, f"there is no template {row.template} in force")
             return None
-        address, extra = touchpoint.addressee(row.kind, row.step, flow, facts, person, self.shop)
+        due_on = self.due.get((row.enrollment_id, row.step))
+        address, extra = touchpoint.addressee(row.kind, row.step, flow, facts, person, self.shop, due_on)
         if address is None:
             batch.end(row, TouchpointState.FAILED, at, "shop.yaml names no address for this team")
             return None

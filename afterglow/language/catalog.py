@@ -180,7 +180,17 @@ BY: Mapping[str, str] = {"by.flow": "text", "by.step": "text", "by.run": "number
 _REFERRAL: Mapping[str, str] = {"programme": "text", "referral": "number", "side": "text", "variant": "text"}
 #: Events that we record ourselves.
 OWN_EVENTS: Mapping[str, Mapping[str, str]] = {
-    "survey.answered": {"score": "number", "survey": "text", "scale": "text", "comment": "text", **BY},
+    "survey.answered": {
+        "score": "number",
+        "survey": "text",
+        "scale": "text",
+        "comment": "text",
+        "review.id": "text",
+        "review.may_be_quoted": "yes-no",
+        "review.wording": "text",
+        **BY,
+    },
+    "task.done": {"task": "text", "team": "text", **BY},
     "review.permitted": {"review.id": "text", "review.may_be_quoted": "yes-no", "review.may_be_named": "yes-no"},
     "consent.granted": {"topic": "text"},
     "consent.withdrawn": {"topic": "text"},

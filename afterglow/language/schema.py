@@ -63,7 +63,7 @@ _SNIPPETS: Final[dict[str, dict[str, Any]]] = {
             {"weight": 1, "name": "${4:other}", "steps": [{"send": "email/${5:other}"}]},
         ],
     },
-    "NotifyModel": {"notify": "${1:team}", "about": "${2:What to do.}"},
+    "NotifyModel": {"notify": "${1:team}", "task": "${2:call}", "due": "${3:2 days}", "about": "${4:What to know.}"},
     "SurveyModel": {"survey": "email/${1:how-was-it}"},
     "UseModel": {"use": "${1:piece}"},
     "AwardModel": {"award": "${1:100}", "programme": "${2:programme}", "because": "${3:what for}"},

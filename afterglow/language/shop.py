@@ -363,7 +363,8 @@ def sketch_shop(document: strict_yaml.Document, model: ShopModel) -> tuple[Shop,
     quiet = attempt(("quiet_hours",), model.quiet_hours.compiled) if model.quiet_hours else None
     caps = tuple(attempt(("caps", n), cap.compiled) for n, cap in enumerate(model.caps))
     blackouts = tuple(attempt(("blackout", n, "days"), one.compiled) for n, one in enumerate(model.blackout))
-    rate = attempt(("rate",), lambda: parse_rate(model.rate)) if model.rate is not None else None
+    given = model.rate
+    rate = attempt(("rate",), lambda: parse_rate(given)) if given is not None else None
     keep_for = attempt(("keep_for",), lambda: parse_duration(model.keep_for))
     holdout = attempt(("holdout",), lambda: parse_holdout(model.holdout))
     boards = model.leaderboards

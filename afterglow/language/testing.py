@@ -5,7 +5,7 @@ A test is a customer, what happens to them, and what must come of it. `afterglow
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -86,6 +86,8 @@ class ExpectedModel(_Model):
     at: str | None = Field(default=None, description='On the customer\'s clock, such as "2026-03-02 09:00".')
     send: str | None = Field(default=None, description="A mail that goes to the customer, such as `email/thank-you`.")
     notify: str | None = Field(default=None, description="A note that goes to this team.")
+    task: str | None = Field(default=None, description="Beside `notify`: the task that the note tells of.")
+    due: str | None = Field(default=None, description="Beside `task`: the day by which it is due, such as 2026-03-04.")
     skipped: str | None = Field(default=None, description="A mail that was due and does not go.")
     stopped: str | None = Field(default=None, description="The event by which the run is stopped.")
     finished: str | None = Field(default=None, description="The flow whose run comes to its end.")
@@ -155,6 +157,9 @@ class Expected:
     at: datetime | None
     kind: str
     what: str
+    #: Of a note to a team: the task, and the day by which it is due. None: whatever they are.
+    task: str | None = None
+    due: date | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +296,27 @@ class _Reader:
         if not timed and model.at is not None:
             self.compiler.say((*path, "at"), "What must never happen must not happen at any time; leave out `at`.")
         kind, what = next(iter(given.items()), ("send", ""))
-        return Expected(path=path, at=self.wall(model.at, (*path, "at")), kind=kind, what=str(what))
+        if model.task is not None and kind != "notify":
+            self.compiler.say((*path, "task"), "A task stands beside `notify`, with the team that has to do it.")
+        return Expected(
+            path=path,
+            at=self.wall(model.at, (*path, "at")),
+            kind=kind,
+            what=str(what),
+            task=model.task,
+            due=self.due(model, (*path, "due")),
+        )
+
+    def due(self, model: ExpectedModel, path: Path) -> date | None:
+        if model.due is None:
+            return None
+        if model.task is None:
+            self.compiler.say(path, "Only a task is due: write it beside `task`.")
+        try:
+            return date.fromisoformat(model.due)
+        except ValueError:
+            self.compiler.say(path, f"There is no day '{model.due}'; write it as 2026-03-04.")
+            return None
 
     def wall(self, text: str | None, path: Path) -> datetime | None:
         if text is None:

@@ -92,6 +92,11 @@ def prospect(
     )
 
 
+def mails_at(flow: Flow, run: Run, facts: Facts, at: datetime) -> tuple[Mail, ...]:
+    """The mails that a run would queue at one instant, before it waits for anything."""
+    return _ahead(flow, run, facts, at, at).mails
+
+
 def _with_done(run: Run, flow: Flow, queued: Sequence[str]) -> Run:
     return replace(run, done=frozenset(flow.renames.get(step, step) for step in queued))
 

@@ -82,7 +82,9 @@ def _send(memory: Memory, letter: Touchpoint, facts: Facts, basis: str | None) -
     if mail is None:
         _end(memory, letter, "failed", {"because": f"there is no template {letter.template} in force"})
         return
-    address, extra = touchpoint.addressee(letter.kind, letter.step, letter.run.flow, facts, memory.person, memory.shop)
+    address, extra = touchpoint.addressee(
+        letter.kind, letter.step, letter.run.flow, facts, memory.person, memory.shop, letter.due_on
+    )
     if address is None:
         _end(memory, letter, "failed", {"because": "shop.yaml names no address for this team"})
         return

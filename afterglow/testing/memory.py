@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -112,6 +112,8 @@ class Touchpoint:
     topic: str | None
     queued_at: datetime
     due_at: datetime
+    #: By when the task is due that it tells a team of.
+    due_on: date | None
 
     @property
     def message(self) -> Message:

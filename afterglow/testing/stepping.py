@@ -35,6 +35,7 @@ def _move(memory: Memory, run: OpenRun, outcome: Outcome) -> None:
             topic=topic,
             queued_at=memory.now,
             due_at=memory.now,
+            due_on=queued.due_on,
         )
         memory.queue.append(letter)
         message = letter.message

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from afterglow import acting
 from afterglow.language.testing import Expected, FlowTest
 from afterglow.local_time import from_wall
-from afterglow.testing.memory import Lived
+from afterglow.testing.memory import Lived, Note
 
 #: Kinds that are compared whole wherever a test has an `expect`; the others as soon as one of the kind is listed.
 _ALWAYS: Final = frozenset({"send", "notify"})
@@ -23,14 +23,22 @@ class Happened:
     what: str
     #: The locale of the form in which a mail went; None: the shop's own.
     language: str | None = None
+    #: Of a note to a team: the task, and the day by which it is due.
+    task: str | None = None
+    due: date | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """What a test may call it: a mail by its template, or by the form in which it went."""
         return (self.what, f"{self.what}.{self.language}") if self.language else (self.what,)
 
+    def is_what(self, one: Expected) -> bool:
+        """Whether it is what an expectation names, whenever."""
+        names_it = self.kind == one.kind and one.what in self.names
+        return names_it and one.task in (None, self.task) and one.due in (None, self.due)
+
     def __str__(self) -> str:
-        return f"{self.kind} {self.names[-1]}"
+        return _told(self.kind, self.names[-1], self.task, self.due)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +68,11 @@ class Verdict:
         return not self.failed and not any(row.is_wrong for row in self.rows)
 
 
+def _told(kind: str, what: str, task: str | None, due: date | None) -> str:
+    """Something that happens, or must, in one line: `notify customer-care: call, due 2026-03-04`."""
+    return f"{kind} {what}{f': {task}' if task else ''}{f', due {due}' if due else ''}"
+
+
 def judge(test: FlowTest, lived: Lived) -> Verdict:
     """Compare what happened with `expect` and `never`. A letter that cannot be made fails every test."""
     got = sorted(happened(lived), key=lambda one: (one.at, one.kind, one.what))
@@ -76,7 +89,8 @@ def happened(lived: Lived) -> Iterator[Happened]:
         language = None
         match note.verb:
             case "sent" if note.message is not None and note.message.kind == "team":
-                kind, what = "notify", _team(lived, note.run, note.step)
+                yield _notified(note, lived)
+                continue
             case "sent":
                 kind, what = "send", str(note.detail["template"])
                 language = note.detail.get("locale")
@@ -121,12 +135,16 @@ def _acted(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "webhook", detail["webhook"]
 
 
-def _team(lived: Lived, run: int, step: str | None) -> str:
-    """The team that a note went to, as its run queued it."""
-    return next(
-        str(note.detail["team"])
-        for note in lived.notes
-        if note.run == run and note.step == step and note.verb == "queued"
+def _notified(sent: Note, lived: Lived) -> Happened:
+    """A note to a team that went, with what its run queued it for."""
+    queued = next(one for one in lived.notes if (one.run, one.step, one.verb) == (sent.run, sent.step, "queued"))
+    due = queued.detail.get("due")
+    return Happened(
+        at=_minute(sent.at),
+        kind="notify",
+        what=str(queued.detail["team"]),
+        task=queued.detail.get("task"),
+        due=date.fromisoformat(due) if due else None,
     )
 
 
@@ -139,21 +157,21 @@ def _compared(test: FlowTest, lived: Lived, got: list[Happened]) -> Iterator[Dif
     for one in test.expect:
         assert one.at is not None
         at = from_wall(one.at, lived.zone)
-        match = next((g for g in ahead if (g.at, g.kind) == (at, one.kind) and one.what in g.names), None)
+        match = next((g for g in ahead if g.at == at and g.is_what(one)), None)
         if match is None:
             lacking.append((at, one))
         else:
             ahead.remove(match)
             yield Difference(at=at, expected=str(match), got=str(match), path=one.path, is_wrong=False)
     for at, one in lacking:
-        yield Difference(at=at, expected=f"{one.kind} {one.what}", got=None, path=one.path, is_wrong=True)
+        expected = _told(one.kind, one.what, one.task, one.due)
+        yield Difference(at=at, expected=expected, got=None, path=one.path, is_wrong=True)
     for extra in ahead:
         yield Difference(at=extra.at, expected=None, got=str(extra), path=None, is_wrong=True)
 
 
 def _forbidden(test: FlowTest, got: list[Happened]) -> Iterator[Difference]:
-    never: Mapping[tuple[str, str], Expected] = {(one.kind, one.what): one for one in test.never}
     for one in got:
-        rule = next((never[one.kind, name] for name in one.names if (one.kind, name) in never), None)
+        rule = next((rule for rule in test.never if one.is_what(rule)), None)
         if rule is not None:
             yield Difference(at=one.at, expected=f"never {one}", got=str(one), path=rule.path, is_wrong=True)

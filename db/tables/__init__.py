@@ -74,6 +74,7 @@ from db.tables.runs import (
     touchpoints,
 )
 from db.tables.segments import quintiles, segment_fillings, segment_looks, segment_members
+from db.tables.tasks import tasks
 
 __all__ = [
     "EPOCH",
@@ -154,6 +155,7 @@ __all__ = [
     "send_turns",
     "stage_entries",
     "suppressions",
+    "tasks",
     "touches",
     "touchpoints",
     "vanity_codes",

@@ -152,7 +152,9 @@ reviews = sa.Table(
     sa.Column("named", sa.Boolean, nullable=False),
     sa.Column("permitted_at", Moment),
     sa.Column("permitted_by", sa.Text),
+    sa.Column("wording", sa.Text),  # the version of the words on our page by which it was permitted
     sa.CheckConstraint("stars BETWEEN 1 AND 5", name="stars_are_known"),
+    sa.CheckConstraint("wording IS NULL OR permitted_at IS NOT NULL", name="wording_of_a_permission"),
     sa.CheckConstraint(
         "(text IS NULL) = (permitted_at IS NULL) AND (text IS NULL) = (permitted_by IS NULL)",
         name="quoted_with_permission",

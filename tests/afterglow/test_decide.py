@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count, pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -49,7 +49,7 @@ def run_at(flow: Flow, step: str | None = None, until: datetime | None = None, c
 def facts_of(*events: Event, answers: dict[str, Any] | None = None, answered_by: Sequence[int] = (), **customer: Any):
     return Facts(
         customer={"orders": 1, **customer},
-        shop={"name": "Ember & Oak"},
+        shop={"name": "Ember & Oak", "timezone": "Europe/Paris"},
         zone=PARIS,
         trigger={"order": {"id": "o1", "day": "2026-03-20"}},
         answers=answers or {},
@@ -67,6 +67,18 @@ def verbs(outcome: Outcome) -> list[tuple[str, str | None]]:
 
 
 # By example
+
+
+def test_a_task_is_due_on_a_day_of_the_shop_whatever_the_customers_clock_says():
+    flow = flow_of([{"notify": "care", "task": "call", "due": "1 month"}, {"send": "email/tips"}])
+    late = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)  # 23:30 in Paris, the first of February in Tokyo
+    facts = replace(facts_of(), zone=ZoneInfo("Asia/Tokyo"))
+
+    outcome = decide(flow, run_at(flow), facts, late)
+
+    note = Queued(step="notify-care", template="email/_notify", team="care", task="call", due_on=date(2026, 2, 28))
+    assert outcome.queued == note
+    assert outcome.decisions[-1].detail == {"team": "care", "task": "call", "due": "2026-02-28"}
 
 
 def test_a_send_holds_the_run_and_points_at_what_comes_after():

@@ -177,6 +177,12 @@ def test_why_tells_of_a_flow_that_did_not_start():
         ({"timeline": [PAID], "expect": None}, "This test expects nothing"),
         ({"timeline": [PAID], "expect": [{"send": "email/note"}]}, "Say when this is expected"),
         ({"timeline": [PAID], "expect": [{**NOTE, "notify": "desk"}]}, "One expectation is of one thing"),
+        ({"timeline": [PAID], "expect": [{**NOTE, "task": "call"}]}, "A task stands beside `notify`"),
+        ({"timeline": [PAID], "never": [{"notify": "desk", "due": "2026-03-04"}]}, "Only a task is due"),
+        (
+            {"timeline": [PAID], "never": [{"notify": "desk", "task": "call", "due": "Friday"}]},
+            "There is no day 'Friday'",
+        ),
         ({"timeline": [PAID], "never": [NOTE]}, "leave out `at`"),
         ({"timeline": [PAID], "customer": {"timezone": "Paris"}}, "'Paris' is not a time zone"),
         ({"timeline": [PAID], "exepct": []}, "'exepct' is not a key of a test. Did you mean 'expect'?"),
@@ -190,6 +196,26 @@ def test_a_slip_in_a_test_is_told_with_its_place(test, complaint):
         read_flow(text, "flows/kept.yaml")
 
     assert any(complaint in problem.message for problem in raised.value.problems), raised.value
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"),
+    [
+        ({"task": "call", "due": "2026-03-04"}, None),
+        ({"task": "call"}, None),
+        ({}, None),
+        ({"task": "write"}, "notify desk: write"),
+        ({"task": "call", "due": "2026-03-05"}, "notify desk: call, due 2026-03-05"),
+    ],
+)
+def test_a_task_is_expected_by_its_name_and_its_day_where_a_test_gives_them(expected, got):
+    steps = [{"notify": "desk", "task": "call", "due": "2 days"}]
+    note = {"at": "2026-03-02 09:00", "notify": "desk", **expected}
+
+    _, verdict = lived({"timeline": [PAID], "expect": [note]}, steps=steps)
+
+    assert [row.expected for row in verdict.rows if row.is_wrong and row.expected] == ([got] if got else [])
+    assert verdict.is_kept is (got is None)
 
 
 def test_check_finds_what_tests_name_and_is_not_there():

@@ -76,6 +76,7 @@ FACTS: dict[str, object] = {
     "team": "customer-care",
     "about": "Rated the first cups 1 out of 5.",
     "customer_url": "https://ember-oak.example/customers/7",
+    "tasks_url": "https://ember-oak.example/tasks",
     "me_url": "https://ember-oak.example/me/t",
 }
 LINKS = {

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -434,7 +435,7 @@ def test_a_request_for_data_waits_for_a_person_with_its_deadline_and_keeps_no_ad
     task = f"hand over what `afterglow export {customer}` prints by 2026-04-01"
     assert reason == f"a customer asks for their data: {task}"
     with driver.app.reading() as connection:
-        [waiting] = overview.needs(connection, driver.clock.now()).asked
+        [waiting] = overview.needs(connection, driver.clock.now(), ZoneInfo("UTC")).asked
         told = privacy.export(connection, driver.app.catalog, driver.app.settings, customer)
     assert (waiting.customer_ids, waiting.due_at) == ([customer], START + timedelta(days=30))
     assert told["requests"][0]["source"] == "shopify"
@@ -443,7 +444,7 @@ def test_a_request_for_data_waits_for_a_person_with_its_deadline_and_keeps_no_ad
     with driver.app.writing() as connection:
         assert requests.settle_for(connection, customer, driver.clock.now(), "the customer has it") == 1
     with driver.app.reading() as connection:
-        assert overview.needs(connection, driver.clock.now()).asked == []
+        assert overview.needs(connection, driver.clock.now(), ZoneInfo("UTC")).asked == []
 
 
 def test_a_request_for_data_ends_when_its_customer_is_forgotten_and_one_of_strangers_at_once(driver: Driver) -> None:

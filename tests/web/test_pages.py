@@ -27,9 +27,9 @@ PAGES = (
     "/customers?q=sam", "/customers/1", "/customers/1?flow=first-order", "/journey", "/flows", "/flows/first-order",
     "/runs", "/runs?state=parked", "/events", "/webhooks", "/webhooks?state=mapped", "/webhooks/1", "/sources",
     "/halt", "/halt?flow=win-back", "/referrals", "/referrals?show=decided", "/referrals?show=rejected",
-    "/resume?flow=win-back",
+    "/tasks", "/tasks?show=done", "/tasks?team=customer-care", "/resume?flow=win-back",
 )  # fmt: skip
-ACTIONS = ("/halt", "/resume", "/webhooks/retry", "/webhooks/replay", "/runs/retry", "/referrals/decide")
+ACTIONS = ("/halt", "/resume", "/webhooks/retry", "/webhooks/replay", "/runs/retry", "/referrals/decide", "/tasks/done")
 OURS = {"origin": "http://localhost:8001"}
 
 

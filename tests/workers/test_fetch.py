@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -511,12 +512,12 @@ def test_what_lacks_a_document_is_listed_shown_and_counted(sqlite_url, crm, monk
         changed(driver, 1)
         with driver.app.reading() as connection:
             now = driver.clock.now()
-            assert str(overview.needs(connection, now).fetching) == "1"
-            assert overview.needs(connection, now).nothing, "it needs nobody yet"
+            assert str(overview.needs(connection, now, ZoneInfo("UTC")).fetching) == "1"
+            assert overview.needs(connection, now, ZoneInfo("UTC")).nothing, "it needs nobody yet"
             [row] = overview.webhooks(connection, "fetching")
             assert "answered 500" in row.reason
             assert gauges(connection, now).counts["inbox", "fetching"] == 1
-            assert overview.needs(connection, now + timedelta(hours=1)).overdue["documents"]
+            assert overview.needs(connection, now + timedelta(hours=1), ZoneInfo("UTC")).overdue["documents"]
             assert set_aside.count_elements(connection, None) == {"fetching": 1}
 
 

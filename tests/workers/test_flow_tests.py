@@ -36,7 +36,9 @@ FLOWS = (
                         "id": "good",
                         "if": "answer.n > 2",
                         "then": [{"send": "email/note", "id": "praise"}],
-                        "else": [{"notify": "desk", "about": "Answered {{ answer.n }}"}],
+                        "else": [
+                            {"notify": "desk", "about": "Answered {{ answer.n }}", "task": "call", "due": "2 days"}
+                        ],
                     }
                 ],
                 "timed_out": [{"send": "email/news"}],

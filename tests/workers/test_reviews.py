@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from afterglow import ROOT
 from afterglow.reviews import signed
 from db import outbox, privacy
+from db.reviews import of_products
 from db.tables import quotings, reviews, touchpoints
 from tests.driver import START, Driver, driving, shop_files
 
@@ -82,6 +83,34 @@ def test_whoever_is_quoted_no_more_stands_in_no_mail_that_is_made_again(shop: Dr
     assert "5.0 of 5, by 1 people" in html
     assert "Never drank better" not in told(shop, 2)
     assert shop.rows(sa.select(quotings)) == []
+
+
+def test_an_answer_on_stars_is_a_review_of_the_shop_and_quoted_by_first_name_with_permission(shop: Driver) -> None:
+    by_page = {"id": "rate/1/answer", "may_be_quoted": True, "wording": "1"}
+    answer = {"survey": "answer", "scale": "stars", "comment": "The best in town."}
+    ada = {"id": "ada", "first_name": "Ada", "last_name": "Keller"}
+    shop.post("survey.answered", {**answer, "score": 5, "review": by_page}, customer=ada)
+    shop.post("survey.answered", {**answer, "score": 5, "comment": "Unsaid"}, customer={"id": "ben"})
+    shop.post("survey.answered", {**answer, "score": 9, "scale": "nps", "review": by_page}, customer={"id": "eve"})
+
+    with shop.app.reading() as connection:
+        known = of_products(connection, [""])[""]
+    assert (known["count"], known["average"], known["quote"]) == (2, "5.0", "“The best in town.” (Ada)")
+    r = reviews.c
+    kept = shop.rows(sa.select(r.permitted_by, r.permitted_at, r.wording).where(r.permitted_at.is_not(None)))
+    assert kept == [("api", START, "1")]
+
+    no = {"review": {"id": "rate/1/answer", "may_be_quoted": False}}
+    shop.post("review.permitted", no, customer={"id": "ada"})
+    with shop.app.reading() as connection:
+        assert "quote" not in of_products(connection, [""])[""]
+    assert shop.rows(sa.select(r.event_id).where(r.wording.is_not(None))) == []
+
+
+def test_the_database_keeps_no_wording_without_a_permission(shop: Driver) -> None:
+    review(shop, "ada", 5, "Never drank better.")
+    with pytest.raises(sa.exc.IntegrityError), shop.app.writing() as connection:
+        connection.execute(reviews.update().values(wording="1"))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from web.pages import (
     referrals,
     segments,
     sources,
+    tasks,
     webhooks,
 )
 from web.pages.look import acting, showing
@@ -44,6 +45,7 @@ def make_pages(app: App) -> list[Route]:
         "/segments/{name}": segments.segment,
         "/segments/{name}/picture": segments.picture,
         "/sources": sources.sources,
+        "/tasks": tasks.tasks_,
         "/halt": halting.ask_halt,
         "/resume": halting.ask_resume,
     }
@@ -54,6 +56,7 @@ def make_pages(app: App) -> list[Route]:
         "/webhooks/replay": webhooks.replay,
         "/runs/retry": flows.retry,
         "/referrals/decide": referrals.decide,
+        "/tasks/done": tasks.do,
     }
     return [
         Route("/pictures.css", journey.stylesheet, methods=["GET"]),

@@ -17,8 +17,8 @@ _DONE = {
 
 def needs_you(look: Look) -> Response:
     """What needs somebody, most urgent first."""
-    needs = overview.needs(look.connection, look.now)
     zone = look.release.catalog.shop.zone
+    needs = overview.needs(look.connection, look.now, zone)
     return look.page(
         "needs_you",
         tab="needs",

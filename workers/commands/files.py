@@ -126,7 +126,7 @@ def apply(
     """Check a shop's files and put them into force.
 
     One transaction switches every process at once. Other tiers that would lower somebody at once are refused, and so
-    are files that would mail many people inside; `afterglow plan` says whom.
+    are files that would mail many, inside flows or as these begin by themselves; `afterglow plan` says whom.
     """
     from db.clock import DatabaseClock
     from workers.applying import apply_folder
@@ -148,7 +148,7 @@ def apply(
     if as_json:
         kinds = ("added", "changed", "removed")
         told = {kind: [{"kind": k, "name": n} for k, n in getattr(applied, kind)] for kind in kinds}
-        mails = applied.plan.mails if applied.plan else 0
+        mails = applied.plan.mails_said if applied.plan else 0
         about = {"folder": str(applied.folder), "by": me(), "commit": applied.commit}
         say_json({**about, **told, "tiers": list(applied.tiers), "mails": mails})
         return

@@ -12,6 +12,7 @@ from workers.commands.files import AsJson, Folder, Form
 
 if TYPE_CHECKING:
     from afterglow.planning import FlowChange, StepChange
+    from workers.beginnings import Beginnings
     from workers.planning import FlowPlan, Group, Plan
 
 SIGNS = {"added": "+", "changed": "~", "renamed": "~", "removed": "-"}
@@ -92,7 +93,7 @@ def tell(made: "Plan") -> None:
     say()
     say(mails(made))
 
-    command = f"afterglow apply --yes-send {made.mails}" if made.needs_word else "afterglow apply"
+    command = f"afterglow apply --yes-send {made.mails_said}" if made.needs_word else "afterglow apply"
     say_next((command, "put them into force"))
 
 
@@ -100,12 +101,14 @@ def mails(made: "Plan") -> str:
     """How many mails would go because of the files, in a sentence."""
     from workers.commands.console import count
 
+    begun = f"{count(made.mails_begun, 'mail')} would be queued as flows begin within 30 days."
+    asked = "Consent, caps and quiet hours are asked when they go, so fewer may."
     if not made.mails:
-        return "No mail would go within 24 hours that would not go otherwise."
+        nothing = "No mail would go within 24 hours that would not go otherwise."
+        return nothing if not made.mails_begun else f"{nothing} {begun} {asked}"
     return (
         f"{count(made.mails, 'mail')} to {count(made.mailed, 'customer')} would be queued within 24 hours that would "
-        f"not go otherwise, {made.mails_at_once:,} of them at once. Consent, caps and quiet hours are asked when they "
-        "go, so fewer may."
+        f"not go otherwise, {made.mails_at_once:,} of them at once. {f'{begun} ' if made.mails_begun else ''}{asked}"
     )
 
 
@@ -156,6 +159,8 @@ def _flow(one: "FlowPlan") -> Iterator[str]:
     yield f"{SIGNS[change.kind]} flow {change.flow}{in_short(one)}"
     for field in change.fields:
         yield f"    {field}"
+    if one.begins is not None:
+        yield f"    {_begins(one.begins)}"
     for step in change.steps:
         yield f"  {_step(step)}"
         yield from _people(one, step.was or step.step)
@@ -163,6 +168,17 @@ def _flow(one: "FlowPlan") -> Iterator[str]:
     for name in dict.fromkeys(group.step for group in one.groups if group.step not in changed):
         yield f"    {name or 'past the last step'}"
         yield from _people(one, name)
+
+
+def _begins(begins: "Beginnings") -> str:
+    """For whom a flow would begin by itself."""
+    from workers.commands.console import count
+
+    if begins.first is None:
+        return f"would begin for nobody within 30 days: {begins.by}"
+    mails = f", with {count(begins.mails, 'mail')} at once" if begins.mails else ""
+    who = count(begins.people, "person", "people")
+    return f"would begin for {who} within 30 days, first at {_when(begins.first)}: {begins.by}{mails}"
 
 
 def _step(step: "StepChange") -> str:
@@ -210,11 +226,17 @@ def plain(made: "Plan") -> dict[str, Any]:
         "release": made.release,
         **{kind: [{"kind": k, "name": n} for k, n in getattr(made, kind)] for kind in ("added", "changed", "removed")},
         "flows": [
-            {**asdict(one.change), "people": [_plain_group(group) for group in one.groups]} for one in made.flows
+            {
+                **asdict(one.change),
+                "people": [_plain_group(group) for group in one.groups],
+                "begins": None if one.begins is None else asdict(one.begins),
+            }
+            for one in made.flows
         ],
         "mails": made.mails,
         "mails_at_once": made.mails_at_once,
         "mailed": made.mailed,
+        "mails_begun": made.mails_begun,
         "programmes": list(made.programmes),
     }
 

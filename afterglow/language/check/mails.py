@@ -26,7 +26,7 @@ from afterglow.surveys import SCALES, STARS
 OWN_NAMES: Mapping[Kind, tuple[str, ...]] = {
     "marketing": ("why_line", "unsubscribe_url", "unsubscribe_text", "preferences_url", "preferences_text", "me_url"),
     "service": ("why_line", "me_url"),
-    "team": ("why_line", "customer_url", "about", "team"),
+    "team": ("why_line", "customer_url", "tasks_url", "about", "team", "task", "due"),
 }
 NOTICE = "email/_notify"
 
@@ -238,10 +238,13 @@ def _wrong_call(function: str, arguments: tuple[object, ...], sendings: list[Sen
     match function, arguments:
         case "referral_link" | "referral_variant", (str(),):
             return None
-        case "best_review" | "average_rating" | "review_count", (str(),):
+        case "best_review" | "average_rating" | "review_count", () | (str(),):
             return None
         case "best_review" | "average_rating" | "review_count", _:
-            return f"'{function}' takes a product as reviews name it: {function}(\"house-roast\")."
+            return (
+                f"'{function}' takes a product as reviews name it, {function}(\"house-roast\"), or nothing: "
+                f"{function}() tells of the shop."
+            )
         case "referral_link" | "referral_variant", _:
             return f"'{function}' takes the name of a programme: {function}(\"friends\")."
         case _, (str() as survey, *more) if _is_answer(more):

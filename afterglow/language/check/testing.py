@@ -136,6 +136,11 @@ def _expected(flow: Flow, test: FlowTest, one: Expected) -> Iterator[Problem]:
     if one.what not in known and not (one.kind == "send" and parted(one.what)[0] in known):
         meant = did_you_mean(one.what, known)
         yield flow.problem((*one.path, one.kind), f"This flow {what} '{one.what}'.{meant}")
+    elif one.task is not None:
+        tasks = {step.task.name for step in steps if type(step) is Notify and step.team == one.what and step.task}
+        if one.task not in tasks:
+            meant = did_you_mean(one.task, tasks)
+            yield flow.problem((*one.path, "task"), f"This flow has no task '{one.task}' for {one.what}.{meant}")
 
 
 #: What is said of a flow that does not do what a test expects, by the kind.

@@ -8,7 +8,7 @@ from afterglow.durations import Duration
 from afterglow.language.actions import Redeem
 from afterglow.language.company import names_of as names_of_event
 from afterglow.language.compiling import whole
-from afterglow.language.flow.graph import Act, Awaited, Flow, Goal, Reenter, Send, Step, StopRule, WaitFor
+from afterglow.language.flow.graph import Act, Awaited, Flow, Goal, Notify, Reenter, Send, Step, StopRule, Task, WaitFor
 from afterglow.language.flow.models import FlowModel, GoalModel, PieceModel, StopsModel
 from afterglow.language.flow.step_compiler import Piece, StepCompiler
 from afterglow.language.pieces import divided, file_of
@@ -177,5 +177,7 @@ def _answers(step: Step) -> tuple[str, ...]:
             return ("survey.answered",)
         case Act(does=Redeem()):
             return ("reward.redeemed", "reward.refused")
+        case Notify(task=Task()):
+            return ("task.done",)
         case _:
             return ()

@@ -153,11 +153,20 @@ class Split(_Step):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """What somebody of a team is to do, and how long they have; `within` counts whole days of the shop's calendar."""
+
+    name: str
+    within: Duration | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Notify(_Step):
-    """Queue a touchpoint to a team of the shop."""
+    """Queue a touchpoint to a team of the shop, with a task for one of them or without."""
 
     team: str
     about: Text | None
+    task: Task | None
     next: str | None
 
 

@@ -172,6 +172,16 @@ class NotifyModel(StepBase):
     notify: str = _described("The team, as named in shop.yaml.")
     id: str | None = _described("Name of this step; `notify-<team>` unless given.", default=None)
     about: str | None = _described("What the team should know; may hold {{ }}.", default=None)
+    task: str | None = _described(
+        "What somebody of the team is to do, in a word or two: `call`, `handwritten note`. It is open until they say "
+        "that it is done, which is the event `task.done`.",
+        default=None,
+        min_length=1,
+        max_length=60,
+    )
+    due: str | None = _described(
+        "By when the task is to be done, in days of the shop's calendar: `2 days`, `1 week`.", default=None
+    )
 
 
 class StopModel(StepBase):

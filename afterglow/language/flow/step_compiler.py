@@ -20,6 +20,7 @@ from afterglow.language.flow.graph import (
     Split,
     Step,
     Stop,
+    Task,
     Until,
     UntilDate,
     Wait,
@@ -155,6 +156,7 @@ class StepCompiler(Compiler):
                     path=path,
                     team=model.notify,
                     about=about,
+                    task=self.task(model, path),
                     next=after,
                 )
             case StopModel():
@@ -162,6 +164,16 @@ class StepCompiler(Compiler):
                 return Stop(id=model.id or "stop", path=path, reason=reason)
         action = compile_action(self, model, path)
         return Act(id=action[0], path=path, does=action[1], next=after) if action else None
+
+    def task(self, model: NotifyModel, path: Path) -> Task | None:
+        within = self.duration(model.due, (*path, "due")) if model.due is not None else None
+        if within is not None and not (within.is_calendar and (within.days or within.months)):
+            self.say((*path, "due"), "A task is due on a day: write `due: 2 days`; hours are not counted.")
+        if model.task is None:
+            if model.due is not None:
+                self.say((*path, "due"), "Only a task can be due: say what there is to do, such as `task: call`.")
+            return None
+        return Task(name=model.task, within=within)
 
     def if_(self, model: IfModel, path: Path, after: str | None) -> Step | None:
         ways = []

@@ -7,6 +7,21 @@ from tests.checked_shop import FILES, FLOW, FLOW_FILE, SHOP, SOURCE, said
 
 #: What is changed in the flow, and what is then said about the flow.
 IN_THE_FLOW = [
+    (
+        "notify: customer-care",
+        "notify: customer-care\n            due: 2 days",
+        ":22:18: Only a task can be due: say what there is to do, such as `task: call`.",
+    ),
+    (
+        "notify: customer-care",
+        "notify: customer-care\n            task: call\n            due: 48 hours",
+        ":23:18: A task is due on a day: write `due: 2 days`; hours are not counted.",
+    ),
+    (
+        "notify: customer-care",
+        "notify: customer-care\n            taks: call",
+        ":22:13: 'taks' is not a key of 'notify'. Did you mean 'task'?",
+    ),
     ("purchase,", "purchse,", ":4:17: There is no stage 'purchse' in stages.yaml. Did you mean 'purchase'?"),
     (
         "wait_for: order.delivered",
