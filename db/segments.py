@@ -18,10 +18,9 @@ from afterglow.language.segment import Segment
 from afterglow.language.shop import Shop, exact
 from afterglow.person import Person
 from afterglow.segments import MEASURES, Cuts, Known, microseconds
-from db import bulk
+from db import accounts, bulk
 from db.narrowing import narrowed
 from db.tables import (
-    accounts,
     customers,
     events,
     profiles,
@@ -163,7 +162,7 @@ def forget(connection: Connection, ids: Iterable[int]) -> None:
 
 
 def known(
-    connection: Connection, persons: Mapping[int, Person], segments: Iterable[Segment], now: datetime
+    connection: Connection, persons: Mapping[int, Person], segments: Iterable[Segment], shop: Shop, now: datetime
 ) -> dict[int, Known]:
     """What segments read of customers, in as few queries as they need: none where they read the customer alone."""
     segments = list(segments)
@@ -172,7 +171,8 @@ def known(
         happened.setdefault(row.customer_id, []).append(
             Event(id=row.id, name=row.name, occurred_at=row.occurred_at, payload=row.payload)
         )
-    companies = _companies(connection, persons) if any(one.reads_account for one in segments) else {}
+    buying = [person.account_id for person in persons.values()] if any(one.reads_account for one in segments) else []
+    companies = accounts.facts(connection, shop, buying)
     found = cuts(connection) if any(one.reads_fifths for one in segments) else {}
     return {
         id_: Known(person=person, events=happened.get(id_, ()), account=companies.get(person.account_id), cuts=found)
@@ -195,16 +195,6 @@ def _events(connection: Connection, ids: Sequence[int], segments: Sequence[Segme
     if len(windows) == len(asked):
         query = query.where(events.c.occurred_at > now - max(windows))
     return connection.execute(query).all()
-
-
-def _companies(connection: Connection, persons: Mapping[int, Person]) -> dict[int | None, Mapping[str, Any]]:
-    wanted = {person.account_id for person in persons.values()} - {None}
-    rows = connection.execute(
-        sa.select(accounts.c.id, accounts.c.external_id, accounts.c.name).where(
-            bulk.among(accounts.c.id, sorted(id_ for id_ in wanted if id_ is not None))
-        )
-    )
-    return {row.id: {"id": row.external_id, "name": row.name} for row in rows}
 
 
 def members(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, datetime]]:

@@ -150,7 +150,7 @@ def _move(
     were = segments.members(connection, list(persons))
     again: dict[int, datetime] = {}
     moved: list[_Moved] = []
-    for id_, known in segments.known(connection, persons, judged, min(moments.values())).items():
+    for id_, known in segments.known(connection, persons, judged, shop, min(moments.values())).items():
         names, at = known.names(shop), moments[id_]
         found = judge_all(judged, known, names, at)
         moved += [_Moved(ENTERED, name, id_, at) for name, one in found.items() if one.is_in and name not in were[id_]]
