@@ -1,8 +1,8 @@
 """Who is in which segment: when somebody must look, what must be known to judge, and what comes of it.
 
 A look is a row per customer: whoever changes what is known of somebody makes it due (`touch`), and whoever judges them
-moves it to the moment at which time alone may change something. A filling is a row per segment: how far a new or edited
-one was judged for everybody.
+moves it to the moment at which time alone may change something; what changes of a company is in `db.account_looks`. A
+filling is a row per segment: how far a new or edited one was judged for everybody.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,6 +21,7 @@ from afterglow.segments import MEASURES, Cuts, Known, microseconds
 from db import accounts, bulk
 from db.narrowing import narrowed
 from db.tables import (
+    account_looks,
     customers,
     events,
     profiles,
@@ -36,6 +37,7 @@ _now = sa.bindparam("now", type_=segment_looks.c.due_at.type)
 #: Whether somebody must be judged, or a segment filled, for the scheduler.
 DUE = sa.or_(
     sa.exists().where(segment_looks.c.due_at <= _now),
+    sa.exists().where(account_looks.c.due_at <= _now),
     sa.exists().where(segment_fillings.c.upto < segment_fillings.c.last),
 )
 
