@@ -162,9 +162,10 @@ class _Narrowing:
         if not is_number(value):
             return None if operator == "!=" else sa.false()
         exactly = Decimal(value) * factor
-        low, high = (int(exactly.to_integral_value(rounding)) for rounding in (ROUND_FLOOR, ROUND_CEILING))
-        if max(abs(low), abs(high)) > _LARGEST:
+        below, above = (int(exactly.to_integral_value(rounding)) for rounding in (ROUND_FLOOR, ROUND_CEILING))
+        if max(abs(below), abs(above)) > _LARGEST:
             return None
+        low, high = (sa.literal(one, sa.BigInteger) for one in (below, above))  # more than a small column can hold
         match operator:
             case ">" | ">=":
                 return column >= low

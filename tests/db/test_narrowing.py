@@ -242,6 +242,13 @@ def test_sql_really_narrows(database: Database, shop: Shop, condition: str, shar
         assert connection.execute(query.where(where)).scalar_one() <= 60 * share
 
 
+def test_a_number_that_no_column_can_hold_is_asked_for_none_the_less(database: Database, shop: Shop) -> None:
+    with database.reading() as connection:
+        query = sa.select(sa.func.count()).select_from(customers.outerjoin(profiles))
+        where = narrowed(_read("customer.orders >= 5000000000"), shop, NOW, connection.dialect.name)
+        assert connection.execute(query.where(where)).scalar_one() == 0
+
+
 def test_fifths_are_of_customers_with_orders_and_those_who_are_equal_share_one(database: Database) -> None:
     with database.reading() as connection:
         divided = segments.divide(connection)
