@@ -266,7 +266,8 @@ class _Narrowing:
 
     def counted(self, node: Past, since: datetime | None) -> sa.ColumnElement[int]:
         mine = events.c.customer_id == customers.c.id
-        return sa.select(sa.func.count()).select_from(events).where(mine, *self.of(node, since)).scalar_subquery()
+        found = sa.select(sa.func.count()).select_from(events).where(mine, *self.of(node, since)).scalar_subquery()
+        return sa.type_coerce(found, sa.BigInteger)  # to compare it with more than anything happened
 
     def of(self, node: Past, since: datetime | None) -> list[sa.ColumnElement[bool]]:
         named: list[sa.ColumnElement[bool]] = [events.c.name == node.event]
