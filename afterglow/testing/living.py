@@ -5,12 +5,12 @@ what they queued goes or does not as in `deliver`, whose outbox this is. The clo
 which something is due. `Life` serves tests, `simulate` and `backtest`; `_Lifetime` is that of a test.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from afterglow import acting, dividing, letters, pacing, past, rails, returning, telling, touchpoint
@@ -50,6 +50,9 @@ from afterglow.starting import could_start, is_woken, started_by, started_for_ac
 from afterglow.telling import Line, Message
 from afterglow.testing.calendar import Calendar
 from afterglow.whereabouts import country_code
+
+if TYPE_CHECKING:
+    from afterglow.testing.colleagues import Colleagues
 
 #: Who tells of what happens in a test.
 SOURCE: Final = "test"
@@ -220,8 +223,9 @@ class Life:
         self.words: dict[str, rails.Consent] = {}
         #: What the suppression list says of their address: "marketing", "everything" or nothing.
         self.suppressed: str | None = None
-        #: The company that they buy for, where there is one.
+        #: The company that they buy for, where there is one, and its other people, where those live too.
         self.account: Mapping[str, Any] | None = None
+        self.colleagues: Colleagues | None = None
         self.events: list[Event] = []
         #: From this number on, what is told in this life is numbered.
         self.first_id = 1
@@ -382,7 +386,7 @@ class Life:
         begun = set()
         for flow, key in (
             *started_by(self.catalog, event.name, stage, event.id, names),
-            *self._for_account(event.name, stage, names),
+            *self._for_account(event, mapped, names),
         ):
             n = next_n(flow, self._last(flow, key), event.occurred_at, self.lived.zone)
             if n is not None:
@@ -434,19 +438,35 @@ class Life:
         company = {} if self.account is None else {"account": self.account}
         return {**payload, **company, "customer": self.person.facts(self.shop), "shop": self.shop.facts}
 
-    def _for_account(self, event: str, stage: str | None, names: Mapping[str, Any]) -> Iterator[tuple[Flow, str]]:
+    def _for_account(self, event: Event, mapped: Mapped, names: Mapping[str, Any]) -> list[tuple[Flow, str]]:
         """The flows that the customer starts for the account and that run for them, too, as in `workers.companies`."""
-        for flow in started_for_account(self.catalog, event, stage, names):
-            key = account_key(flow, names)
-            if key is not None and (not flow.to or self.person.attributes.get("role") in flow.to):
-                yield flow, key
+        if self.account is None:
+            return []
+        keys = [(one, account_key(one, names)) for one in self._started_for_account(mapped, names)]
+        begun = [(flow, key) for flow, key in keys if key is not None]
+        if self.colleagues is not None:
+            begun = [(flow, key) for flow, key in begun if self.colleagues.claim(flow.name, key)]
+            self.colleagues.tell(self, event, mapped, [flow for flow, _ in begun])
+        return [(flow, key) for flow, key in begun if self.is_meant(flow)]
 
-    def _of_colleague(self, said: Mapped, stage: str | None, role: str) -> Mapped:
+    def _started_for_account(self, mapped: Mapped, names: Mapping[str, Any]) -> list[Flow]:
+        return [*started_for_account(self.catalog, mapped.event, mapped.stage, names)]
+
+    def is_meant(self, flow: Flow) -> bool:
+        """Whether a flow for whole accounts runs for somebody with the customer's role."""
+        return not flow.to or self.person.attributes.get("role") in flow.to
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a run of theirs is open."""
+        return any(run.state in ("waiting", "sending") for run in self.open)
+
+    def _of_colleague(self, said: Mapped, role: str) -> Mapped:
         """What the customer hears of an event of somebody else of the account, as `workers.companies` tells it."""
         if self.account is None:
             raise CannotLiveError("Only in a test with an `account` are there colleagues; say which company it is.")
-        started = [*started_for_account(self.catalog, said.event, stage, self._names(said.payload))]
-        mine = [flow for flow in started if not flow.to or self.person.attributes.get("role") in flow.to]
+        started = self._started_for_account(said, self._names(said.payload))
+        mine = [flow for flow in started if self.is_meant(flow)]
         starts = [flow.name for flow in mine]
         leads = [flow.name for flow in mine if flow.to and role not in flow.to]
         payload = told(said.payload, self.person.id + 1, starts, leads)
@@ -812,7 +832,7 @@ class _Lifetime(Life):
         stage = line.stage or self.under_test.stages.get(line.event)
         mapped = self._mapped(line.event, stage, line.customer, line.payload)
         if line.by is not None:
-            mapped = self._of_colleague(mapped, stage, line.by)
+            mapped = self._of_colleague(mapped, line.by)
         _refuse(self.take_in(self.happening(mapped), mapped, _words(line.consents)))
 
 
