@@ -1,7 +1,8 @@
 """What the stored history would have come to under other files, beside what happened.
 
 Each customer's events are lived again, in the order in which they came, by the same `Life` that tests live: as though
-the files had always been in force. What the database does not remember of the past is taken as `relive` says.
+the files had always been in force. The people of one company are lived side by side, since what one does may start or
+stop flows of the others. What the database does not remember of the past is taken as `relive` says.
 """
 
 from collections import Counter
@@ -14,11 +15,13 @@ from typing import Any, Final
 from afterglow import acting, rails
 from afterglow.decide import Event
 from afterglow.language.actions import TAGS
+from afterglow.language.company import is_of_colleague
 from afterglow.language.segment import ENTERED, LEFT
 from afterglow.language.starts import OnDate, OverSegment
 from afterglow.learn import learn
 from afterglow.mapping import CustomerFacts, Mapped
 from afterglow.person import Person, new
+from afterglow.testing.colleagues import Colleagues
 from afterglow.testing.life import Life
 from afterglow.testing.memory import Note, ShopUnderTest
 
@@ -73,6 +76,8 @@ class History:
 
     person: Person
     told: Sequence[Told]
+    #: What is known today of the company that they buy for, where there is one.
+    account: Mapping[str, Any] | None = None
     words: Sequence[Word] = ()
     #: Since when their address is suppressed, and for what: "marketing" or "everything".
     suppressed: tuple[datetime, str] | None = None
@@ -91,8 +96,14 @@ class Period:
         return self.since <= moment < self.until
 
 
-def relive(shop: ShopUnderTest, history: History, period: Period) -> Life:
-    """Live a customer's history again under the shop's live flows, to the end of the period.
+def relive(shop: ShopUnderTest, histories: Sequence[History], period: Period) -> list[Life]:
+    """Live the histories of one customer, or of all people of one company, under the shop's live flows.
+
+    Args:
+      period: they are lived to its end.
+
+    Returns:
+      their lives, in the order of the histories.
 
     What is not stored is taken so:
 
@@ -100,20 +111,50 @@ def relive(shop: ShopUnderTest, history: History, period: Period) -> Life:
       as of each moment.
     - What was said about consent before the first word that is stored: whoever withdrew had agreed, and nobody else.
     - What a file or a provider's list brought came when it happened, and starts flows only within the period.
-    - What programmes told is told again as it was; segments, dates and schedules come anew.
+    - What programmes told is told again as it was; segments, dates, schedules and what colleagues hear come anew.
+    - What is known of a company is today's, and who buys for it did so from the first event of theirs on.
     """
+    if len(histories) > 1:
+        return _side_by_side(shop, histories, period)
+    [history] = histories
     moments = sorted(_moments(history, period), key=lambda one: one[0])
-    first = moments[0][0][0] if moments else period.until
-    life = Life(shop, shop.catalog, _at_the_beginning(history, shop), first, is_told=False)
-    life.first_id = max((told.event.id for told in history.told), default=0) + 1
-    life.hear(_before(history))
-    life.begin()
+    life = _begun(shop, history, moments[0][0][0] if moments else period.until)
     for (moment, *_), happens in moments:
         if moment >= period.until:
             break
         life.until(moment)
         happens(life)
     life.until(period.until)
+    return [life]
+
+
+def _side_by_side(shop: ShopUnderTest, histories: Sequence[History], period: Period) -> list[Life]:
+    """Live the people of one company, each from what happened to them first on."""
+    happening = sorted(
+        ((place, n, happens) for n, history in enumerate(histories) for place, happens in _moments(history, period)),
+        key=lambda one: one[:2],
+    )
+    together, lives = Colleagues(), dict[int, Life]()
+    for (moment, *_), n, happens in happening:
+        if moment >= period.until:
+            break
+        together.until(moment)
+        if n not in lives:
+            lives[n] = _begun(shop, histories[n], moment)
+            together.join(lives[n])
+        happens(lives[n])
+        together.pass_on()
+    together.until(period.until)
+    return [lives[n] if n in lives else _begun(shop, history, period.until) for n, history in enumerate(histories)]
+
+
+def _begun(shop: ShopUnderTest, history: History, first: datetime) -> Life:
+    """A life at its beginning: the moment of what happens first."""
+    life = Life(shop, shop.catalog, _at_the_beginning(history, shop), first, is_told=False)
+    life.account = history.account
+    life.first_id = max((told.event.id for told in history.told), default=0) + 1
+    life.hear(_before(history))
+    life.begin()
     return life
 
 
@@ -305,9 +346,12 @@ class Comparison:
             mine[0] += counts[0]
             mine[1] += counts[1]
 
-    def take(self, shop: ShopUnderTest, history: History, period: Period) -> None:
-        """Relive one customer, and compare with what happened to them."""
-        life = relive(shop, history, period)
+    def take(self, shop: ShopUnderTest, histories: Sequence[History], period: Period) -> None:
+        """Relive one customer, or all people of one company, and compare with what happened to them."""
+        for history, life in zip(histories, relive(shop, histories, period), strict=True):
+            self._take(shop, history, life, period)
+
+    def _take(self, shop: ShopUnderTest, history: History, life: Life, period: Period) -> None:
         self.customers += 1
         self.events += len(history.told)
         self.imported += sum(one.is_past for one in history.told)
@@ -413,4 +457,6 @@ def plain(found: Comparison, period: Period) -> dict[str, Any]:
 
 
 def _is_lived(event: Event) -> bool:
-    return event.name in _LIVED or (event.name in _ACTED and isinstance(event.payload.get("by"), Mapping))
+    if event.name in _LIVED or is_of_colleague(event.name):
+        return True
+    return event.name in _ACTED and isinstance(event.payload.get("by"), Mapping)

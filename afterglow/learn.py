@@ -1,10 +1,11 @@
 """What an event says about its customer: news overwrites, older news only fills gaps."""
 
 from decimal import Decimal
+from typing import Any
 
 from afterglow.language.company import is_of_colleague
 from afterglow.language.shop import Kind, Shop
-from afterglow.mapping import CustomerFacts, Mapped
+from afterglow.mapping import Account, CustomerFacts, Mapped
 from afterglow.person import Person
 from afterglow.whereabouts import language_of, zone_of
 
@@ -14,7 +15,8 @@ def learn(person: Person, mapped: Mapped, shop: Shop) -> str | None:
 
     A stage is older when it was entered earlier, never because of its place in the list: the journey is a loop.
     """
-    remarks = learn_about(person, mapped, shop)
+    about_person, about_account = learn_about(person, mapped, shop), _left_out(mapped.account, shop)
+    remarks = "; ".join(filter(None, [about_person, about_account])) or None
     if is_of_colleague(mapped.event):
         return remarks  # what somebody else did, ordered or gave back
     if mapped.stage is not None and (person.stage_at is None or mapped.occurred_at >= person.stage_at):
@@ -52,6 +54,22 @@ def learn_about(person: Person, mapped: Mapped, shop: Shop, *, only_gaps: bool =
     if newer:
         person.updated_at = mapped.occurred_at
     return "; ".join(remarks) or None
+
+
+def known_of(account: Account, shop: Shop) -> dict[str, Any]:
+    """What is to be known of a company: attributes that shop.yaml declares, of the kind that it says."""
+    return {name: said for name, said, kind in _declared(account, shop) if is_kind(said, kind)}
+
+
+def _left_out(account: Account | None, shop: Shop) -> str | None:
+    """A remark where an attribute of a company is of another kind than shop.yaml says."""
+    wrong = [] if account is None else [one for one in _declared(account, shop) if not is_kind(one[1], one[2])]
+    return "; ".join(f"attribute account.{name} is not a {kind} and was left out" for name, _, kind in wrong) or None
+
+
+def _declared(account: Account, shop: Shop) -> list[tuple[str, object, Kind]]:
+    declared = shop.model.accounts.attributes if shop.model.accounts is not None else {}
+    return [(name, said, declared[name]) for name, said in account.attributes.items() if name in declared]
 
 
 def _learn_whereabouts(person: Person, who: CustomerFacts, newer: bool) -> None:

@@ -27,7 +27,7 @@ class Colleague:
     is_inside: bool
 
 
-def facts(connection: Connection, shop: Shop, ids: Iterable[int | None]) -> dict[int, dict[str, Any]]:
+def facts(connection: Connection, shop: Shop, ids: Iterable[int | None]) -> dict[int | None, dict[str, Any]]:
     """What expressions and templates know as `account`, by number. A shop without accounts asks nothing."""
     wanted = sorted({id_ for id_ in ids if id_ is not None})
     if shop.model.accounts is None or not wanted:
@@ -87,29 +87,39 @@ def colleagues(connection: Connection, ids: Iterable[int]) -> list[Colleague]:
     ]
 
 
-def learn(
-    connection: Connection, wanted: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]]
-) -> dict[tuple[str, str], int]:
-    """The numbers of companies given as name and attributes by (source, external id); new ones are made.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learned:
+    """The numbers of companies by (source, external id), and of those of whom something was news."""
 
-    Names and attributes follow the source; what it does not say stays.
+    numbers: Mapping[tuple[str, str], int]
+    news: frozenset[int]
+
+
+def learn(connection: Connection, wanted: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]]) -> Learned:
+    """Find companies, given as name and attributes by (source, external id), and let what is said of them be known.
+
+    Names and attributes follow the source; what it does not say stays. A company that is new is made.
     """
-    merged = (
-        "coalesce(accounts.attributes, '{}'::jsonb) || coalesce(excluded.attributes, '{}'::jsonb)"
-        if connection.dialect.name == "postgresql"
-        else "json_patch(coalesce(accounts.attributes, '{}'), coalesce(excluded.attributes, '{}'))"
-    )
-    bulk.insert(
+    name = "CASE WHEN excluded.name = excluded.external_id THEN accounts.name ELSE excluded.name END"
+    if connection.dialect.name == "postgresql":
+        before = "coalesce(accounts.attributes, '{}'::jsonb)"
+        merged = f"{before} || coalesce(excluded.attributes, '{{}}'::jsonb)"
+    else:
+        before = "json(coalesce(accounts.attributes, '{}'))"  # written without spaces, as json_patch does
+        merged = f"json_patch({before}, coalesce(excluded.attributes, '{{}}'))"
+    news = bulk.insert(
         connection,
         accounts,
         ("source", "external_id", "name", "attributes"),
         [(*key, name or key[1], dict(attributes)) for key, (name, attributes) in sorted(wanted.items())],
-        on_conflict="(source, external_id) DO UPDATE SET name = CASE WHEN excluded.name = excluded.external_id "
-        f"THEN accounts.name ELSE excluded.name END, attributes = {merged}",
+        on_conflict=f"(source, external_id) DO UPDATE SET name = {name}, attributes = {merged} "
+        f"WHERE accounts.name <> {name} OR {before} <> {merged}",
+        returning="id",
     )
     rows = connection.execute(
         sa.select(accounts.c.id, accounts.c.source, accounts.c.external_id).where(
             bulk.among(accounts.c.external_id, sorted({external_id for _, external_id in wanted}))
         )
     )
-    return {(row.source, row.external_id): row.id for row in rows}
+    numbers = {(row.source, row.external_id): row.id for row in rows}
+    return Learned(numbers=numbers, news=frozenset(id_ for (id_,) in news))

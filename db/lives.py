@@ -1,6 +1,7 @@
 """The stored history of customers, in short pages: what a backtest lives again.
 
-Each page is a transaction of its own, so that no snapshot is held for long and memory stays flat.
+Each page is a transaction of its own, so that no snapshot is held for long and memory stays flat. The people of one
+company are read together, with the one of them who has the lowest number.
 """
 
 from collections import defaultdict
@@ -14,8 +15,10 @@ from sqlalchemy.engine import Connection
 from afterglow import past, rails
 from afterglow.backtest import History, Mail, Period, Told, Word, trigger_of
 from afterglow.decide import Event
+from afterglow.language.catalog import Catalog
+from afterglow.language.shop import Shop
 from afterglow.person import Person
-from db import bulk, identity, people
+from db import accounts, bulk, identity, people
 from db.engine import Database
 from db.tables import (
     consents,
@@ -37,21 +40,49 @@ def last_customer(connection: Connection) -> int:
     return connection.execute(sa.select(sa.func.max(customers.c.id))).scalar() or 0
 
 
-def histories(database: Database, secret: bytes, after: int, upto: int, period: Period) -> Iterator[History]:
+def histories(
+    database: Database, secret: bytes, catalog: Catalog, after: int, upto: int, period: Period
+) -> Iterator[Sequence[History]]:
     """The customers with numbers above `after` up to `upto`, without those forgotten or merged into others.
+
+    Each comes alone, save where what one does can mean something to the others of their account: then all people of it
+    come together, where the first of them is, whatever the numbers of the others.
 
     Args:
       secret: by which addresses are looked up on the suppression list.
+      catalog: the files under which they are to live.
       period: only what went in it is read.
     """
     while True:
         with database.reading() as connection:
             page = _page(connection, after, upto)
-            found = _histories(connection, page, secret, period)
+            together = _together(connection, page) if catalog.uses_accounts else [[id_] for id_ in page]
+            wanted = [id_ for ids in together for id_ in ids]
+            found = {one.person.id: one for one in _histories(connection, wanted, secret, catalog.shop, period)}
         if not page:
             return
-        yield from found
+        for ids in together:
+            yield [found[id_] for id_ in ids]
         after = page[-1]
+
+
+def _together(connection: Connection, page: Sequence[int]) -> list[list[int]]:
+    """Those of a page who are lived alone, and those who are the first of their account with all others of it."""
+    c = customers.c
+    here = sa.select(c.account_id).where(bulk.among(c.id, page), c.account_id.is_not(None)).distinct()
+    alive = (c.forgotten_at.is_(None), c.merged_into.is_(None))
+    people_of: dict[int, list[int]] = {}
+    account_of: dict[int, int] = {}
+    query = sa.select(c.id, c.account_id).where(c.account_id.in_(here), *alive).order_by(c.id)
+    for row in connection.execute(query):
+        people_of.setdefault(row.account_id, []).append(row.id)
+        account_of[row.id] = row.account_id
+    found = []
+    for id_ in page:
+        ids = people_of[account_of[id_]] if id_ in account_of else [id_]
+        if ids[0] == id_:
+            found.append(ids)
+    return found
 
 
 def _page(connection: Connection, after: int, upto: int) -> list[int]:
@@ -60,8 +91,9 @@ def _page(connection: Connection, after: int, upto: int) -> list[int]:
     return [row.id for row in connection.execute(query.order_by(c.id).limit(PAGE))]
 
 
-def _histories(connection: Connection, page: Sequence[int], secret: bytes, period: Period) -> list[History]:
+def _histories(connection: Connection, page: Sequence[int], secret: bytes, shop: Shop, period: Period) -> list[History]:
     persons = people.load(connection, page, segments=True)
+    companies = accounts.facts(connection, shop, (person.account_id for person in persons.values()))
     told = _told(connection, page, period.until)
     words = _words(connection, page, told)
     suppressed = _suppressed(connection, persons, secret)
@@ -70,6 +102,7 @@ def _histories(connection: Connection, page: Sequence[int], secret: bytes, perio
         History(
             person=persons[id_],
             told=tuple(told[id_].values()),
+            account=companies.get(persons[id_].account_id),
             words=words[id_],
             suppressed=suppressed.get(id_),
             went=went[id_],
@@ -84,7 +117,7 @@ def count_members(connection: Connection, segment: str) -> int:
     return connection.execute(sa.select(sa.func.count()).where(m.segment == segment)).scalar() or 0
 
 
-def members(database: Database, secret: bytes, segment: str, now: datetime) -> Iterator[History]:
+def members(database: Database, secret: bytes, shop: Shop, segment: str, now: datetime) -> Iterator[History]:
     """Who is in a segment, and what happened to them up to now."""
     after, period = 0, Period(since=now, until=now)
     m, c = segment_members.c, customers.c
@@ -93,7 +126,7 @@ def members(database: Database, secret: bytes, segment: str, now: datetime) -> I
         of_it = query.where(m.segment == segment, m.customer_id > after, c.forgotten_at.is_(None))
         with database.reading() as connection:
             page = [row.customer_id for row in connection.execute(of_it.order_by(m.customer_id).limit(PAGE))]
-            found = _histories(connection, page, secret, period)
+            found = _histories(connection, page, secret, shop, period)
         if not page:
             return
         yield from found

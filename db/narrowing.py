@@ -6,7 +6,7 @@ moment is compared with one that moves on with the clock, `ago("180 days") > cus
 everybody who ever ordered, one day.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -34,7 +34,7 @@ from afterglow.expressions.walk import nodes_of
 from afterglow.language.check.supply import CUSTOMER
 from afterglow.language.segment import MOVING, Segment, moved
 from afterglow.language.shop import Shop, exact
-from db.tables import customers, events, profiles
+from db.tables import accounts, customers, events, profiles
 
 #: A condition; None where nothing can be said, so that everybody is found.
 Where = sa.ColumnElement[bool] | None
@@ -96,6 +96,9 @@ class _Narrowing:
             return column.is_not(None) if wanted else column.is_(None)
         if isinstance(node, Past) and wanted:
             return None if node.function in ("count", "sum") else self.happened(node, 1)
+        name = _of_account(node)
+        if name in self.of_companies and wanted:
+            return self.bought_for(accounts.c.attributes[name].as_string().is_not(None))
         return None
 
     def pair(self, left: Node, operator: str, right: Node, wanted: bool) -> Where:
@@ -148,6 +151,9 @@ class _Narrowing:
             return self.number(_NUMBERS[name], value, operator, factor)
         if operator == "==" and isinstance(value, str):
             return self.text(left, [value])
+        if self.of_companies.get(_of_account(left)) == "number" and is_number(value):
+            found = self.number(self.number_of_company(left), value, operator, 1)
+            return self.is_there(left, True) if found is None else self.bought_for(found)
         found = self.is_there(left, True)
         return self.elsewhere(left) if found is None else found
 
@@ -156,9 +162,10 @@ class _Narrowing:
         if not is_number(value):
             return None if operator == "!=" else sa.false()
         exactly = Decimal(value) * factor
-        low, high = (int(exactly.to_integral_value(rounding)) for rounding in (ROUND_FLOOR, ROUND_CEILING))
-        if max(abs(low), abs(high)) > _LARGEST:
+        below, above = (int(exactly.to_integral_value(rounding)) for rounding in (ROUND_FLOOR, ROUND_CEILING))
+        if max(abs(below), abs(above)) > _LARGEST:
             return None
+        low, high = (sa.literal(one, sa.BigInteger) for one in (below, above))  # more than a small column can hold
         match operator:
             case ">" | ">=":
                 return column >= low
@@ -188,6 +195,11 @@ class _Narrowing:
         if name is not None and name not in _OURS and self.shop.model.attributes.get(name) == "text":
             attribute: sa.ColumnElement[str] = profiles.c.attributes[name].as_string()
             return attribute.in_(values)
+        name = _of_account(left)
+        if name == "name":
+            return self.bought_for(accounts.c.name.in_(values))
+        if self.of_companies.get(name) == "text":
+            return self.bought_for(accounts.c.attributes[name].as_string().in_(values))
         return self.elsewhere(left)
 
     def tagged(self, tag: str) -> Where:
@@ -198,6 +210,24 @@ class _Narrowing:
             return held
         each = sa.func.json_each(profiles.c.attributes, "$.tags").table_valued("value")
         return sa.exists(sa.select(sa.literal(1)).select_from(each).where(each.c.value == tag))
+
+    @property
+    def of_companies(self) -> Mapping[str | None, str]:
+        """The facts about companies that stand in their attributes, with their kinds."""
+        declared = self.shop.model.accounts
+        return {} if declared is None else {k: v for k, v in declared.attributes.items() if k not in ("id", "name")}
+
+    def bought_for(self, where: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        """Of whom something is true of the company that they buy for."""
+        return sa.exists().where(accounts.c.id == customers.c.account_id, where)
+
+    def number_of_company(self, node: Node) -> sa.ColumnElement[Any]:
+        """A number among a company's attributes; NULL where it is none."""
+        attribute = accounts.c.attributes[_of_account(node)]
+        if self.dialect == "sqlite":  # whose json_extract gives a number as it is
+            return sa.type_coerce(attribute.as_float(), sa.BigInteger)
+        is_number = sa.func.jsonb_typeof(attribute) == "number"
+        return sa.type_coerce(sa.case((is_number, sa.cast(attribute.as_string(), sa.Numeric))), sa.BigInteger)
 
     def elsewhere(self, left: Node) -> Where:
         """What only some have: a company they buy for, orders that put them into fifths."""
@@ -236,7 +266,8 @@ class _Narrowing:
 
     def counted(self, node: Past, since: datetime | None) -> sa.ColumnElement[int]:
         mine = events.c.customer_id == customers.c.id
-        return sa.select(sa.func.count()).select_from(events).where(mine, *self.of(node, since)).scalar_subquery()
+        found = sa.select(sa.func.count()).select_from(events).where(mine, *self.of(node, since)).scalar_subquery()
+        return sa.type_coerce(found, sa.BigInteger)  # to compare it with more than anything happened
 
     def of(self, node: Past, since: datetime | None) -> list[sa.ColumnElement[bool]]:
         named: list[sa.ColumnElement[bool]] = [events.c.name == node.event]
@@ -251,6 +282,14 @@ class _Narrowing:
 def _of_customer(node: Node) -> str | None:
     match node:
         case Get(base=Name(name="customer"), key=str() as key):
+            return key
+        case _:
+            return None
+
+
+def _of_account(node: Node) -> str | None:
+    match node:
+        case Get(base=Name(name="account"), key=str() as key):
             return key
         case _:
             return None

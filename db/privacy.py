@@ -49,6 +49,7 @@ from db.history import UnknownCustomerError
 from db.people import Person
 from db.settings import Settings
 from db.tables import (
+    account_looks,
     account_runs,
     accounts,
     consents,
@@ -330,7 +331,8 @@ def _leave_company(connection: Connection, person: Person, now: datetime) -> int
     if person.account_id is None:
         return 0
     others = sa.exists().where(customers.c.account_id == person.account_id)
-    connection.execute(account_runs.delete().where(account_runs.c.account_id == person.account_id, ~others))
+    for table in (account_runs, account_looks):
+        connection.execute(table.delete().where(table.c.account_id == person.account_id, ~others))
     return connection.execute(accounts.delete().where(accounts.c.id == person.account_id, ~others)).rowcount
 
 

@@ -60,7 +60,7 @@ def roster(connection: Connection, segment: str, *, after: int = 0, limit: int) 
 def explain(connection: Connection, segment: Segment, shop: Shop, customer_id: int, now: datetime) -> Explained:
     """Why a customer is in a segment, or is not, by what is known now."""
     persons = people.load(connection, [customer_id])
-    [known] = segments.known(connection, persons, [segment], now).values()
+    [known] = segments.known(connection, persons, [segment], shop, now).values()
     names = known.names(shop)
     judged = judge(segment, known, names, now)
     return Explained(

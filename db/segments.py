@@ -1,8 +1,8 @@
 """Who is in which segment: when somebody must look, what must be known to judge, and what comes of it.
 
 A look is a row per customer: whoever changes what is known of somebody makes it due (`touch`), and whoever judges them
-moves it to the moment at which time alone may change something. A filling is a row per segment: how far a new or edited
-one was judged for everybody.
+moves it to the moment at which time alone may change something; what changes of a company is in `db.account_looks`. A
+filling is a row per segment: how far a new or edited one was judged for everybody.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,10 +18,10 @@ from afterglow.language.segment import Segment
 from afterglow.language.shop import Shop, exact
 from afterglow.person import Person
 from afterglow.segments import MEASURES, Cuts, Known, microseconds
-from db import bulk, people
+from db import accounts, bulk, people
 from db.narrowing import narrowed
 from db.tables import (
-    accounts,
+    account_looks,
     customers,
     events,
     quintiles,
@@ -36,6 +36,7 @@ _now = sa.bindparam("now", type_=segment_looks.c.due_at.type)
 #: Whether somebody must be judged, or a segment filled, for the scheduler.
 DUE = sa.or_(
     sa.exists().where(segment_looks.c.due_at <= _now),
+    sa.exists().where(account_looks.c.due_at <= _now),
     sa.exists().where(segment_fillings.c.upto < segment_fillings.c.last),
 )
 
@@ -162,7 +163,7 @@ def forget(connection: Connection, ids: Iterable[int]) -> None:
 
 
 def known(
-    connection: Connection, persons: Mapping[int, Person], segments: Iterable[Segment], now: datetime
+    connection: Connection, persons: Mapping[int, Person], segments: Iterable[Segment], shop: Shop, now: datetime
 ) -> dict[int, Known]:
     """What segments read of customers, in as few queries as they need: none where they read the customer alone."""
     segments = list(segments)
@@ -171,7 +172,8 @@ def known(
         happened.setdefault(row.customer_id, []).append(
             Event(id=row.id, name=row.name, occurred_at=row.occurred_at, payload=row.payload)
         )
-    companies = _companies(connection, persons) if any(one.reads_account for one in segments) else {}
+    buying = [person.account_id for person in persons.values()] if any(one.reads_account for one in segments) else []
+    companies = accounts.facts(connection, shop, buying)
     found = cuts(connection) if any(one.reads_fifths for one in segments) else {}
     return {
         id_: Known(person=person, events=happened.get(id_, ()), account=companies.get(person.account_id), cuts=found)
@@ -194,16 +196,6 @@ def _events(connection: Connection, ids: Sequence[int], segments: Sequence[Segme
     if len(windows) == len(asked):
         query = query.where(events.c.occurred_at > now - max(windows))
     return connection.execute(query).all()
-
-
-def _companies(connection: Connection, persons: Mapping[int, Person]) -> dict[int | None, Mapping[str, Any]]:
-    wanted = {person.account_id for person in persons.values()} - {None}
-    rows = connection.execute(
-        sa.select(accounts.c.id, accounts.c.external_id, accounts.c.name).where(
-            bulk.among(accounts.c.id, sorted(id_ for id_ in wanted if id_ is not None))
-        )
-    )
-    return {row.id: {"id": row.external_id, "name": row.name} for row in rows}
 
 
 def members(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, datetime]]:

@@ -15,6 +15,7 @@ PAGE = (ROOT / "docs" / "companies.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 (OFFER,) = [block for block in BLOCKS if block.startswith("flow:")]
 (TESTS,) = [block for block in BLOCKS if block.startswith("tests:")]
+(SEGMENTS,) = [block for block in BLOCKS if block.startswith("segments:")]
 (ACCOUNTS,) = [block for block in BLOCKS if block.startswith("accounts:")]
 
 
@@ -26,7 +27,7 @@ def files() -> dict[str, str]:
 def test_the_example_and_the_flow_of_the_page_have_no_problem() -> None:
     assert ACCOUNTS in files()["flows/shop.yaml"]
     assert check_files(files()) == []
-    assert check_files(files() | {"flows/offer.yaml": OFFER + TESTS}) == []
+    assert check_files(files() | {"flows/offer.yaml": OFFER + TESTS, "flows/segments.yaml": SEGMENTS}) == []
 
 
 def test_every_flow_of_the_example_and_of_the_page_does_what_its_tests_promise(tmp_path: Path) -> None:
@@ -40,6 +41,24 @@ def test_every_flow_of_the_example_and_of_the_page_does_what_its_tests_promise(t
     assert [tried.is_kept for tried in run_all([shop / "flows/offer.yaml"], "")] == [True]
     with pytest.raises(UnknownExampleError, match="there is cafes"):
         make_shop(tmp_path / "other", "offices")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (("account.seats", "account.seat"), "shop.yaml does not supply 'account.seat'. Did you mean 'account.seats'?"),
+        (("account.seats >= 30", 'account.seats >= "30"'), "This is never true: 'account.seats' is a number"),
+    ],
+)
+def test_what_a_segment_says_wrongly_of_accounts_is_told(changed: tuple[str, str], told: str) -> None:
+    found = check_files(files() | {"flows/segments.yaml": SEGMENTS.replace(*changed)})
+    assert any(told in one.message for one in found), found
+
+
+def test_a_segment_reads_no_account_where_the_shop_declares_none() -> None:
+    shop = files()["flows/shop.yaml"].replace(ACCOUNTS, "")
+    found = check_files(files() | {"flows/segments.yaml": SEGMENTS, "flows/shop.yaml": shop})
+    assert any(one.file == "flows/segments.yaml" and "declare `accounts` in shop.yaml" in one.message for one in found)
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,9 @@ class Reliving:
     def range(self, after: int) -> Comparison:
         """Compare the customers of one range."""
         found, work = Comparison(), self.work
-        for history in lives.histories(self.database, work.secret, after, after + RANGE, work.period):
-            found.take(self.shop, history, work.period)
+        catalog = self.shop.catalog
+        for together in lives.histories(self.database, work.secret, catalog, after, after + RANGE, work.period):
+            found.take(self.shop, together, work.period)
         return found
 
 

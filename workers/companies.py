@@ -14,29 +14,38 @@ from afterglow.decide import account_key
 from afterglow.language.catalog import Catalog
 from afterglow.language.company import is_of_colleague, of_colleague, plain, told
 from afterglow.language.flow.graph import Flow
-from afterglow.language.shop import Shop
+from afterglow.learn import known_of
 from afterglow.starting import started_for_account
-from db import accounts, intake
+from db import account_looks, accounts, intake
 from db.accounts import Colleague
 from db.own_events import own_event
 from db.people import Person
 from workers.arrivals import Arrival
 
 
-def find(connection: Connection, shop: Shop, arrivals: Sequence[Arrival], persons: Mapping[int, Person]) -> None:
-    """Find or make the accounts that are named, and say whose customers buy for them."""
+def find(connection: Connection, catalog: Catalog, arrivals: Sequence[Arrival], persons: Mapping[int, Person]) -> bool:
+    """Find or make the accounts that are named, and say whose customers buy for them.
+
+    Returns:
+      whether their colleagues' segments are to be judged, because something of a company changed.
+    """
     buying = [(arrival, account) for arrival in arrivals if (account := arrival.mapped.account) is not None]
     if not buying:
-        return
-    declared = shop.model.accounts.attributes if shop.model.accounts is not None else {}
+        return False
     named: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
     for arrival, account in buying:
         name, known = named.get((arrival.source, account.id), ("", {}))
-        news = {key: value for key, value in account.attributes.items() if key in declared}
-        named[arrival.source, account.id] = (account.name or name, known | news)
-    numbers = accounts.learn(connection, named)
+        named[arrival.source, account.id] = (account.name or name, known | known_of(account, catalog.shop))
+    learned = accounts.learn(connection, named)
+    looks: dict[int, tuple[int, datetime, bool]] = {}
     for arrival, account in buying:
-        persons[arrival.customer_id].account_id = numbers[arrival.source, account.id]
+        number = persons[arrival.customer_id].account_id = learned.numbers[arrival.source, account.id]
+        if number in learned.news:
+            _, at, tells = looks.get(number, (number, arrival.at, False))
+            looks[number] = (number, min(at, arrival.at), tells or not arrival.is_history)
+    if not looks or not any(segment.reads_account for segment in catalog.segments.values()):
+        return False
+    return account_looks.put(connection, list(looks.values()), {arrival.customer_id for arrival, _ in buying})
 
 
 def spread(

@@ -117,7 +117,7 @@ class Ingest:
         arrivals = _recorded(connection, arrivals, fates, now)
         joins = [arrival for arrival in allowed if arrival.owner is not None]
         joins = joining.add(connection, joins, persons, release.catalog.shop, fates)
-        companies.find(connection, release.catalog.shop, [*arrivals, *joins], persons)
+        self.touched |= companies.find(connection, release.catalog, [*arrivals, *joins], persons)
         heard: list[Heard] = []
         hung_on = occasions.hung_on(release, persons, but=fresh)
         starting = self._take_in(connection, release, arrivals, persons, fates, heard, now)

@@ -1,8 +1,9 @@
 """Who enters and leaves segments: customers of whom something changed, those whom time moves, and new segments.
 
-Nobody is rescanned: `ingest` and whoever else changes a customer makes their look due, and a look that only time can
-change stands at the moment at which it may. A new or edited segment is filled in batches, by what SQL finds; filling
-tells nothing, because nobody gets a mail for a file that was edited.
+Nobody is rescanned: `ingest` and whoever else changes a customer makes their look due, what changes of a company makes
+those of its people due (`db.account_looks`), and a look that only time can change stands at the moment at which it may.
+A new or edited segment is filled in batches, by what SQL finds; filling tells nothing, because nobody gets a mail for a
+file that was edited.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from afterglow.language.segment import ENTERED, LEFT, Segment
 from afterglow.segments import judge_all
-from db import intake, people, rounds, segments
+from db import account_looks, intake, people, rounds, segments
 from db.app import App
 from db.catalog import NothingAppliedError, Release
 from db.own_events import own_event
@@ -32,10 +33,11 @@ def judge_due(app: App) -> bool:
     for _ in range(BATCHES_MAX):
         with app.writing() as connection:
             now = app.clock.now(connection)
+            more = account_looks.pass_on(connection, now, BATCH)
             looks = segments.claim(connection, now, BATCH)
             if looks:
                 told |= _judge(connection, app, looks, now)
-        if len(looks) < BATCH:
+        if len(looks) < BATCH and not more:
             return told
     app.hint("segments")
     return told
@@ -150,7 +152,7 @@ def _move(
     were = segments.members(connection, list(persons))
     again: dict[int, datetime] = {}
     moved: list[_Moved] = []
-    for id_, known in segments.known(connection, persons, judged, min(moments.values())).items():
+    for id_, known in segments.known(connection, persons, judged, shop, min(moments.values())).items():
         names, at = known.names(shop), moments[id_]
         found = judge_all(judged, known, names, at)
         moved += [_Moved(ENTERED, name, id_, at) for name, one in found.items() if one.is_in and name not in were[id_]]

@@ -5,7 +5,7 @@ what they queued goes or does not as in `deliver`, whose outbox this is. The clo
 which something is due. `Life` serves tests, `simulate` and `backtest`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from afterglow.person import Person
 from afterglow.segments import Known, judge_all
 from afterglow.starting import is_woken, started_by, started_for_account, starter
 from afterglow.testing.calendar import Calendar
+from afterglow.testing.colleagues import Colleagues
 from afterglow.testing.delivering import deliver
 from afterglow.testing.lines import tell_event, tell_refusals
 from afterglow.testing.memory import SOURCE, CannotLiveError, Memory, OpenRun, ShopUnderTest
@@ -48,6 +49,8 @@ class Life(Memory):
         self.calendar = Calendar(catalog=catalog, person=self.person)
         #: Dates and schedules come until then: the last moment that is named.
         self.horizon = self.now
+        #: The other people of their company, where those live too.
+        self.colleagues: Colleagues | None = None
         #: The segments they are in, and when time alone may change that.
         self.segments: set[str] = set()
         self.look_at: datetime | None = None
@@ -184,7 +187,7 @@ class Life(Memory):
         begun = set()
         for flow, key in (
             *started_by(self.catalog, event.name, stage, event.id, names),
-            *self._for_account(event.name, stage, names),
+            *self._for_account(event, mapped, names),
         ):
             n = next_n(flow, self._last(flow, key), event.occurred_at, self.lived.zone)
             if n is not None:
@@ -231,12 +234,20 @@ class Life(Memory):
         told = {"about": reward.about, "points": reward.costs} if reward else {}
         return {**action.payload, **told, **({"code": "CODE"} if reward and reward.coupon else {}), "by": by}
 
-    def _for_account(self, event: str, stage: str | None, names: Mapping[str, Any]) -> Iterator[tuple[Flow, str]]:
+    def _for_account(self, event: Event, mapped: Mapped, names: Mapping[str, Any]) -> list[tuple[Flow, str]]:
         """The flows that the customer starts for the account and that run for them, too, as in `workers.companies`."""
-        for flow in started_for_account(self.catalog, event, stage, names):
-            key = account_key(flow, names)
-            if key is not None and (not flow.to or self.person.attributes.get("role") in flow.to):
-                yield flow, key
+        if self.account is None:
+            return []
+        keys = [(one, account_key(one, names)) for one in self.started_for_account(mapped, names)]
+        begun = [(flow, key) for flow, key in keys if key is not None]
+        if self.colleagues is not None:
+            begun = [(flow, key) for flow, key in begun if self.colleagues.claim(flow.name, key)]
+            self.colleagues.tell(self, event, mapped, [flow for flow, _ in begun])
+        return [(flow, key) for flow, key in begun if self.is_meant(flow)]
+
+    def started_for_account(self, mapped: Mapped, names: Mapping[str, Any]) -> list[Flow]:
+        """The flows for whole accounts that an event starts, whomever of the account they are for."""
+        return [*started_for_account(self.catalog, mapped.event, mapped.stage, names)]
 
     def _wakes(self, run: OpenRun, event: Event, stage: str | None) -> bool:
         at, mine = event.occurred_at, run.trigger.id

@@ -16,7 +16,6 @@ from afterglow.learn import learn_about
 from afterglow.local_time import from_wall
 from afterglow.mapping import Mapped
 from afterglow.person import new
-from afterglow.starting import started_for_account
 from afterglow.testing.life import Life
 from afterglow.testing.memory import CannotLiveError, Lived, ShopUnderTest
 
@@ -125,15 +124,14 @@ class _Lifetime(Life):
         stage = line.stage or self.under_test.stages.get(line.event)
         mapped = self._mapped(line.event, stage, line.customer, line.payload)
         if line.by is not None:
-            mapped = self._of_colleague(mapped, stage, line.by)
+            mapped = self._of_colleague(mapped, line.by)
         _refuse(self.take_in(self.happening(mapped), mapped, _words(line.consents)))
 
-    def _of_colleague(self, said: Mapped, stage: str | None, role: str) -> Mapped:
+    def _of_colleague(self, said: Mapped, role: str) -> Mapped:
         """What the customer hears of an event of somebody else of the account, as `workers.companies` tells it."""
         if self.account is None:
             raise CannotLiveError("Only in a test with an `account` are there colleagues; say which company it is.")
-        started = [*started_for_account(self.catalog, said.event, stage, self.names(said.payload))]
-        mine = [flow for flow in started if not flow.to or self.person.attributes.get("role") in flow.to]
+        mine = [flow for flow in self.started_for_account(said, self.names(said.payload)) if self.is_meant(flow)]
         starts = [flow.name for flow in mine]
         leads = [flow.name for flow in mine if flow.to and role not in flow.to]
         payload = told(said.payload, self.person.id + 1, starts, leads)

@@ -201,6 +201,15 @@ class Memory:
             ],
         )
 
+    def is_meant(self, flow: Flow) -> bool:
+        """Whether a flow for whole accounts runs for somebody with the customer's role."""
+        return not flow.to or self.person.attributes.get("role") in flow.to
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a run of theirs is open."""
+        return any(run.is_open for run in self.open)
+
     def order_of(self, event: Event) -> str | None:
         """The order that an event speaks of."""
         return past.order_subject(self.told_by.get(event.id, SOURCE), event.payload)

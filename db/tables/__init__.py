@@ -73,7 +73,7 @@ from db.tables.runs import (
     runs,
     touchpoints,
 )
-from db.tables.segments import quintiles, segment_fillings, segment_looks, segment_members
+from db.tables.segments import account_looks, quintiles, segment_fillings, segment_looks, segment_members
 from db.tables.tasks import tasks
 
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "State",
     "TouchpointState",
     "Word",
+    "account_looks",
     "account_runs",
     "accounts",
     "alarms",

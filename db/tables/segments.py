@@ -22,6 +22,18 @@ segment_looks = sa.Table(
     sa.Column("tells", sa.Boolean, nullable=False),  # whether who enters or leaves by it is told of: the past is not
 )
 
+#: Companies of which something changed, so that the segments of all their people are to be judged; those up to the
+#: customer `upto` have their look. A row is only ever added by whoever changes a company, so that nobody waits for it.
+account_looks = sa.Table(
+    "account_looks",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("account_id", Id, sa.ForeignKey("accounts.id"), nullable=False, index=True),
+    sa.Column("due_at", Moment, nullable=False, index=True),
+    sa.Column("tells", sa.Boolean, nullable=False),  # as of `segment_looks`
+    sa.Column("upto", Id, nullable=False),
+)
+
 #: The segments in force, and how far each was filled by the meaning it has now. Customers beyond `upto`, up to `last`
 #: (the newest when the filling began), are still to be judged.
 segment_fillings = sa.Table(

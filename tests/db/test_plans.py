@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from db import enrollments, fetching, pulses, reception, touchpoints
+from db import account_looks, enrollments, fetching, pulses, reception, touchpoints
 from db.engine import Database
 from workers.scheduler import _DUE
 
@@ -20,8 +20,13 @@ INSERT INTO inbox (id, source, key, digest, state, received_at, headers, body, f
   SELECT n, 'crm', n::text, '', CASE WHEN mod(n, 10) = 0 THEN 'fetching' ELSE 'mapped' END, now(), '{{}}', '',
          CASE WHEN n <= {DUE} THEN timestamptz '2026-01-01' ELSE timestamptz '2027-01-01' + n * interval '1 minute' END
   FROM generate_series(1, {WAITING}) n;
-INSERT INTO customers (id, orders, spent, since)
-  SELECT n, 0, 0, now() FROM generate_series(1, {CUSTOMERS}) n;
+INSERT INTO accounts (id, source, external_id, name)
+  SELECT n, 'crm', n::text, 'Café' FROM generate_series(1, {CUSTOMERS} / 4) n;
+INSERT INTO account_looks (id, account_id, due_at, tells, upto)
+  SELECT 1000000 + n, n, CASE WHEN n <= 3 THEN timestamptz '2026-01-01' ELSE timestamptz '2027-01-01' END, true, 0
+  FROM generate_series(1, {CUSTOMERS} / 4) n;
+INSERT INTO customers (id, orders, spent, since, account_id)
+  SELECT n, 0, 0, now(), 1 + (n - 1) / 4 FROM generate_series(1, {CUSTOMERS}) n;
 INSERT INTO enrollments (id, customer_id, flow_id, event_id, entered_at, due_at, state, lane, tries, step)
   SELECT n, 1 + mod(n, {CUSTOMERS}), 1, 1, now(),
          CASE WHEN n <= {DUE} THEN timestamptz '2026-01-01' ELSE timestamptz '2027-01-01' + n * interval '1 minute' END,
@@ -183,3 +188,17 @@ def test_all_due_runs_of_the_claimed_customers_are_read_by_their_index(full):
     assert [row.id for row in rows] == [1, 2, 3]
     assert "ix_enrollments_customer_id" in plan, plan
     assert "Seq Scan" not in plan, plan
+
+
+def test_the_people_of_a_changed_company_are_found_by_index_whoever_else_there_is(full):
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    scans = "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE relname IN ('customers', 'account_looks')"
+    with full.writing() as connection:
+        assert account_looks.put(connection, [(20, now, True)], but=[80])
+        assert account_looks.pass_on(connection, now, 500) is False
+        judged = connection.exec_driver_sql("SELECT customer_id FROM segment_looks ORDER BY 1").scalars().all()
+        assert {row.relname: row.seq_scan for row in connection.exec_driver_sql(scans)} == {
+            "customers": 0,
+            "account_looks": 0,
+        }
+    assert judged == [*range(1, 13), *range(77, 81)]

@@ -41,8 +41,10 @@ def worlds(database_url: str) -> Iterator[Worlds]:
 
 def relived(driver: Driver, customer: int, shop: ShopUnderTest) -> Life:
     period = Period(since=datetime(2020, 1, 1, tzinfo=UTC), until=driver.clock.now())
-    (history,) = lives.histories(driver.app.database, driver.secret, customer - 1, customer, period)
-    return relive(shop, history, period)
+    catalog = shop.catalog
+    ((history,),) = lives.histories(driver.app.database, driver.secret, catalog, customer - 1, customer, period)
+    (life,) = relive(shop, [history], period)
+    return life
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

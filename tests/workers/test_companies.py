@@ -7,9 +7,22 @@ import pytest
 import sqlalchemy as sa
 
 from afterglow.language.flow.compiler import read_flow
+from afterglow.past import FETCHED
 from afterglow.testing import ShopUnderTest, live
 from db import people, privacy, why
-from db.tables import accounts, decisions, enrollments, events, runs, touchpoints
+from db.accounts import learn
+from db.tables import (
+    account_looks,
+    accounts,
+    decisions,
+    enrollments,
+    events,
+    inbox,
+    runs,
+    segment_looks,
+    segment_members,
+    touchpoints,
+)
 from tests.driver import START, Driver
 from tests.small_shop import SHOP, flow, small
 
@@ -77,6 +90,15 @@ def test_whom_of_a_cafe_it_is_for_get_each_mail_once_and_the_team_hears_once(caf
     assert states(cafe).keys() == {"ada", "ben"}
     (known,) = cafe.rows(sa.select(accounts.c.name, accounts.c.attributes))
     assert known == ("Café Miro", {"seats": 30})
+
+
+def test_what_is_of_another_kind_than_declared_is_left_out_with_a_remark(cafe: Driver) -> None:
+    arrive(cafe, "ada", "ping.one")
+    cafe.post("ping.two", customer={"id": "ada"}, account={"id": "a1", "attributes": {"seats": "many"}})
+
+    assert cafe.rows(sa.select(accounts.c.attributes)) == [({"seats": 30},)]
+    reasons = cafe.rows(sa.select(inbox.c.reason).where(inbox.c.source == "api").order_by(inbox.c.id.desc()).limit(1))
+    assert reasons == [("attribute account.seats is not a number and was left out",)]
 
 
 def test_when_one_answers_the_wait_of_all_ends_and_their_own_is_not_taken_for_it(cafe: Driver) -> None:
@@ -190,3 +212,111 @@ def test_a_shop_without_companies_asks_nothing_of_them(sqlite_url: str) -> None:
 
         assert not [one for one in asked if "account" in one and "account_id" not in one]
         assert "accounts" not in SHOP
+
+
+# -- Segments of companies -------------------------------------------------------------------------------------
+
+SEGMENTS = json.dumps(
+    {
+        "segments": [
+            {"segment": "large", "about": "Of large cafés", "when": "account.seats >= 30"},
+            {"segment": "deciders", "about": "Who decides", "when": 'customer.role == "decision-maker"'},
+        ]
+    }
+)
+GREETING = flow("greeting", [{"send": "email/receipt"}], starts={"segment": "large"}, once_per="customer.id")
+
+
+@pytest.fixture
+def judged(database_url: str) -> Any:
+    """A café of thirty seats with three people, who are in the segment of large ones, and a guest who buys for none."""
+    shop = {"accounts": {"roles": ROLES, "attributes": {"seats": "number"}}}
+    with small(database_url, GREETING, segments=SEGMENTS, shop=shop) as driver:
+        for name in WHO:
+            arrive(driver, name, "customer.created")
+        driver.post("customer.created", customer={"id": "guest", "email": "guest@example.com"})
+        yield driver
+
+
+def inside(driver: Driver, segment: str = "large") -> set[str]:
+    s = segment_members.c
+    numbers = {row[0] for row in driver.rows(sa.select(s.customer_id).where(s.segment == segment))}
+    return {name for name in WHO if driver.customer(name) in numbers}
+
+
+def told(driver: Driver) -> list[tuple[str, str]]:
+    """Which of their entries and exits people were told of, by name and day."""
+    e = events.c
+    names = {driver.customer(name): name for name in WHO}
+    rows = driver.rows(sa.select(e.name, e.customer_id, e.occurred_at).where(e.name.startswith("segment.")))
+    return sorted((f"{event} on day {(at - START).days}", names[number]) for event, number, at in rows)
+
+
+def seats(driver: Driver, number: int | str, **further: Any) -> None:
+    """Eve's news of the café."""
+    news = {"id": "a1", "attributes": {"seats": number}}
+    driver.post("customer.updated", customer={"id": "eve"}, account=news, **further)
+
+
+def test_what_changes_of_a_company_moves_all_its_people_who_are_found_in_batches(
+    judged: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.segments.BATCH", 1)
+    assert inside(judged) == set(WHO)
+
+    judged.at(days=1)
+    seats(judged, 12)
+    assert inside(judged) == set()
+    judged.at(days=2)
+    seats(judged, 31)
+
+    assert inside(judged) == set(WHO)
+    moves = ("segment.entered on day 0", "segment.entered on day 2", "segment.left on day 1")
+    assert told(judged) == [(move, name) for move in moves for name in WHO]
+    assert judged.rows(sa.select(account_looks)) == judged.rows(sa.select(segment_looks)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "is_news"),
+    [
+        ("Café Miro", {"seats": 30}, False),
+        ("", {}, False),  # as where an event says no more than the id
+        ("Café Joan", {"seats": 30}, True),
+        ("", {"seats": 31}, True),
+        ("", {"city": "Leeds"}, True),
+    ],
+)
+def test_only_what_was_not_known_of_a_company_is_news(
+    judged: Driver, name: str, attributes: dict[str, Any], is_news: bool
+) -> None:
+    with judged.app.writing() as connection:
+        learned = learn(connection, {("api", "a1"): (name, attributes)})
+    assert learned.news == ({1} if is_news else set())
+
+
+def test_what_the_past_says_of_a_company_is_told_to_nobody(judged: Driver) -> None:
+    key, body = "late", {"event": "customer.updated", "key": "late", "customer": {"id": "eve"}, "payload": {}}
+    body |= {"account": {"id": "a1", "attributes": {"seats": 3}}, "occurred_at": START.isoformat()}
+    judged.at(days=3)
+    judged.receive("api", key, json.dumps(body).encode(), headers={FETCHED: "3600"})
+
+    assert inside(judged) == set()
+    assert told(judged) == [("segment.entered on day 0", name) for name in WHO]
+
+
+def test_who_gets_another_role_or_company_is_judged_anew(judged: Driver) -> None:
+    kiosk = {"id": "a2", "name": "Kiosk", "attributes": {"seats": 2}}
+    judged.post("customer.updated", customer={"id": "ada", "attributes": {"role": "decision-maker"}})
+    judged.post("customer.updated", customer={"id": "ben"}, account=kiosk)
+
+    assert (inside(judged), inside(judged, "deciders")) == ({"ada", "eve"}, {"ada"})
+
+
+def test_a_company_that_nobody_buys_for_any_more_leaves_no_look_behind(judged: Driver) -> None:
+    seats(judged, 3, drained=False)
+    judged.actors.ingest()
+    with judged.app.writing() as connection:
+        connection.execute(account_looks.insert().values(account_id=1, due_at=START, tells=True, upto=0))
+        for name in WHO:
+            privacy.forget(connection, judged.customer(name), START, judged.secret)
+    assert judged.rows(sa.select(account_looks)) == judged.rows(sa.select(accounts)) == []

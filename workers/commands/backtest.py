@@ -98,8 +98,8 @@ def tell(found: "Comparison", work: "Work") -> None:
     _tell_examples(found)
     say()
     say(
-        "Names, addresses, zones and attributes are today's. What was said about consent before the last word that is "
-        "stored is taken as agreed where they withdrew, and as nothing where they agreed. What programmes "
+        "Names, addresses, zones, attributes and companies are today's. What was said about consent before the last "
+        "word that is stored is taken as agreed where they withdrew, and as nothing where they agreed. What programmes "
         "told is told again as it was. Halts, outages and a rate of the shop are left out.",
         style="dim",
     )

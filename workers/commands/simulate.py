@@ -117,7 +117,7 @@ def _people(plan: "Plan", customers: int, segment: str | None) -> "Iterator[tupl
             now = desk.now(connection)
         if not count:
             raise UnknownError(f"Nobody is in a segment '{segment}'.{did_you_mean(segment, known)}")
-        yield count, lives.members(desk.database, desk.settings.secrets[0], segment, now)
+        yield count, lives.members(desk.database, desk.settings.secrets[0], plan.catalog.shop, segment, now)
 
 
 def _watched(plan: "Plan", customers: int, segment: str | None, *, quiet: bool) -> "Simulated":

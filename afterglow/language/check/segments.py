@@ -10,10 +10,10 @@ from afterglow.language.segment import Segment
 from afterglow.problems import Problem, did_you_mean
 from afterglow.segments import MEASURES
 
-_ACCOUNT: Mapping[str, Shape] = {"id": "text", "name": "text"}
 _RFM: Mapping[str, Shape] = dict.fromkeys(MEASURES, "number")
 _ADDRESS = {"customer.email": "who is in a segment is kept, so conditions read no addresses."}
 _ONE_EVENT = dict.fromkeys(("customer", "account", "shop", "rfm"), "this reads what one event carries.")
+_NO_ACCOUNTS = {"account": "this shop knows no accounts; declare `accounts` in shop.yaml."}
 _ITSELF = {"customer.segments": "a segment cannot hang on segments; say here what is true of the customer."}
 
 
@@ -28,8 +28,15 @@ def check_segment(segment: Segment, world: World, files: Collection[str]) -> Ite
     customer = world.customer and {
         name: shape for name, shape in world.customer.items() if f"customer.{name}" not in _ADDRESS | _ITSELF
     }
-    given: dict[str, Shape | None] = {"customer": customer, "account": _ACCOUNT, "shop": world.shop, "rfm": _RFM}
-    yield from _read(segment, segment.tree, Names(given=given, supplier="A segment", absent=_ADDRESS | _ITSELF))
+    given: dict[str, Shape | None] = {"customer": customer, "shop": world.shop, "rfm": _RFM}
+    absent = _ADDRESS | _ITSELF
+    if world.account is None and world.shop is not None:
+        absent |= _NO_ACCOUNTS
+    else:
+        given["account"] = world.account
+    suppliers = {"account": "shop.yaml"}
+    names = Names(given=given, supplier="A segment", suppliers=suppliers, absent=absent)
+    yield from _read(segment, segment.tree, names)
     for past in segment.past:
         yield from _past(segment, past, world)
 
