@@ -84,7 +84,7 @@ def _begun(
     persons = people.load(connection, ids, segments=alone.reads_segments)
     companies = accounts.facts(connection, shop, (person.account_id for person in persons.values()))
     ran = events.last_runs(connection, [flow.name], persons) if flow.once_per is not None else {}
-    for id_, known in segments.known(connection, persons, [segment] if segment else [], now).items():
+    for id_, known in segments.known(connection, persons, [segment] if segment else [], shop, now).items():
         start = start_of(flow, alone, known, now, now + AHEAD)
         if start is None:
             continue
