@@ -172,14 +172,15 @@ def draw(connection: Connection, wanted: Mapping[int, str]) -> dict[int, str]:
     return drawn
 
 
-def take(connection: Connection, name: str, redemption_id: int) -> str | None:
-    """A code of a list for a redemption, at once; None where none is left."""
-    found = _free(connection, name, 1)
-    if not found:
-        return None
-    mine = coupons.update().where(c.id == found[0].id)
-    connection.execute(mine.values(redemption_id=redemption_id, state=CouponState.STANDING.value))
-    return str(found[0].code)
+def free(connection: Connection, name: str, limit: int) -> list[int]:
+    """Codes of a list that nobody has, by number and locked; at most so many."""
+    return [row.id for row in _free(connection, name, limit)]
+
+
+def hand_out(connection: Connection, codes: Sequence[tuple[int, int]]) -> None:
+    """Give free codes of lists to redemptions, as pairs of their numbers."""
+    rows = [(code, redemption, CouponState.STANDING.value) for code, redemption in codes]
+    bulk.update(connection, coupons, ("id", "redemption_id", "state"), rows)
 
 
 def _free(connection: Connection, name: str, limit: int) -> Sequence[Any]:

@@ -1,7 +1,8 @@
 """What customers buy with points: given once for a key, and cancelled to the very lots that paid for it."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,8 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from afterglow.errors import AfterglowError
+from afterglow.language.coupon import Coupon
 from afterglow.language.programme import Reward
 from afterglow.ledger.entries import Kind
+from afterglow.person import Person
 from afterglow.problems import did_you_mean
 from db import bulk, coupons, intake, ledger, loyalty, people
 from db.catalog import Release
@@ -50,6 +53,37 @@ class Redemption:
     code: str | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """A reward that a customer wants for their points; under one key it is given once."""
+
+    customer_id: int
+    programme: str
+    reward: str
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Purchase:
+    """A wish that nothing speaks against so far, with the coupon whose code it brings."""
+
+    wish: Wish
+    reward: Reward
+    coupon: Coupon | None
+    #: A code of a list, set aside for it.
+    code_id: int | None = None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the shop is to make the code, so that the points are held meanwhile."""
+        return self.coupon is not None and self.coupon.provider is not None
+
+    @property
+    def list(self) -> str | None:
+        """The list that its code is taken from."""
+        return self.reward.coupon if self.reward.coupon is not None and not self.is_made else None
+
+
 def redeem(
     connection: Connection, release: Release, customer_id: int, programme: str, reward: str, key: str, now: datetime
 ) -> Redemption:
@@ -61,72 +95,164 @@ def redeem(
     Raises:
       RedemptionError: there is no such programme or reward, too few points, or no code is left.
     """
-    customer_id = people.lock_kept(connection, customer_id)
-    wanted = _reward(release, programme, reward)
-    if (before := _under(connection, key)) is not None:
-        if (before.customer_id, before.programme, before.reward) != (customer_id, programme, reward):
-            raise RedemptionError(f"Something else was redeemed under the key '{key}'; use a new key.")
-        return before
-    person = people.load(connection, [customer_id], segments=True).get(customer_id)
+    kept = people.lock_kept(connection, customer_id)
+    wish = Wish(customer_id=kept, programme=programme, reward=reward, key=key)
+    outcome = redeem_all(connection, release, [wish], now)[wish]
+    if isinstance(outcome, RedemptionError):
+        raise outcome
+    return outcome
+
+
+def redeem_all(
+    connection: Connection, release: Release, wishes: Sequence[Wish], now: datetime
+) -> dict[Wish, Redemption | RedemptionError]:
+    """Buy rewards in their order, for customers who are locked; what became of each.
+
+    As `redeem`, in as few statements for many as for one. A refusal leaves nothing behind.
+    """
+    outcomes: dict[Wish, Redemption | RedemptionError] = {}
+    persons = people.load(connection, (one.customer_id for one in wishes))
+    before = {one.key: one for one in _of(connection, bulk.among(redemptions.c.key, [one.key for one in wishes]))}
+    wanted: dict[str, _Purchase] = {}
+    for wish in dict.fromkeys(wishes):
+        try:
+            reward = _reward(release, wish.programme, wish.reward)
+            _must_be_same(wish, wanted[wish.key].wish if wish.key in wanted else before.get(wish.key))
+            if wish.key in before:
+                outcomes[wish] = before[wish.key]
+                continue
+            _must_be_there(wish, persons)
+        except RedemptionError as error:
+            outcomes[wish] = error
+            continue
+        coupon = release.catalog.loyalty[wish.programme].coupons.get(reward.coupon or "")
+        wanted[wish.key] = _Purchase(wish=wish, reward=reward, coupon=coupon)
+    bought: list[tuple[_Purchase, int]] = []
+    waiting = list(wanted.values())
+    lists = Counter(one.list for one in waiting if one.list is not None)
+    free = {name: coupons.free(connection, name, count) for name, count in sorted(lists.items())}
+    while waiting:
+        buying, waiting = _with_codes(waiting, free, outcomes)
+        for purchase, outcome in zip(buying, _pay(connection, release, buying, now), strict=True):
+            if not isinstance(outcome, Refused):
+                bought.append((purchase, outcome.id))
+                continue
+            outcomes[purchase.wish] = _too_few(purchase, outcome)
+            if purchase.list is not None and purchase.code_id is not None:  # who cannot pay leaves it to the next
+                free[purchase.list].insert(0, purchase.code_id)
+    return outcomes | {wanted[one.key].wish: one for one in _give(connection, release, bought, now)}
+
+
+def _must_be_same(wish: Wish, before: Wish | Redemption | None) -> None:
+    same = (wish.customer_id, wish.programme, wish.reward)
+    if before is not None and (before.customer_id, before.programme, before.reward) != same:
+        raise RedemptionError(f"Something else was redeemed under the key '{wish.key}'; use a new key.")
+
+
+def _must_be_there(wish: Wish, persons: Mapping[int, Person]) -> None:
+    person = persons.get(wish.customer_id)
     if person is None or person.forgotten_at is not None:
-        raise RedemptionError(f"There is no customer {customer_id} any more; nothing was redeemed.")
-    coupon = release.catalog.loyalty[programme].coupons.get(wanted.coupon or "")
-    made = coupon is not None and coupon.provider is not None
-    if wanted.coupon is not None and not made and not coupons.with_codes_left(connection, [wanted.coupon]):
-        raise _none_left(wanted.coupon)
-    document_id = release.ids["programme"][programme]
-    buy: dict[str, Any] = {
-        "programme": programme,
-        "asset": release.catalog.loyalty[programme].asset,
-        "customer_id": customer_id,
-        "key": key,
-        "amount": wanted.costs,
-        "event_at": now,
-        "document_id": document_id,
-        "rule": reward,
-        "inputs": {"costs": wanted.costs},
-    }
-    change = Reserve(**buy, expires_at=now + HELD_FOR) if made else Spend(**buy)
-    (paid,) = ledger.post(connection, [change], now)
-    if isinstance(paid, Refused):
-        raise RedemptionError(
-            f"'{reward}' costs {wanted.costs} and customer {customer_id} can spend {paid.spendable or 0}."
-        )
-    (id_,) = bulk.next_ids(connection, redemptions, 1)
-    row = (id_, customer_id, programme, reward, key, paid.id, "making" if made else "given", now)
+        raise RedemptionError(f"There is no customer {wish.customer_id} any more; nothing was redeemed.")
+
+
+def _too_few(purchase: _Purchase, outcome: Refused) -> RedemptionError:
+    wish = purchase.wish
+    return RedemptionError(
+        f"'{wish.reward}' costs {purchase.reward.costs} and customer {wish.customer_id} can spend "
+        f"{outcome.spendable or 0}."
+    )
+
+
+def _with_codes(
+    waiting: Sequence[_Purchase],
+    free: Mapping[str, list[int]],
+    outcomes: dict[Wish, Redemption | RedemptionError],
+) -> tuple[list[_Purchase], list[_Purchase]]:
+    """Those who can buy now, with a code each where it is of a list; and those for whom one may be left afterwards."""
+    buying, later = [], []
+    tried = {name for name, codes in free.items() if codes}
+    for one in waiting:
+        if one.list is None:
+            buying.append(one)
+        elif free[one.list]:
+            buying.append(replace(one, code_id=free[one.list].pop(0)))
+        elif one.list in tried:
+            later.append(one)
+        else:
+            outcomes[one.wish] = RedemptionError(
+                f"No code of '{one.list}' is left; add some with `afterglow loyalty codes {one.list}`."
+            )
+    return buying, later
+
+
+def _pay(connection: Connection, release: Release, buying: Sequence[_Purchase], now: datetime) -> list[ledger.Outcome]:
+    """Take the points, or hold them for a code that the shop is to make."""
+    changes: list[ledger.Change] = []
+    for one in buying:
+        wish = one.wish
+        buy: dict[str, Any] = {
+            "programme": wish.programme,
+            "asset": release.catalog.loyalty[wish.programme].asset,
+            "customer_id": wish.customer_id,
+            "key": wish.key,
+            "amount": one.reward.costs,
+            "event_at": now,
+            "document_id": release.ids["programme"][wish.programme],
+            "rule": wish.reward,
+            "inputs": {"costs": one.reward.costs},
+        }
+        changes.append(Reserve(**buy, expires_at=now + HELD_FOR) if one.is_made else Spend(**buy))
+    return ledger.post(connection, changes, now)
+
+
+def _give(
+    connection: Connection, release: Release, bought: Sequence[tuple[_Purchase, int]], now: datetime
+) -> list[Redemption]:
+    """Give what was paid for: `bought` are purchases, each with the transaction that paid."""
+    if not bought:
+        return []
+    shop = release.catalog.shop
+    ids = bulk.next_ids(connection, redemptions, len(bought))
+    given = [(id_, one) for id_, (one, _) in zip(ids, bought, strict=True)]
+    rows: list[bulk.Row] = [
+        (id_, wish.customer_id, wish.programme, wish.reward, wish.key, paid, "making" if one.is_made else "given", now)
+        for id_, (one, paid) in zip(ids, bought, strict=True)
+        for wish in [one.wish]
+    ]
     columns = ("id", "customer_id", "programme", "reward", "key", "transaction_id", "state", "at")
-    bulk.insert(connection, redemptions, columns, [row])
-    active = {customer_id: (now, _subject(id_))}
-    terms = release.catalog.loyalty[programme]
-    loyalty.prolong(connection, terms, active, document_id, release.catalog.shop.zone, now)
-    if coupon is not None and made:
-        one = coupons.Wanted(coupon=coupon, key=_subject(id_), redemption_id=id_)
-        coupons.want(connection, release.catalog.shop, [one], now)
-    elif wanted.coupon is not None and coupons.take(connection, wanted.coupon, id_) is None:
-        raise _none_left(wanted.coupon)
-    if wanted.credit is not None:
-        credit = Credit(
-            programme=programme,
+    bulk.insert(connection, redemptions, columns, rows)
+    for name in sorted({one.wish.programme for _, one in given}):
+        active = {one.wish.customer_id: (now, _subject(id_)) for id_, one in given if one.wish.programme == name}
+        terms, document_id = release.catalog.loyalty[name], release.ids["programme"][name]
+        loyalty.prolong(connection, terms, active, document_id, shop.zone, now)
+    made = [
+        coupons.Wanted(coupon=one.coupon, key=_subject(id_), redemption_id=id_)
+        for id_, one in given
+        if one.coupon is not None and one.is_made
+    ]
+    coupons.want(connection, shop, made, now)
+    coupons.hand_out(connection, [(one.code_id, id_) for id_, one in given if one.code_id is not None])
+    credits = [
+        Credit(
+            programme=one.wish.programme,
             asset=CREDIT,
-            customer_id=customer_id,
+            customer_id=one.wish.customer_id,
             kind=Kind.REWARD,
             key=_subject(id_),
-            amount=release.catalog.shop.to_minor(wanted.credit),
+            amount=shop.to_minor(one.reward.credit),
             event_at=now,
             activates_at=now,
-            document_id=document_id,
-            rule=reward,
+            document_id=release.ids["programme"][one.wish.programme],
+            rule=one.wish.reward,
             subject=_subject(id_),
         )
-        ledger.credit(connection, [credit], now)
-    (given,) = _of(connection, redemptions.c.id == id_)
-    if not made:
-        _tell(connection, release, [given], now)
-    return given
-
-
-def _none_left(coupon: str) -> RedemptionError:
-    return RedemptionError(f"No code of '{coupon}' is left; add some with `afterglow loyalty codes {coupon}`.")
+        for id_, one in given
+        if one.reward.credit is not None
+    ]
+    ledger.credit(connection, credits, now)
+    found = _of(connection, bulk.among(redemptions.c.id, ids))[::-1]
+    _tell(connection, release, [one for one in found if one.state == "given"], now)
+    return found
 
 
 def _tell(connection: Connection, release: Release, given: Sequence[Redemption], now: datetime) -> None:
@@ -152,13 +278,19 @@ def _asked_by(key: str) -> dict[str, Any]:
     return {"by": {"flow": flow, "step": step, "run": int(run)}}
 
 
-def tell_refused(
-    connection: Connection, customer_id: int, key: str, wanted: Mapping[str, Any], because: str, now: datetime
-) -> None:
-    """Tell that what a run wanted was not given."""
-    says = {"programme": wanted["programme"], "reward": wanted["reward"], "because": because, **_asked_by(key)}
-    told = own_event("reward.refused", f"reward.refused/{key}", customer_id, now, says)
-    intake.receive(connection, [told], now)
+def tell_refused(connection: Connection, refused: Iterable[tuple[Wish, str]], now: datetime) -> None:
+    """Tell that what runs wanted was not given, each with the reason."""
+    told = [
+        own_event(
+            "reward.refused",
+            f"reward.refused/{wish.key}",
+            wish.customer_id,
+            now,
+            {"programme": wish.programme, "reward": wish.reward, "because": because, **_asked_by(wish.key)},
+        )
+        for wish, because in refused
+    ]
+    intake.receive(connection, told, now)
 
 
 # The shop was asked for a code, or to take one out of use: what comes of it. The customers are locked.
@@ -207,9 +339,10 @@ def give_up(connection: Connection, rows: Sequence[Any], now: datetime) -> None:
 
 
 def _tell_failed(connection: Connection, rows: Sequence[Any], because: str, now: datetime) -> None:
-    for row in rows:
-        if row.key.startswith(BY_FLOW):
-            tell_refused(connection, row.customer_id, row.key, row._mapping, because, now)
+    wishes = [
+        Wish(customer_id=row.customer_id, programme=row.programme, reward=row.reward, key=row.key) for row in rows
+    ]
+    tell_refused(connection, [(one, because) for one in wishes if one.key.startswith(BY_FLOW)], now)
 
 
 def taken_out(connection: Connection, rows: Sequence[Any], used: Collection[int], now: datetime) -> None:
@@ -303,11 +436,6 @@ def _of(connection: Connection, where: sa.ColumnElement[bool]) -> list[Redemptio
         .order_by(r.id.desc())
     )
     return [Redemption(**row._mapping) for row in rows]
-
-
-def _under(connection: Connection, key: str) -> Redemption | None:
-    found = _of(connection, redemptions.c.key == key)
-    return found[0] if found else None
 
 
 def _reward(release: Release, programme: str, reward: str) -> Reward:

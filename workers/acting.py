@@ -22,6 +22,7 @@ from db import bulk, enrollments, intake, notices, redemptions
 from db.app import App
 from db.catalog import Release
 from db.own_events import own_event
+from db.redemptions import RedemptionError, Wish
 from workers import ending
 from workers.arrivals import Arrival
 
@@ -101,14 +102,19 @@ def _named(asked: Arrival) -> str:
 
 
 def _redeem(connection: Connection, release: Release, asked: Sequence[Arrival], now: datetime) -> bool:
-    """Buy rewards, one after the other: each may be refused, and then leaves nothing behind."""
-    for one in asked:
-        said: Mapping[str, Any] = one.mapped.payload
-        try:
-            with connection.begin_nested():
-                redemptions.redeem(
-                    connection, release, one.customer_id, said["programme"], said["reward"], one.key, now
-                )
-        except redemptions.RedemptionError as error:
-            redemptions.tell_refused(connection, one.customer_id, one.key, said, str(error), now)
-    return bool(asked)
+    """Buy rewards, in the order in which they were asked for: each may be refused."""
+    if not asked:
+        return False
+    wishes = [
+        Wish(
+            customer_id=one.customer_id,
+            programme=str(one.mapped.payload["programme"]),
+            reward=str(one.mapped.payload["reward"]),
+            key=one.key,
+        )
+        for one in asked
+    ]
+    outcomes = redemptions.redeem_all(connection, release, wishes, now)
+    refused = [(one, str(error)) for one in wishes if isinstance(error := outcomes[one], RedemptionError)]
+    redemptions.tell_refused(connection, refused, now)
+    return True
