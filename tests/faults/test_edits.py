@@ -219,8 +219,8 @@ def test_versions_of_a_flow_that_come_into_force_under_load_repeat_no_step_and_s
         took = rig.until_done(REST_S_MAX)
         began_in = count(rig, documents, documents.c.id.in_(sa.select(enrollments.c.flow_id)))
         print(json.dumps({"versions": began_in, "inside at each": inside, "seconds after them": round(took, 1)}))
-        # Who goes over stands in a later version than the one they began in.
-        assert began_in == versions if on_edit is None else began_in > 1
+        # Who goes over stands in a later version than the one they began in, perhaps all of them in the last.
+        assert began_in == versions if on_edit is None else 1 <= began_in <= versions
         assert bool(count(rig, decisions, decisions.c.verb == "went over")) is (on_edit == "move")
         assert sum(map(bool, inside)) >= versions // 2, "nobody stood in the flow when it changed"
         every_step_was_taken_once(rig, customers)
