@@ -182,7 +182,7 @@ def crm_api() -> Iterator[CrmApi]:
 
     thread = threading.Thread(target=live, name="crm", daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield crm
     finally:

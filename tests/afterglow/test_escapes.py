@@ -207,7 +207,7 @@ def test_no_expression_looks_at_more_than_there_is_time_for_nor_makes_anything_h
     began = time.process_time()
     found = expression.value(facts)
 
-    assert time.process_time() - began < 2, "it would have taken up to a minute"
+    assert time.process_time() - began < 10, "it would have taken up to a minute"
     assert weight(found) < MAX_LOOKS
     assert not isinstance(found, str) or len(found) <= len(HUGE) * 3
 

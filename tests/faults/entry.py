@@ -7,6 +7,7 @@ What a test changes stands in the environment:
 
     FAULTS_LEASE_S   how long a lease lasts (ours: two minutes); a quarter of it is the deadline for a batch
     FAULTS_POISON    any value: events and customers marked "poison-..." kill the process that works on them
+    FAULTS_TRIES     how often a row may kill its process before it is set aside (ours: three times)
     FAULTS_PAUSE     "before 2" or "after 2": the worker waits so many seconds before, or after, each batch is sent
     FAULTS_MINUTE_S  how many seconds a minute of a flow's waits lasts
     FAULTS_NOTES     a file that gets a line when a batch is about to be sent, and one when the worker lets go of it
@@ -41,6 +42,8 @@ def prepare() -> None:
     touchpoints.back_off = lambda attempts: timedelta(seconds=1)
     claims.SETTLING = timedelta(seconds=1)
     scheduler.TEND_S = 1.0
+    if tries := os.environ.get("FAULTS_TRIES"):
+        claims.TRIES_MAX = int(tries)
     if minute := os.environ.get("FAULTS_MINUTE_S"):
         durations._UNITS["minute"] = (0, 0, int(minute))
     if os.environ.get("FAULTS_POISON"):

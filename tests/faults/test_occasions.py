@@ -17,7 +17,7 @@ from tests.driver import SECRET, START
 from tests.small_shop import flow, small
 
 LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
-MEMBERS, BATCH, KILLS = (5_000, 50, 60) if LONG else (300, 15, 4)
+MEMBERS, BATCH, KILLS = (5_000, 50, 60) if LONG else (150, 15, 2)
 
 #: A worker that tells of what has come, a batch at a time, and says so after each.
 WORKER = f"""

@@ -77,7 +77,7 @@ def _site(chromium: Any, tmp_path_factory: pytest.TempPathFactory, _sqlite_templ
         ready = threading.Event()
         thread = threading.Thread(target=server.run, args=(ready,), daemon=True)
         thread.start()
-        assert ready.wait(20)
+        assert ready.wait(60)
         yield Site(driver, server.private_url, chromium)
         server.stop()
         thread.join(20)

@@ -30,7 +30,7 @@ def site(chromium: Any, tmp_path_factory: pytest.TempPathFactory, _sqlite_templa
         ready = threading.Event()
         thread = threading.Thread(target=server.run, args=(ready,), daemon=True)
         thread.start()
-        assert ready.wait(20)
+        assert ready.wait(60)
         made = Site(driver, server.public_url, chromium)
         made.private_url = server.private_url  # type: ignore[attr-defined]
         yield made

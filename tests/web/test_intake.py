@@ -144,7 +144,7 @@ def test_one_source_that_floods_leaves_room_for_the_others_and_its_rows_are_not_
     taking = Intake(app, pending_max=100, batch_max=10)
     started = threading.Event()
     write, written = taking._write, []
-    taking._write = lambda rows: started.wait(10) and (written.append([r.source for r in rows]), write(rows))
+    taking._write = lambda rows: started.wait(100) and (written.append([r.source for r in rows]), write(rows))
 
     async def flood():
         accepted = [asyncio.create_task(taking.accept([from_source("a", f"a{n}")])) for n in range(60)]

@@ -154,7 +154,8 @@ def test_a_head_that_does_not_come_is_not_waited_for_and_a_slow_one_is(app, monk
             assert mute.recv(1) == b""
             assert slow.recv(1) == b""
             assert kept.get(f"{server.public_url}/health").status_code == 200
-            with socket.create_connection(address, timeout=10) as late:
+            monkeypatch.setattr(serve, "HEAD_S", 60)
+            with socket.create_connection(address, timeout=60) as late:
                 late.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n")
                 time.sleep(0.2)
                 late.sendall(b"\r\n")

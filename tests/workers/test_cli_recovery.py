@@ -41,7 +41,7 @@ def started(folder: Path, log: Path, environment: dict[str, str], *words: str) -
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -22,8 +22,10 @@ from afterglow.signatures import sign
 from db.engine import Database
 from db.tables import claims, enrollments, inbox, touchpoints
 
-#: Everything here is done within a second or two; a busy machine gets time.
-PATIENCE_S = 30.0
+#: Everything here is done within a second or two; a busy machine, or one that stands still for a while, gets time.
+PATIENCE_S = 120.0
+#: How long a run may take to end on such a machine; ours takes less than a second.
+END_S_MAX = 40.0
 ENVIRONMENT = {
     "AFTERGLOW_SECRET": "a-secret-for-tests-only",
     "AFTERGLOW_PUBLIC_BIND": "127.0.0.1:0",
@@ -136,7 +138,7 @@ def test_a_webhook_to_a_fresh_run_becomes_a_mail_and_a_signal_ends_it_soon(folde
         told = sa.select(inbox.c.id).where(inbox.c.state == "mapped", inbox.c.source == "command-line")
         until(lambda: rows(url, told))
 
-        assert run.end(signal.SIGTERM) < 10
+        assert run.end(signal.SIGTERM) < END_S_MAX
         assert run.process.returncode == 0
 
     assert [row.step for row in rows(url, SENT)] == ["thank-you"]
@@ -170,7 +172,7 @@ def test_after_a_kill_the_next_run_settles_what_was_in_work(folder: Path):
         assert [row.state for row in rows(url, sa.select(touchpoints.c.state))] == ["in_doubt"]
         assert rows(url, sa.select(enrollments.c.tries).where(enrollments.c.id == member)) == [(1,)]
         assert run.post(order()) == 202  # a repeat
-        assert run.end(signal.SIGTERM) < 10
+        assert run.end(signal.SIGTERM) < END_S_MAX
 
     assert len(rows(url, sa.select(touchpoints.c.id))) == 1
 
@@ -179,7 +181,7 @@ def test_it_runs_on_postgresql_without_redis(folder: Path, postgres_url: str):
     with running(folder, AFTERGLOW_DATABASE_URL=postgres_url) as run:
         assert run.post(order()) == 202
         until(lambda: rows(postgres_url, SENT))
-        assert run.end(signal.SIGTERM) < 10
+        assert run.end(signal.SIGTERM) < END_S_MAX
 
 
 def test_a_port_that_is_taken_is_one_sentence_and_ctrl_c_ends_a_run_too(folder: Path):
@@ -190,7 +192,7 @@ def test_a_port_that_is_taken_is_one_sentence_and_ctrl_c_ends_a_run_too(folder: 
         assert status == 1
         assert "AFTERGLOW_PUBLIC_BIND" in error
         assert error.count("\n") == 1
-        assert run.end(signal.SIGINT) < 10
+        assert run.end(signal.SIGINT) < END_S_MAX
         assert run.process.returncode == 0
 
 
@@ -222,7 +224,7 @@ def test_a_new_shop_runs_with_the_secrets_of_its_own_file(folder: Path):
     try:
         run = Running(process)
         assert run.post(order()) == 202
-        assert run.end(signal.SIGTERM) < 10
+        assert run.end(signal.SIGTERM) < END_S_MAX
     finally:
         process.kill()
         process.communicate()

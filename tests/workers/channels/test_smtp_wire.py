@@ -155,7 +155,7 @@ def scripted(script: Callable[[socket.socket], None]) -> Iterator[int]:
         thread = threading.Thread(target=play)
         thread.start()
         yield listener.getsockname()[1]
-        thread.join(10)
+        thread.join(60)
 
 
 def until(connection: socket.socket, end: bytes) -> bytes:
@@ -194,7 +194,7 @@ def test_a_mail_whose_final_dot_never_left_is_not_in_doubt() -> None:
         connection.sendall(b"250-hello\r\n250 PIPELINING\r\n")
         until(connection, b"DATA\r\n")
         connection.sendall(b"250 ok\r\n250 ok\r\n354 go\r\n")
-        finished.wait(10)
+        finished.wait(60)
 
     huge = mail(1, html="coffee and more coffee\n" * 1_000_000)
     with scripted(stops_listening) as port:
