@@ -30,7 +30,7 @@ PAGES = (
     "/leaderboards", "/leaderboards/friends", "/leaderboards/friends?period=this-month&metric=revenue",
     "/leaderboards/friends/1?period=this-month", "/leaderboards/friends?q=nobody",
     "/segments", "/segments/regulars", "/segments/lapsed", "/segments/best",
-    "/referrals", "/referrals?show=decided", "/referrals?show=rejected",
+    "/referrals", "/referrals?show=decided", "/referrals?show=rejected", "/tasks", "/tasks?show=done",
 )  # fmt: skip
 LONG = "Maximiliana-Wilhelmina von und zu Hohenzollern-Sigmaringen-Rechtsschutzversicherungsgesellschaften"
 
@@ -177,13 +177,14 @@ def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(site: Si
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "To the page"
     seen = []
-    for _ in range(13):
+    for _ in range(14):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.name || document.activeElement.textContent.trim()"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", seen[-1]
-    menu = ["Needs you", "Outbox", "Customers", "Journey", "Flows", "Segments", "Leaderboards", "Referrals", "Sources"]
-    assert seen[1:10] == menu
-    assert seen[10:12] == ["subject", "customer"]
+    menu = ["Needs you", "Tasks", "Outbox", "Customers", "Journey", "Flows", "Segments", "Leaderboards"]
+    menu += ["Referrals", "Sources"]
+    assert seen[1:11] == menu
+    assert seen[11:13] == ["subject", "customer"]
     page.context.close()
 
 

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from afterglow import ROOT
+from afterglow.language.check import check_files
 from afterglow.reviews import signed
 from db import outbox, privacy
 from db.reviews import of_products
@@ -105,6 +106,15 @@ def test_an_answer_on_stars_is_a_review_of_the_shop_and_quoted_by_first_name_wit
     with shop.app.reading() as connection:
         assert "quote" not in of_products(connection, [""])[""]
     assert shop.rows(sa.select(r.event_id).where(r.wording.is_not(None))) == []
+
+
+def test_a_mail_may_tell_of_the_shop_itself_and_of_nothing_that_is_no_product() -> None:
+    of_shop = TOLD.replace('"house-roast"', "").replace("'house-roast'", "")
+    files = {**shop_files(), **FILES, "templates/email/tip-water.mjml": of_shop}
+
+    assert check_files(files) == []
+    [problem] = check_files({**files, "templates/email/tip-water.txt": "{{ best_review(1) }}"})
+    assert "or nothing: best_review() tells of the shop." in problem.message
 
 
 def test_the_database_keeps_no_wording_without_a_permission(shop: Driver) -> None:
