@@ -101,6 +101,14 @@ def test_what_is_of_another_kind_than_declared_is_left_out_with_a_remark(cafe: D
     assert reasons == [("attribute account.seats is not a number and was left out",)]
 
 
+def test_an_event_that_carries_fractions_starts_the_flow_for_all(cafe: Driver) -> None:
+    arrive(cafe, "ada", "ping.one", {"n": 40.25})
+
+    assert states(cafe).keys() == {"ada", "ben"}
+    told = sa.select(events.c.payload).where(events.c.name == "colleague.ping.one")
+    assert [row[0]["n"] for row in cafe.rows(told)] == [40.25]
+
+
 def test_when_one_answers_the_wait_of_all_ends_and_their_own_is_not_taken_for_it(cafe: Driver) -> None:
     arrive(cafe, "ada", "ping.one")
     cafe.at(days=1)
