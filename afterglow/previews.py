@@ -225,7 +225,7 @@ def example(name: str, shape: Shape, now: datetime) -> Any:
 def _text(name: str, now: datetime) -> str | None:
     if name in ("currency", "timezone", "locale"):
         return None  # the shop's own stands in
-    if name.endswith(("_at", "_on", "date")):
+    if name.endswith(("_at", "_on", "_until", "date")):
         return now.isoformat()
     if name.endswith("url"):
         return "https://example.com/"

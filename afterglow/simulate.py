@@ -1,15 +1,17 @@
 """A flow lived through by made-up customers, before real ones get a mail: how much goes when, and who is left inside.
 
-Each customer lives alone, by the same `Life` that tests live. Chance is a parameter: the same seed gives every customer
-the same fate, whoever else there is, so that work can be divided by their numbers.
+Each customer lives alone, by the same `Life` that tests live; where the flow is for companies, the people of one live
+side by side. Chance is a parameter: the same seed gives every customer the same fate, whoever else there is, so that
+work can be divided by their numbers.
 """
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Final
 
 from afterglow import dividing, previews, rails
@@ -19,6 +21,7 @@ from afterglow.language.check.supply import Shape, World, world
 from afterglow.language.flow.graph import Flow, WaitFor
 from afterglow.mapping import CustomerFacts, Mapped
 from afterglow.person import new
+from afterglow.testing.colleagues import Colleagues
 from afterglow.testing.life import Life
 from afterglow.testing.memory import Note, ShopUnderTest
 
@@ -58,6 +61,17 @@ class Plan:
     def played(self) -> Flow:
         """The flow that is simulated."""
         return self.shop.catalog.flows[self.flow]
+
+    @property
+    def is_for_companies(self) -> bool:
+        """Whether what one does means anything to others of their account."""
+        return self.played.per_account or bool(self.played.heard_by_account)
+
+    @cached_property
+    def roles(self) -> Sequence[str | None]:
+        """Whom a made-up company consists of, by their roles; a lone customer where the flow is not for companies."""
+        accounts = self.shop.catalog.shop.model.accounts
+        return accounts.roles or [None] if accounts is not None and self.is_for_companies else [None]
 
     @cached_property
     def supplied(self) -> World:
@@ -120,75 +134,121 @@ class Simulated:
         return None
 
 
-def simulate(plan: Plan, people: Iterable[History]) -> Simulated:
-    """Let these customers live through a flow, one after the other."""
+def simulate(plan: Plan, people: Iterable[Sequence[History]]) -> Simulated:
+    """Let these customers live through a flow, one company or lone customer after the other."""
     found = Simulated(days=plan.days)
-    for who in people:
-        _count(found, plan, lived(plan, who))
+    for together in people:
+        for life in lived(plan, together):
+            _count(found, plan, life)
     return found
 
 
-def lived(plan: Plan, who: History) -> Life:
-    """One customer's life, to the end of the days and of every run of the flow."""
-    return _Simulated(plan, who).play()
+def lived(plan: Plan, together: Sequence[History]) -> list[Life]:
+    """The lives of the people of one company, or of one customer, to the end of the days and of every run."""
+    return _Simulated(plan, together).play()
 
 
-def made_up(plan: Plan, numbers: Iterable[int]) -> Iterator[History]:
-    """Customers who agreed to marketing, and of whom only an address is known: zone and language are the shop's."""
-    for number in numbers:
-        person = new(number, plan.starts)
-        person.email = f"customer-{number}@shop.example"
-        agreed = Word(said=rails.Consent(topic="*", granted=True), at=plan.starts)
-        yield History(person=person, told=(), words=(agreed,))
+def made_up(plan: Plan, numbers: Iterable[int]) -> Iterator[list[History]]:
+    """Customers who agreed to marketing, and of whom only an address is known: zone and language are the shop's.
+
+    Where the flow is for companies they come as such, with one person for each role that shop.yaml declares.
+    """
+    size = len(plan.roles)
+    for company, ones in groupby(numbers, lambda number: (number - 1) // size):
+        yield [_made_up(plan, number, plan.roles[(number - 1) % size], company + 1) for number in ones]
+
+
+def _made_up(plan: Plan, number: int, role: str | None, company: int) -> History:
+    person = new(number, plan.starts)
+    person.email = f"customer-{number}@shop.example"
+    if role is not None:
+        person.attributes["role"] = role
+    account = None
+    if plan.is_for_companies and plan.supplied.account is not None:
+        made = {name: _stored(previews.example(name, one, plan.starts)) for name, one in plan.supplied.account.items()}
+        account = {**made, "id": str(company), "name": f"Company {company}"}
+    agreed = Word(said=rails.Consent(topic="*", granted=True), at=plan.starts)
+    return History(person=person, told=(), words=(agreed,), account=account)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class _Ahead:
+    """What will happen, in the order in which it was drawn where it happens at one moment."""
+
+    at: datetime
+    drawn: int
+    life: Life = field(compare=False)
+    event: str = field(compare=False)
+    payload: Mapping[str, Any] = field(compare=False)
+    stage: str | None = field(compare=False)
 
 
 class _Simulated:
-    """One customer: what happens to them is drawn as they go."""
+    """The people of one company, or one customer: what happens to them is drawn as they go."""
 
-    def __init__(self, plan: Plan, who: History) -> None:
-        self.plan, self.number = plan, who.person.id
-        self.life = Life(plan.shop, plan.catalog, who.person, plan.starts, is_told=False)
-        self.life.hear(word.said for word in who.words)
-        self.life.suppressed = who.suppressed[1] if who.suppressed else None
-        self.life.first_id = max((told.event.id for told in who.told), default=0) + 1
-        self.life.horizon = plan.ends
-        self.life.begin([told.event for told in who.told])
-        #: What will happen: when, in which order, and as which event with which payload and stage.
-        self.ahead: list[tuple[datetime, int, str, Mapping[str, Any], str | None]] = []
+    def __init__(self, plan: Plan, together: Sequence[History]) -> None:
+        self.plan, self.number = plan, together[0].person.id
+        self.together = Colleagues()
+        for who in together:
+            self.together.join(self._begun(who))
+        self.lives = self.together.lives
+        self.ahead: list[_Ahead] = []
         self.drawn = 0
+        #: The waits that end for all of them by one event, whose fate is drawn.
+        self.shared: set[str] = set()
 
-    def play(self) -> Life:
+    def _begun(self, who: History) -> Life:
+        life = Life(self.plan.shop, self.plan.catalog, who.person, self.plan.starts, is_told=False)
+        life.account = who.account
+        life.hear(word.said for word in who.words)
+        life.suppressed = who.suppressed[1] if who.suppressed else None
+        life.first_id = max((told.event.id for told in who.told), default=0) + 1
+        life.horizon = self.plan.ends
+        life.begin([told.event for told in who.told])
+        return life
+
+    def play(self) -> list[Life]:
         """Live to the end of the days, and of every run of the flow, whatever else was set going."""
-        flow, life = self.plan.played, self.life
-        moment = self.plan.starts + self.plan.chance("comes", self.number) * (self.plan.ends - self.plan.starts)
+        for life in [self._one_of("who comes")] if self.plan.played.per_account else self.lives:
+            self._come(life)
+        seen = dict.fromkeys(range(len(self.lives)), 0)
+        while not self._is_over(due := self.together.next_due()):
+            if self.ahead and (due is None or self.ahead[0].at <= due):
+                self._happen(heapq.heappop(self.ahead))
+            elif due is not None:
+                self.together.until(due)
+            for n, life in enumerate(self.lives):
+                for note in life.lived.notes[seen[n] :]:
+                    self._answer(life, note)
+                seen[n] = len(life.lived.notes)
+        return self.lives
+
+    def _come(self, life: Life) -> None:
+        """Draw when somebody comes, and what stops them."""
+        flow, plan, number = self.plan.played, self.plan, life.person.id
+        moment = plan.starts + plan.chance("comes", number) * (plan.ends - plan.starts)
         event = flow.event or self._bringing(flow.stage)
-        trigger = self._payload(event, _of_segment(flow.segment))
+        trigger = self._payload(life, event, _of_segment(flow.segment))
         if flow.occasion is not None:
             trigger = {**trigger, "flow": flow.name}
-        self._expect(moment, event, trigger, flow.stage)
+        self._expect(life, moment, event, trigger, flow.stage)
         for n, rule in enumerate(flow.stops):
-            if self.plan.chance(f"stops {n}", self.number) < self.plan.stops:
-                after = self.plan.chance(f"stops {n} when", self.number) * (self.plan.ends - moment)
-                self._expect(
-                    moment + after, rule.event, self._payload(rule.event, {**trigger, **_of_segment(rule.segment)})
-                )
-        seen = 0
-        while not self._is_over(due := life.next_due()):
-            if self.ahead and (due is None or self.ahead[0][0] <= due):
-                at, _, event, payload, stage = heapq.heappop(self.ahead)
-                life.until(at)
-                self._happen(event, payload, stage)
-            else:
-                life.until(due)
-            for note in life.lived.notes[seen:]:
-                self._answer(note)
-            seen = len(life.lived.notes)
-        return life
+            # A run for a company is stopped by its own people only where the rule does not say that anybody counts.
+            for other in self.lives if flow.per_account and not rule.by_account else [life]:
+                if plan.chance(f"stops {n}", other.person.id) < plan.stops:
+                    who = self._one_of(f"who stops {n}") if rule.by_account else other
+                    after = plan.chance(f"stops {n} when", other.person.id) * (plan.ends - moment)
+                    carried = self._payload(who, rule.event, {**trigger, **_of_segment(rule.segment)})
+                    self._expect(who, moment + after, rule.event, carried)
+
+    def _one_of(self, part: str) -> Life:
+        """Somebody of them, drawn by chance."""
+        return self.lives[int(self.plan.chance(part, self.number) * len(self.lives))]
 
     def _is_over(self, due: datetime | None) -> bool:
         """Whether nothing is left that counts: the days are over, and nobody is inside the flow."""
-        moments = [moment for moment in (due, self.ahead[0][0] if self.ahead else None) if moment is not None]
-        inside = any(run.flow.name == self.plan.flow for run in self.life.open)
+        moments = [moment for moment in (due, self.ahead[0].at if self.ahead else None) if moment is not None]
+        inside = any(run.flow.name == self.plan.flow for life in self.lives for run in life.open)
         return not moments or (min(moments) >= self.plan.ends and not inside)
 
     def _bringing(self, stage: str | None) -> str:
@@ -197,47 +257,67 @@ class _Simulated:
         order = self.plan.shop.catalog.shop.model.order_event
         return order if order in bringing else next(iter(bringing), STAGE_ENTERED)
 
-    def _expect(self, at: datetime, event: str, payload: Mapping[str, Any], stage: str | None = None) -> None:
+    def _expect(
+        self, life: Life, at: datetime, event: str, payload: Mapping[str, Any], stage: str | None = None
+    ) -> None:
         self.drawn += 1
-        heapq.heappush(self.ahead, (at, self.drawn, event, payload, stage or self.plan.shop.stages.get(event)))
+        stage = stage or self.plan.shop.stages.get(event)
+        ahead = _Ahead(at=at, drawn=self.drawn, life=life, event=event, payload=payload, stage=stage)
+        heapq.heappush(self.ahead, ahead)
 
-    def _happen(self, event: str, payload: Mapping[str, Any], stage: str | None) -> None:
-        now = self.life.now
+    def _happen(self, ahead: _Ahead) -> None:
+        self.together.until(ahead.at)
         mapped = Mapped(
-            event=event,
-            occurred_at=now,
-            stated_at=now,
-            stage=stage,
+            event=ahead.event,
+            occurred_at=ahead.at,
+            stated_at=ahead.at,
+            stage=ahead.stage,
             customer=CustomerFacts(),
-            payload=payload,
+            payload=ahead.payload,
             consent=None,
             account=None,
         )
-        self.life.take_in(self.life.happening(mapped), mapped)
+        ahead.life.take_in(ahead.life.happening(mapped), mapped)
+        self.together.pass_on()
 
-    def _answer(self, note: Note) -> None:
-        """Where a wait of the flow for an event began, draw whether one comes, which, and when."""
+    def _answer(self, life: Life, note: Note) -> None:
+        """Where a wait of the flow for an event began, draw whether one comes, which, when and from whom.
+
+        A wait that ends for the whole company by one event is drawn for all of them once.
+        """
         if note.flow != self.plan.flow or note.verb != "waits for" or note.step is None:
             return
-        run = self.life.runs[note.run - 1]
+        run = life.runs[note.run - 1]
         step = run.flow.steps[note.step]
         assert isinstance(step, WaitFor)
-        place = f"{run.flow.name} {run.id} {step.id}"
-        if self.plan.chance(place, self.number) >= self.plan.answers:
+        place, number = f"{run.flow.name} {run.id} {step.id}", life.person.id
+        by_account = len(self.lives) > 1 and any(awaited.by_account for awaited in step.awaited)
+        if by_account:
+            place, number = f"{run.flow.name} {step.id}", self.number
+            if place in self.shared:
+                return
+            self.shared.add(place)
+        if self.plan.chance(place, number) >= self.plan.answers:
             return
         events = step.events
-        event = events[int(self.plan.chance(f"{place} which", self.number) * len(events))]
+        event = events[int(self.plan.chance(f"{place} which", number) * len(events))]
         length = datetime.fromisoformat(note.detail["until"]) - note.at
-        after = self.plan.chance(f"{place} when", self.number) * length
-        self._expect(note.at + after, event, self._payload(event, run.trigger.payload))
+        after = self.plan.chance(f"{place} when", number) * length
+        who = self._one_of(f"{place} who") if by_account else life
+        self._expect(who, note.at + after, event, self._payload(who, event, run.trigger.payload))
 
-    def _payload(self, event: str, trigger: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _payload(self, life: Life, event: str, trigger: Mapping[str, Any]) -> Mapping[str, Any]:
         """What an event carries: as the trigger has it, so that it speaks of the same thing; else an example."""
         shapes: Mapping[str, Shape] = self.plan.supplied.events.get(event) or {}
         made = {name: previews.example(name, shape, self.plan.starts) for name, shape in shapes.items()}
         self.drawn += 1
-        mark = 1 + int(5 * self.plan.chance(f"mark {self.drawn}", self.number))
+        mark = 1 + int(5 * self.plan.chance(f"mark {self.drawn}", life.person.id))
         return _marked({**made, **{name: trigger[name] for name in made.keys() & trigger.keys()}}, mark)
+
+
+def _stored(value: Any) -> Any:
+    """An example as attributes hold it: a date is text."""
+    return value.date().isoformat() if isinstance(value, datetime) else value
 
 
 def _of_segment(segment: str | None) -> Mapping[str, Any]:

@@ -33,10 +33,11 @@ def dump_json(value: object) -> str:
     Reading gives floats again, and expressions take a float for the decimal that it is written as, so that an amount
     goes through the database unchanged.
     """
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
+    return orjson.dumps(value, default=jsonable, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _plain(value: object) -> object:
+def jsonable(value: object) -> object:
+    """What JSON has no word for, in its words: a Decimal as a number."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() and abs(value.adjusted()) < 15 else float(value)
     raise TypeError(f"{type(value).__name__} cannot be stored as JSON")

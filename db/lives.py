@@ -117,8 +117,8 @@ def count_members(connection: Connection, segment: str) -> int:
     return connection.execute(sa.select(sa.func.count()).where(m.segment == segment)).scalar() or 0
 
 
-def members(database: Database, secret: bytes, shop: Shop, segment: str, now: datetime) -> Iterator[History]:
-    """Who is in a segment, and what happened to them up to now."""
+def members(database: Database, secret: bytes, shop: Shop, segment: str, now: datetime) -> Iterator[Sequence[History]]:
+    """Who is in a segment, and what happened to them up to now; each alone."""
     after, period = 0, Period(since=now, until=now)
     m, c = segment_members.c, customers.c
     while True:
@@ -129,7 +129,7 @@ def members(database: Database, secret: bytes, shop: Shop, segment: str, now: da
             found = _histories(connection, page, secret, shop, period)
         if not page:
             return
-        yield from found
+        yield from ([one] for one in found)
         after = page[-1]
 
 

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from afterglow import past
+from db.engine import jsonable
 from db.intake import Received
 
 
@@ -33,5 +34,6 @@ def own_event(
             "payload": {name: value for name, value in payload.items() if value is not None},
         },
         sort_keys=True,
+        default=jsonable,
     ).encode()
     return Received(source=past.OURS, key=key, digest=sha256(body).digest(), headers={}, body=body)

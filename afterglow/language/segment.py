@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -70,6 +70,8 @@ class SegmentModel(_Model):
 
 class SegmentsModel(_Model):
     """The segments of a shop."""
+
+    model_config = ConfigDict(title="file of segments")
 
     segments: Annotated[list[SegmentModel], Field(max_length=200)] = Field(description="The segments, in any order.")
 
@@ -144,21 +146,24 @@ def read_segments(text: str, file: str) -> Mapping[str, Segment]:
     found = compiler.segments(strict_yaml.validated(document, SegmentsModel))
     if compiler.problems:
         raise Problems(tuple(compiler.problems))
-    return found
+    return {segment.name: segment for segment in found}
 
 
-def sketch_segments(text: str, file: str) -> Mapping[str, Segment]:
-    """The segments that compile, whatever is wrong with others. Only for finding further problems."""
-    document = strict_yaml.load(text, file)
-    return _Compiler(document).segments(strict_yaml.validated(document, SegmentsModel))
+def sketch_segments(
+    document: strict_yaml.Document, model: SegmentsModel
+) -> tuple[Sequence[Segment], tuple[Problem, ...]]:
+    """The segments that compile, and what is wrong with others. Only for finding further problems."""
+    compiler = _Compiler(document)
+    return compiler.segments(model), tuple(compiler.problems)
 
 
 class _Compiler(Compiler):
-    def segments(self, model: SegmentsModel) -> dict[str, Segment]:
-        found: dict[str, Segment] = {}
+    def segments(self, model: SegmentsModel) -> list[Segment]:
+        found: list[Segment] = []
+        names: set[str] = set()
         for n, one in enumerate(model.segments):
             path: Path = ("segments", n)
-            if one.segment in found:
+            if one.segment in names:
                 self.say((*path, "segment"), f"The segment '{one.segment}' stands here twice.")
             picture = one.persona.picture if one.persona else None
             if picture is not None and not PICTURE.fullmatch(picture):
@@ -167,9 +172,10 @@ class _Compiler(Compiler):
                     f"'{picture}' is no picture of the shop's folder pictures/: write it as people/rita.webp, in small "
                     "letters, png, jpg or webp.",
                 )
+            names.add(one.segment)
             segment = self.segment(one, path)
             if segment is not None:
-                found[one.segment] = segment
+                found.append(segment)
         return found
 
     def segment(self, model: SegmentModel, path: Path) -> Segment | None:

@@ -36,6 +36,7 @@ _ROUNDS: Final = 3
 _LETTERS: Final[Mapping[str, str]] = {
     r"^[a-z0-9][a-z0-9-]*$": "small letters, digits and hyphens",
     r"^[a-z][a-z0-9_]*$": "small letters, digits and underscores",
+    r"^[a-z][a-z0-9-]{0,59}$": "at most 60 small letters, digits and hyphens, a letter first",
     r"^[A-Z][A-Z0-9_]*$": "capital letters, digits and underscores",
     r"^[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)*$": "the name of an event, such as order.paid",
     r"^[A-Z]{3}$": "three capital letters",

@@ -28,6 +28,11 @@ _OF_TYPE: Final = {
 }  # fmt: skip
 
 
+def speaks_of_a_stand_in(message: str) -> bool:
+    """Whether a problem is about what the writer did not write."""
+    return STAND_IN in message.replace("-", "_")
+
+
 def salvaged(document: Document, model: type[Model]) -> Model | None:
     """The document without its unknown keys, and with stand-ins for what is missing; None where that is not enough."""
     data: Any = deepcopy(document.data)
@@ -79,7 +84,8 @@ def _instead(error: ErrorDetails, name: str) -> Any:
             allowed = re.search(r"'([^']*)'", str(context["expected"]))
             return allowed[1] if allowed else None
         case "string_pattern_mismatch":
-            return next((text for text in _SPELLED if re.search(context["pattern"], text)), None)
+            spelled = (name.replace("_", "-"), *_SPELLED)  # the first is another one at each place
+            return next((text for text in spelled if re.search(context["pattern"], text)), None)
         case "greater_than_equal" | "less_than_equal":
             return context.get("ge", context.get("le"))
         case "greater_than":

@@ -77,6 +77,9 @@ class Colleagues:
 
     def until(self, moment: datetime) -> None:
         """Do everything that falls due for anybody up to a moment, in the order of time."""
+        if len(self.lives) == 1:  # who has nobody to tell
+            self.lives[0].until(moment)
+            return
         for life in self.lives:
             life.horizon = max(life.horizon, moment)
         while (due := self.next_due()) is not None and due <= moment:

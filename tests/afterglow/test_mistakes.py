@@ -108,6 +108,43 @@ rewards:
 colour: red
 """
 
+SEGMENTS = """\
+segments:
+  - segment: Regulars
+    about: Three orders
+    when: count("order.payed", within="90 days") >= 3
+  - segment: late
+    abuot: Nothing for two months
+    when: customer.last_order_at < ago("60 dayz")
+  - segment: complaining
+    about: Somebody should talk to them
+    when: customer.open_tickt
+  - segment: complaining
+    about: Twice
+    when: customer.email == "sam@example.com"
+    persona: {nmae: Rita}
+  - segment: big-baskets
+    about: Orders above 50
+    when: sum("order.paid", order.totl, within="90 days") > 300
+    persona: {name: Rita, picture: rita.gif}
+  - segment: Best Ones
+    about: The fifth that spent most
+    when: rfm.monetry == 5
+  - segment: frequent
+    about: More than one order
+    when: cuont("order.paid") > 1
+  - segment: orderly
+    about: Three orders
+    when: customer.orders > "3"
+  - segment: large
+    about: Of large companies
+    when: account.seats >= 30
+  - segment: again
+    about: In another segment
+    when: '"late" in customer.segments'
+colour: red
+"""
+
 #: What stands wrong, by line, and what is said to be meant where something is near.
 MISTAKES = {
     "flows/first-order.yaml": (
@@ -136,6 +173,14 @@ MISTAKES = {
         {
             4: None, 7: "order.paid", 9: None, 11: "down", 14: None, 15: None, 17: "year", 18: "days", 19: None,
             20: "within_balance", 23: "rolling 12 months", 30: None, 31: None,
+        },
+    ),
+    "flows/segments.yaml": (
+        SEGMENTS,
+        {
+            2: None, 4: "order.paid", 6: "about", 7: "days", 10: "customer.open_ticket", 11: None, 13: None, 14: "name",
+            17: "order.total", 18: None, 19: None, 21: "rfm.monetary", 24: "count", 27: None, 30: None, 33: None,
+            34: None,
         },
     ),
 }  # fmt: skip

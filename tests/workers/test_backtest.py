@@ -110,9 +110,9 @@ def test_what_is_simulated_is_what_the_workers_do_with_the_same_events(worlds, f
     worlds.customers += 1
     start = from_wall(worlds.start, ZoneInfo("Europe/Paris"))
     plan = Plan(shop=under_test(), flow=flow, starts=start, days=20, seed=seed, answers=answers, stops=stops)
-    (who,) = made_up(plan, [worlds.customers])
+    ((who,),) = made_up(plan, [worlds.customers])
 
-    life = lived(plan, who)
+    (life,) = lived(plan, [who])
 
     address = {"id": f"c{worlds.customers}", "email": who.person.email}
     for n, event in enumerate(one for one in life.events if life.told_by[one.id] != OURS):

@@ -1,6 +1,9 @@
 """Flows for companies: three people of one café, of whom one answers for all."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -9,10 +12,11 @@ import sqlalchemy as sa
 from afterglow.language.flow.compiler import read_flow
 from afterglow.past import FETCHED
 from afterglow.testing import ShopUnderTest, live
-from db import people, privacy, why
+from db import merging, people, privacy, why
 from db.accounts import learn
 from db.tables import (
     account_looks,
+    account_runs,
     accounts,
     decisions,
     enrollments,
@@ -25,6 +29,7 @@ from db.tables import (
 )
 from tests.driver import START, Driver
 from tests.small_shop import SHOP, flow, small
+from workers.ingest import Ingest
 
 ROLES = ["decision-maker", "barista", "billing"]
 OFFER = flow(
@@ -99,6 +104,14 @@ def test_what_is_of_another_kind_than_declared_is_left_out_with_a_remark(cafe: D
     assert cafe.rows(sa.select(accounts.c.attributes)) == [({"seats": 30},)]
     reasons = cafe.rows(sa.select(inbox.c.reason).where(inbox.c.source == "api").order_by(inbox.c.id.desc()).limit(1))
     assert reasons == [("attribute account.seats is not a number and was left out",)]
+
+
+def test_an_event_that_carries_fractions_starts_the_flow_for_all(cafe: Driver) -> None:
+    arrive(cafe, "ada", "ping.one", {"n": 40.25})
+
+    assert states(cafe).keys() == {"ada", "ben"}
+    told = sa.select(events.c.payload).where(events.c.name == "colleague.ping.one")
+    assert [row[0]["n"] for row in cafe.rows(told)] == [40.25]
 
 
 def test_when_one_answers_the_wait_of_all_ends_and_their_own_is_not_taken_for_it(cafe: Driver) -> None:
@@ -320,3 +333,112 @@ def test_a_company_that_nobody_buys_for_any_more_leaves_no_look_behind(judged: D
         for name in WHO:
             privacy.forget(connection, judged.customer(name), START, judged.secret)
     assert judged.rows(sa.select(account_looks)) == judged.rows(sa.select(accounts)) == []
+
+
+# -- Many hands, and two who are one ---------------------------------------------------------------------------
+
+
+def test_of_many_workers_who_start_a_flow_for_one_company_at_once_one_does_so_for_each_key(database_url: str) -> None:
+    shop = {"accounts": {"roles": ROLES, "attributes": {"seats": "number"}}}
+    asked = flow("asked", [{"send": "email/note"}], starts={"event": "ping.one"}, run_per="account", once_per="n")
+    people, keys, hands = [f"p{n}" for n in range(6)], (1, 2, 3), 4
+    with ExitStack() as opened:
+        driver = opened.enter_context(small(database_url, asked, shop=shop))
+        others = [] if driver.app.database.is_sqlite else range(hands - 1)  # SQLite has one process, of many threads
+        apps = [driver.app, *(opened.enter_context(small(database_url, asked, shop=shop)).app for _ in others)]
+        for name in people:
+            arrive(driver, name, "customer.created")
+        for key in keys:
+            for name in people:
+                arrive(driver, name, "ping.one", {"n": key}, drained=False)
+        rows = [row for (row,) in driver.rows(sa.select(inbox.c.id).where(inbox.c.state == "received"))]
+        together = Barrier(hands)
+
+        def ingest(hand: int) -> None:
+            app = apps[hand % len(apps)]
+            together.wait()
+            for row in rows[hand::hands]:
+                with app.writing() as connection:
+                    Ingest(app).do(connection, [row], driver.clock.now())
+
+        with ThreadPoolExecutor(hands) as pool:
+            list(pool.map(ingest, range(hands)))
+        driver.drain()
+
+        a, r = account_runs.c, runs.c
+        assert sorted(driver.rows(sa.select(a.key))) == [(f"account 1: {key}",) for key in keys]
+        begun = driver.rows(sa.select(r.customer_id, r.key))
+        assert sorted(begun) == [(driver.customer(name), f"account 1: {key}") for name in people for key in keys]
+        assert len(driver.touchpoints()) == len(people) * len(keys)
+        by_one = sa.select(sa.func.count()).where(events.c.name == "colleague.ping.one")
+        assert driver.rows(by_one) == [((len(people) - 1) * len(keys),)], "one alone tells the others"
+
+
+def merge(driver: Driver, one: str, other: str) -> None:
+    with driver.app.writing() as connection:
+        now = driver.clock.now()
+        wanted = merging.want_by_hand(connection, driver.customer(one), driver.customer(other), "a test", now)
+    with driver.app.writing() as connection:
+        assert merging.merge(connection, wanted, merging.rules(driver.app.catalog.current(connection)), now)
+    driver.drain()
+
+
+def test_two_of_a_company_who_turn_out_to_be_one_go_on_in_one_run_with_the_newer_role(cafe: Driver) -> None:
+    arrive(cafe, "eve", "ping.one")
+    cafe.at(days=1)
+    arrive(cafe, "ben", "customer.updated", role="billing")
+    ada, ben = cafe.customer("ada"), cafe.customer("ben")
+
+    merge(cafe, "ada", "ben")
+    arrive(cafe, "eve", "ping.two", {"n": 4})
+
+    e, r = enrollments.c, runs.c
+    ended = cafe.rows(sa.select(r.customer_id, r.n, e.state, e.reason).join(enrollments, e.id == r.enrollment_id))
+    assert sorted(ended) == [(ada, 1, "finished", None), (ada, 2, "stopped", "merged")]
+    t = touchpoints.c
+    after = cafe.rows(sa.select(t.customer_id).where(t.step == "after", t.state == "sent"))
+    assert after == [(ada,)], "of the two, who are one, one is mailed"
+    with cafe.app.reading() as connection:
+        found = people.load(connection, [ada, ben])
+    assert (found[ada].account_id, found[ada].attributes["role"]) == (1, "billing")
+    assert found[ben].account_id is None
+
+
+def test_who_belongs_to_no_company_is_of_the_one_of_whom_they_turn_out_to_be(judged: Driver) -> None:
+    judged.post("customer.created", customer={"id": "early", "email": "early@example.com"})
+    arrive(judged, "late", "customer.created")
+    with judged.app.reading() as connection:
+        early = judged.customer("early")
+        assert people.load(connection, [early])[early].account_id is None
+
+    merge(judged, "early", "late")
+
+    with judged.app.reading() as connection:
+        assert people.load(connection, [early])[early].account_id == 1
+    s = segment_members.c
+    assert (early,) in judged.rows(sa.select(s.customer_id).where(s.segment == "large"))
+
+
+def test_a_webhook_of_a_flow_for_companies_is_asked_for_once_and_the_others_leave_it_to_that_run(
+    database_url: str,
+) -> None:
+    shop = {
+        "accounts": {"roles": ROLES},
+        "webhooks": {"crm": {"url": "https://crm.example/hooks", "secret": "CRM_SECRET"}},
+    }
+    telling = flow("telling", [{"webhook": "crm"}], starts={"event": "ping.one"}, run_per="account")
+    with small(database_url, telling, shop=shop) as driver:
+        for name, role in WHO.items():
+            arrive(driver, name, "customer.created", role=role)
+        arrive(driver, "ben", "ping.one")
+
+        asked = driver.rows(sa.select(events.c.customer_id).where(events.c.name == "webhook.asked"))
+        assert asked == [(driver.customer("ben"),)]
+        d = decisions.c
+        left = driver.rows(
+            sa.select(d.customer_id, d.detail).where(d.verb == "left to another").order_by(d.customer_id)
+        )
+        assert left == [(driver.customer(name), {"webhook": "crm"}) for name in ("ada", "eve")]
+        with driver.app.reading() as connection:
+            lines = why.story(connection, driver.app.catalog, driver.secret, driver.customer("ada"), "telling")
+        assert any("to the run that leads for the account" in line.sentence for line in lines)

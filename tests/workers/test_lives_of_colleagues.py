@@ -1,4 +1,4 @@
-"""People of one company, lived side by side: a backtest comes to what the workers did for each of them."""
+"""People of one company, lived side by side: what is relived and simulated is what the workers do for each of them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from afterglow.backtest import Comparison, History, Period, relive
 from afterglow.language.catalog import read_documents
 from afterglow.local_time import from_wall
+from afterglow.past import OURS
+from afterglow.simulate import Plan, lived, made_up, simulate
 from afterglow.testing import ShopUnderTest
 from afterglow.testing.life import Life
 from db import lives, privacy
@@ -158,18 +161,73 @@ def test_what_is_relived_of_a_company_is_what_the_workers_did_for_each_of_its_pe
     numbers = sorted(driver.customer(f"c{company}-{who}") for who in known)
 
     together = stored(driver, numbers[0])
-    lived = relive(under_test(), together, Period(since=datetime(2020, 1, 1, tzinfo=UTC), until=driver.clock.now()))
+    relived = relive(under_test(), together, Period(since=datetime(2020, 1, 1, tzinfo=UTC), until=driver.clock.now()))
 
-    assert [life.person.id for life in lived] == numbers
-    for life in lived:
+    assert [life.person.id for life in relived] == numbers
+    for life in relived:
         mine = [(one.at, one.flow, one.verb, one.step, numbered(life, one.detail)) for one in life.lived.notes]
         note("\n".join(map(str, mine)))
         assert mine == decided(driver, life.person.id)
 
 
-def numbered(life: Life, detail: Any) -> dict[str, Any]:
-    """A decision with events counted from one, as `decided` has them."""
-    place = {event.id: n for n, event in enumerate(life.events, start=1)}
+@pytest.mark.timeout(1800 if LONG else 120)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@settings(
+    max_examples=200 if LONG else 10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    flow=st.sampled_from(["offer", "thanks", "own"]),
+    seed=st.integers(1, 10**6),
+    answers=st.sampled_from([0.0, 0.5, 1.0]),
+    stops=st.sampled_from([0.0, 0.5]),
+)
+def test_what_is_simulated_of_a_company_is_what_the_workers_do_with_the_same_events(
+    worlds: Worlds, flow: str, seed: int, answers: float, stops: float
+) -> None:
+    driver = worlds.driver
+    worlds.customers += 1
+    company, start = worlds.customers, from_wall(worlds.start, ZoneInfo("Europe/Paris"))
+    plan = Plan(shop=under_test(), flow=flow, starts=start, days=20, seed=seed, answers=answers, stops=stops)
+    first = (company - 1) * len(ROLES) + 1
+    (together,) = made_up(plan, range(first, first + len(ROLES)))
+
+    lives = lived(plan, together)
+
+    driver.at(start)
+    for who, history in enumerate(together):
+        assert history.account is not None
+        post(driver, company, who, 42, "granted", "customer.created", None, {})
+    happened = [(event, who, life) for who, life in enumerate(lives) for event in life.events]
+    for event, who, life in sorted(happened, key=lambda one: (one[0].occurred_at, one[0].id)):
+        if life.told_by[event.id] != OURS:
+            driver.at(event.occurred_at)
+            payload = json.loads(orjson.dumps(event.payload, default=float))
+            post(driver, company, who, 42, None, event.name, life.stages[event.id], payload)
+    driver.at(driver.clock.now() + timedelta(days=60))
+    worlds.start = (driver.clock.now() + timedelta(days=2)).replace(tzinfo=None)
+    for who, life in enumerate(lives):
+        assert driver.customer(f"c{company}-{who}") == life.person.id
+        mine = [(one.at, one.flow, one.verb, one.step, numbered(life, one.detail, 2)) for one in life.lived.notes]
+        note("\n".join(map(str, mine)))
+        assert mine == [one for one in decided(driver, life.person.id) if one[0] <= life.now]  # it ends with the flow
+
+
+def test_a_wait_of_all_is_answered_by_one_of_a_company_as_often_as_is_said() -> None:
+    plan = Plan(shop=under_test(), flow="offer", starts=START, days=20, seed=3, answers=0.5)
+    found = simulate(plan, made_up(plan, range(1, 301)))
+
+    assert found.runs == 200  # a hundred companies, of whom those who pay have no run
+    ways = found.ways["answer"]
+    assert 80 <= ways["ping.two"] <= 120
+    assert ways["ping.two"] % 2 == 0, "what one answers counts for all"
+    assert ways.total() == 200
+
+
+def numbered(life: Life, detail: Any, first: int = 1) -> dict[str, Any]:
+    """A decision with events counted from one, or from a higher number on, as `decided` has them."""
+    place = {event.id: n for n, event in enumerate(life.events, start=first)}
     return {
         name: place[value] if name == "event" and isinstance(value, int) else value for name, value in detail.items()
     }

@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
     from zoneinfo import ZoneInfo
 
@@ -101,7 +101,7 @@ def _share(written: str, option: str) -> float:
 
 
 @contextmanager
-def _people(plan: "Plan", customers: int, segment: str | None) -> "Iterator[tuple[int, Iterator[History]]]":
+def _people(plan: "Plan", customers: int, segment: str | None) -> "Iterator[tuple[int, Iterator[Sequence[History]]]]":
     """How many there are, and who: made up, or those of a segment as they are known today."""
     from afterglow.problems import did_you_mean
     from afterglow.simulate import made_up
@@ -165,6 +165,8 @@ def _tell(plan: "Plan", found: "Simulated", segment: str | None) -> None:
         if segment
         else "All are new, agreed to marketing and live where the shop does"
     )
+    if plan.is_for_companies:
+        who += ", each alone of their company" if segment else f", in companies of {_listed(plan.roles)}"
     say(
         f"{plan.answers:.0%} of its waits for an event are answered, and each event that stops it befalls "
         f"{plan.stops:.0%} of customers, at moments drawn by chance. {who}; what events carry is an example, and marks "
@@ -172,6 +174,11 @@ def _tell(plan: "Plan", found: "Simulated", segment: str | None) -> None:
         style="dim",
     )
     say_next((f"afterglow graph {plan.flow}", "the flow as a picture"), ("afterglow test", "what must come of what"))
+
+
+def _listed(roles: "Sequence[str | None]") -> str:
+    """Whom a made-up company consists of, in words."""
+    return ", ".join(f"one {role}" if role else "one person" for role in roles)
 
 
 def _times(plan: "Plan", found: "Simulated") -> list[str]:

@@ -13,7 +13,12 @@ from afterglow.captured import is_expectation
 from afterglow.language.catalog import SEGMENTS, Document, compile_files, read_programme
 from afterglow.language.check.actions import check_circles
 from afterglow.language.check.flows import Surroundings, check_flow
-from afterglow.language.check.further import further_in_programme, further_in_shop, further_in_source
+from afterglow.language.check.further import (
+    further_in_programme,
+    further_in_segments,
+    further_in_shop,
+    further_in_source,
+)
 from afterglow.language.check.mails import check_mails
 from afterglow.language.check.programmes import check_loyalty
 from afterglow.language.check.referrals import check_referral
@@ -25,14 +30,14 @@ from afterglow.language.flow.compiler import read_flow, read_piece, sketch_flow
 from afterglow.language.flow.models import FlowModel
 from afterglow.language.pieces import divided, file_of, joined, pieces_in
 from afterglow.language.programme import Programme
-from afterglow.language.segment import read_segments, sketch_segments
+from afterglow.language.segment import read_segments
 from afterglow.language.shop import read_shop, read_stages
 from afterglow.language.source import Source, read_source
 from afterglow.mail.sources import TEAM_MAILS
 from afterglow.mail_templates import Mail, compile_mail, load_mail
 from afterglow.problems import Problem, Problems
 from afterglow.strict_yaml import load
-from afterglow.strict_yaml.salvage import STAND_IN, salvaged
+from afterglow.strict_yaml.salvage import salvaged, speaks_of_a_stand_in
 
 __all__ = ["check_files"]
 
@@ -58,7 +63,6 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
     stages = _read(lambda: read_stages(files[_STAGES], _STAGES)) if _STAGES in files else None
     stage_names = None if stages is None else [stage.stage for stage in stages]
     segments = _read(lambda: read_segments(files[SEGMENTS], SEGMENTS)) if SEGMENTS in files else {}
-    sketched = _read(lambda: sketch_segments(files[SEGMENTS], SEGMENTS)) if segments is None else segments
     sources, broken_sources = _sources(files)
     flow_files, pieces = _flow_files(files), pieces_in(files)
     whole = {file: joined(files[file], pieces) for file in flow_files}
@@ -79,7 +83,9 @@ def check_files(files: Mapping[str, str]) -> list[Problem]:
         segments=segments,
         rewards=loyalty if all_read else None,
     )
-    for segment in (sketched or {}).values():
+    if segments is None:
+        problems.update(further_in_segments(files[SEGMENTS], SEGMENTS, around.world, files))
+    for segment in (segments or {}).values():
         problems.update(check_segment(segment, around.world, files))
     if shop is not None:
         problems.update(check_shop(shop, [_name(file) for file in flow_files], around.world))
@@ -123,7 +129,7 @@ def _further(text: str, file: str, around: Surroundings) -> Iterator[Problem]:
     read = {name: _read(lambda n=name: read_piece(texts[n], file_of(n))) for name in texts}  # type: ignore[misc]
     flow, problems = sketch_flow(document, model, read)
     for problem in (*problems, *check_flow(flow, around, whole=False)):
-        if STAND_IN not in problem.message:
+        if not speaks_of_a_stand_in(problem.message):
             yield problem
 
 

@@ -10,15 +10,17 @@ from pydantic import BaseModel
 
 from afterglow.language.check.programmes import check_loyalty
 from afterglow.language.check.referrals import check_referral
+from afterglow.language.check.segments import check_segment
 from afterglow.language.check.sources import check_owners, check_shop, check_source
 from afterglow.language.check.supply import World
 from afterglow.language.programme import LoyaltyModel, sketch_loyalty
 from afterglow.language.referral import ReferralModel, sketch_referral
+from afterglow.language.segment import SegmentsModel, sketch_segments
 from afterglow.language.shop import Shop, ShopModel, sketch_shop
 from afterglow.language.source import Source, fetched_problems
 from afterglow.problems import Problem, Problems
 from afterglow.strict_yaml import Document, load
-from afterglow.strict_yaml.salvage import STAND_IN, salvaged
+from afterglow.strict_yaml.salvage import salvaged, speaks_of_a_stand_in
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -40,6 +42,15 @@ def further_in_source(text: str, file: str, shop: Shop | None, stages: Collectio
     for document, source in _read(text, file, Source):
         yield from _ours(fetched_problems(source, document))
         yield from _ours(check_source(source, text, file, shop, stages))
+
+
+def further_in_segments(text: str, file: str, world: World, files: Collection[str]) -> Iterator[Problem]:
+    """What else is wrong with segments.yaml, beside the files of the shop."""
+    for document, model in _read(text, file, SegmentsModel):
+        segments, problems = sketch_segments(document, model)
+        yield from _ours(problems)
+        for segment in segments:
+            yield from _ours(check_segment(segment, world, files))
 
 
 def further_in_programme(
@@ -71,4 +82,4 @@ def _read(text: str, file: str, model: type[_Model], *, kind: str | None = None)
 
 def _ours(problems: Iterator[Problem] | tuple[Problem, ...]) -> Iterator[Problem]:
     """Those that speak of what the writer wrote."""
-    return (problem for problem in problems if STAND_IN not in problem.message)
+    return (problem for problem in problems if not speaks_of_a_stand_in(problem.message))

@@ -6,7 +6,7 @@ from afterglow.expressions.tree import Node, Past
 from afterglow.language.check.reading import read_tree
 from afterglow.language.check.supply import Names, Shape, World
 from afterglow.language.picture import FOLDER
-from afterglow.language.segment import Segment
+from afterglow.language.segment import PICTURE, Segment
 from afterglow.problems import Problem, did_you_mean
 from afterglow.segments import MEASURES
 
@@ -20,7 +20,7 @@ _ITSELF = {"customer.segments": "a segment cannot hang on segments; say here wha
 def check_segment(segment: Segment, world: World, files: Collection[str]) -> Iterator[Problem]:
     """Everything in a segment that does not fit the other files, which `files` are the names of."""
     picture = segment.persona.picture if segment.persona else None
-    if picture is not None and FOLDER + picture not in files:
+    if picture is not None and PICTURE.fullmatch(picture) and FOLDER + picture not in files:
         there = [file.removeprefix(FOLDER) for file in files if file.startswith(FOLDER)]
         path = (*segment.path, "persona", "picture")
         meant = did_you_mean(picture, there)
