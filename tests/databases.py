@@ -2,7 +2,7 @@
 
 A copy costs a tenth of a second of CPU, more than most tests that need one; deleting what a test wrote costs a tenth of
 that. Every test's database has a name of its own all the same, so that a process or a thread that outlives its test
-finds nothing to connect to. A database whose schema a test changed is dropped.
+finds nothing to connect to. A database whose schema a test changed, or which it analyzed, is dropped.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,15 @@ from psycopg import sql
 
 from tests.servers import Postgres
 
-#: Every row of the catalogs by which one schema differs from another, with the transaction that wrote it.
+#: Every row of the catalogs by which one schema, or what the planner knows of it, differs from another, with the
+#: transaction that wrote it.
 _SCHEMA = """
 SELECT md5(string_agg(it, ' ' ORDER BY it)) FROM (
   SELECT format('class %s %s', oid, xmin) FROM pg_class WHERE relnamespace = 'public'::regnamespace
   UNION ALL SELECT format('column %s %s %s', attrelid, attnum, a.xmin)
     FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'public'::regnamespace
+  UNION ALL SELECT format('statistics %s %s %s', starelid, staattnum, s.xmin)
+    FROM pg_statistic s JOIN pg_class c ON c.oid = starelid WHERE relnamespace = 'public'::regnamespace
   UNION ALL SELECT format('constraint %s %s', oid, xmin) FROM pg_constraint WHERE connamespace = 'public'::regnamespace
   UNION ALL SELECT format('trigger %s %s', oid, xmin) FROM pg_trigger
   UNION ALL SELECT format('function %s %s', oid, xmin) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
