@@ -609,6 +609,7 @@ def test_many_workers_together_ask_no_more_often_than_the_provider_allows(postgr
         driver.actors.ingest()
         with worker_processes(postgres_url, 3):
             until(lambda: len(crm.asked) >= 60)
+        driver.clock.jump(datetime.now(UTC))
         driver.at(moment=datetime.now(UTC) + timedelta(minutes=10))
         assert {row[0] for row in inbox_rows(driver)} == {"mapped"}
 
@@ -632,6 +633,7 @@ def test_workers_that_are_killed_lose_nothing_and_leave_nothing_stuck(postgres_u
             with worker_processes(postgres_url, 1, threads=1):
                 until(lambda asked=asked: len(crm.asked) >= asked)
         crm.always = ""
+        driver.clock.jump(datetime.now(UTC))
         driver.at(moment=datetime.now(UTC) + timedelta(minutes=10))
 
         assert {row[0] for row in inbox_rows(driver)} == {"mapped"}
