@@ -183,6 +183,17 @@ def test_forgetting_one_takes_what_their_colleagues_were_told(cafe: Driver) -> N
         privacy.forget(connection, cafe.customer("ada"), START, cafe.secret)
 
     assert cafe.rows(told) == [({},)]
+    came = sa.select(inbox.c.body).where(inbox.c.key.startswith("colleague/"))
+    assert cafe.rows(came) == [(b"",)]
+
+
+def test_forgetting_one_takes_what_was_told_of_them_under_the_number_that_they_had_before(cafe: Driver) -> None:
+    arrive(cafe, "eve", "ping.one", {"n": 7})
+    merge(cafe, "ben", "eve")
+    with cafe.app.writing() as connection:
+        privacy.forget(connection, cafe.customer("ben"), START, cafe.secret)
+
+    assert cafe.rows(sa.select(events.c.payload).where(events.c.name == "colleague.ping.one")) == [({},), ({},)]
 
 
 @pytest.mark.parametrize("role", ["decision-maker", "barista", "billing"])
