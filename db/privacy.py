@@ -150,7 +150,7 @@ def forget(
     referring.forget(connection, [customer_id, *stones])
     notices.forget(connection, [customer_id, *stones], FORGOTTEN)
     leaderboards.forget(connection, [customer_id, *stones])
-    _empty_told(connection, person)
+    _empty_told(connection, person, stones)
     reviews.forget(connection, customer_id)
     occasions.forget(connection, [customer_id, *stones])
     segments.forget(connection, [customer_id, *stones])
@@ -351,18 +351,22 @@ def _empty_events(connection: Connection, customer_id: int, needles: _Sought) ->
     return len(full)
 
 
-def _empty_told(connection: Connection, person: Person) -> None:
-    """Events in which the customer's colleagues were told what the customer did lose what they carry."""
+def _empty_told(connection: Connection, person: Person, stones: Sequence[int]) -> None:
+    """Events in which colleagues were told what the customer did, under any number, lose what they carry."""
     e = events.c
     if person.account_id is None:
         return
     rows = connection.execute(
-        sa.select(e.id, e.payload)
+        sa.select(e.id, e.key, e.payload)
         .join(customers, customers.c.id == e.customer_id)
         .where(customers.c.account_id == person.account_id, e.name.startswith(of_colleague("")))
     )
-    told = [row.id for row in rows if row.payload.get(COLLEAGUE, {}).get("id") == str(person.id)]
-    connection.execute(events.update().where(bulk.among(e.id, told)).values(payload={}))
+    numbers = {str(number) for number in (person.id, *stones)}
+    told = [row for row in rows if row.payload.get(COLLEAGUE, {}).get("id") in numbers]
+    connection.execute(events.update().where(bulk.among(e.id, [row.id for row in told])).values(payload={}))
+    i = inbox.c
+    came = bulk.among(i.key, [row.key for row in told])
+    connection.execute(inbox.update().where(i.source == past.OURS, came).values(body=b""))
 
 
 def _tells(key: str, needles: _Sought) -> bool:

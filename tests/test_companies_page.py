@@ -5,9 +5,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from afterglow import ROOT
 from afterglow.language.check import check_files
+from workers.cli import main
 from workers.scaffold import UnknownExampleError, example_files, make_shop
 from workers.testing import run_all
 
@@ -41,6 +43,15 @@ def test_every_flow_of_the_example_and_of_the_page_does_what_its_tests_promise(t
     assert [tried.is_kept for tried in run_all([shop / "flows/offer.yaml"], "")] == [True]
     with pytest.raises(UnknownExampleError, match="there is cafes"):
         make_shop(tmp_path / "other", "offices")
+
+
+def test_a_flow_of_the_example_is_simulated_by_companies_which_the_command_says(tmp_path: Path) -> None:
+    make_shop(tmp_path / "shop", "cafes")
+    asked = ["simulate", "offer", "--days", "30", "--customers", "30", "--folder", str(tmp_path / "shop")]
+    told = " ".join(CliRunner().invoke(main, asked).output.split())
+
+    assert "20 runs began" in told  # ten companies, of whom those who brew have none
+    assert "in companies of one decision-maker, one barista, one billing" in told
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from db.tables import (
 from tests.driver import START, Driver
 from tests.small_shop import SHOP, flow, small
 from workers.ingest import Ingest
+from workers.segments import judge_due
 
 ROLES = ["decision-maker", "barista", "billing"]
 OFFER = flow(
@@ -183,6 +184,17 @@ def test_forgetting_one_takes_what_their_colleagues_were_told(cafe: Driver) -> N
         privacy.forget(connection, cafe.customer("ada"), START, cafe.secret)
 
     assert cafe.rows(told) == [({},)]
+    came = sa.select(inbox.c.body).where(inbox.c.key.startswith("colleague/"))
+    assert cafe.rows(came) == [(b"",)]
+
+
+def test_forgetting_one_takes_what_was_told_of_them_under_the_number_that_they_had_before(cafe: Driver) -> None:
+    arrive(cafe, "eve", "ping.one", {"n": 7})
+    merge(cafe, "ben", "eve")
+    with cafe.app.writing() as connection:
+        privacy.forget(connection, cafe.customer("ben"), START, cafe.secret)
+
+    assert cafe.rows(sa.select(events.c.payload).where(events.c.name == "colleague.ping.one")) == [({},), ({},)]
 
 
 @pytest.mark.parametrize("role", ["decision-maker", "barista", "billing"])
@@ -442,3 +454,37 @@ def test_a_webhook_of_a_flow_for_companies_is_asked_for_once_and_the_others_leav
         with driver.app.reading() as connection:
             lines = why.story(connection, driver.app.catalog, driver.secret, driver.customer("ada"), "telling")
         assert any("to the run that leads for the account" in line.sentence for line in lines)
+
+
+def test_many_workers_at_once_judge_all_people_of_a_company_and_tell_of_each_once(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.segments.BATCH", 3)
+    shop = {"accounts": {"roles": ROLES, "attributes": {"seats": "number"}}}
+    people, hands = [f"p{n}" for n in range(14)], 4
+    with ExitStack() as opened:
+        driver = opened.enter_context(small(database_url, segments=SEGMENTS, shop=shop))
+        others = [] if driver.app.database.is_sqlite else range(hands - 1)  # SQLite has one process, of many threads
+        apps = [
+            driver.app,
+            *(opened.enter_context(small(database_url, segments=SEGMENTS, shop=shop)).app for _ in others),
+        ]
+        for name in people:
+            arrive(driver, name, "customer.created")
+        smaller = {"id": "a1", "attributes": {"seats": 3}}
+        driver.post("customer.updated", customer={"id": "p0"}, account=smaller, drained=False)
+        with driver.app.writing() as connection:
+            Ingest(driver.app).do(connection, [max(id_ for (id_,) in driver.rows(sa.select(inbox.c.id)))], START)
+        together = Barrier(hands)
+
+        def judge(hand: int) -> None:
+            together.wait()
+            judge_due(apps[hand % len(apps)])
+
+        with ThreadPoolExecutor(hands) as pool:
+            list(pool.map(judge, range(hands)))
+        driver.drain()
+
+        left = driver.rows(sa.select(events.c.customer_id).where(events.c.name == "segment.left"))
+        assert sorted(number for (number,) in left) == sorted(driver.customer(name) for name in people)
+        assert driver.rows(sa.select(account_looks)) == driver.rows(sa.select(segment_looks)) == []
