@@ -67,7 +67,8 @@ def written(trees: list[Any], **further: Any) -> Flow:
                 return {"id": id_, "split": ways}
 
     model = {"flow": "f", "about": "A flow", "status": "draft", "starts": {"event": "order.paid"}}
-    return read_flow(json.dumps(model | {"steps": [step(tree) for tree in trees]} | further), "flows/f.yaml")
+    whole = model | {"steps": [step(tree) for tree in trees]} | further
+    return read_flow(json.dumps(whole, ensure_ascii=False), "flows/f.yaml")
 
 
 def texts(svg: str) -> list[str]:

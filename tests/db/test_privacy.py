@@ -93,10 +93,10 @@ def _forget(driver: Driver, customer: int) -> Forgotten:
 
 
 def _dump(driver: Driver) -> str:
-    """Every column of every row of every table, as text."""
+    """Every column of every row of every table, as text; rows in an order of their own, not of the disk's."""
     cells = []
     for table in metadata.sorted_tables:
-        for row in driver.rows(sa.select(table)):
+        for row in sorted(driver.rows(sa.select(table)), key=str):
             cells += [cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell) for cell in row]
     return "\n".join(cells).lower()
 

@@ -112,7 +112,7 @@ def test_the_menu_shows_every_page_without_scrolling(site: Site, width: int) -> 
     nav = page.locator(".top nav")
     assert nav.evaluate("nav => nav.scrollWidth - nav.clientWidth") <= 0
     boxes = [link.bounding_box() for link in nav.get_by_role("link").all()]
-    assert len(boxes) == 9
+    assert len(boxes) == 10
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
     page.context.close()
 

@@ -7,7 +7,7 @@ import typer
 family = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
-    help="What flows ask teams to do; without a further word, what is open.",
+    help="What flows ask teams to do; alone: what is open.",
 )
 
 
