@@ -182,7 +182,7 @@ def test_all_due_runs_of_the_claimed_customers_are_read_by_their_index(full):
     with full.reading() as connection:
         sa.event.listen(connection, "before_cursor_execute", lambda *given: said.append((given[2], given[3])))
         rows = enrollments.due(connection, [1, 2, 3], datetime(2026, 6, 1, tzinfo=UTC), with_others=True)
-        (statement, values) = said[0]
+        (statement, values) = said[-1]
         plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", values))
 
     assert [row.id for row in rows] == [1, 2, 3]
