@@ -31,7 +31,7 @@ def test_open_tasks_are_shown_and_nothing_written_becomes_markup(site: Site) -> 
     shown = site.get("/tasks")
 
     assert_harmless(shown, "/tasks")
-    assert text_of(shown).count("for desk, asked by calling due Wed 4 Mar 2026") == 2
+    assert text_of(shown).count("asked of desk by calling due Wed 4 Mar 2026") == 2
     assert "Ask Ana" in text_of(shown)
     assert "No task is open." in text_of(site.get("/tasks?team=kitchen"))
     site.get("/tasks?show=some", status=404)
@@ -42,7 +42,7 @@ def test_a_task_is_done_at_the_press_of_a_button_and_once(site: Site) -> None:
     assert "Task 1 was done or taken back meanwhile" in text_of(site.press("/tasks/done", id=1))
     site.press("/tasks/done", id="none")
 
-    assert text_of(site.get("/tasks")).count("asked by calling") == 1
+    assert text_of(site.get("/tasks")).count("asked of desk by calling") == 1
     assert "by the web page" in text_of(site.get("/tasks?show=done"))
     site.driver.drain()
     assert len(site.driver.rows(sa.select(events.c.id).where(events.c.name == "task.done"))) == 1
