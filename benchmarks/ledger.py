@@ -16,8 +16,8 @@ from db import bulk, ledger, people, proof
 from db.engine import Database
 from db.ledger import Change, Credit, Spend
 from db.tables import customers, lots
+from tests.examples import LONG
 
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 CUSTOMERS, BATCH, WORKERS = 5_000, 250, 2
 ORDERS = 10_000  # of each worker
 LOTS = 1_000_000 if LONG else 50_000

@@ -24,24 +24,19 @@ def due(connection: Connection, ids: Sequence[int], now: datetime, *, with_other
       with_others: with all others of these customers that are due.
     """
     e = enrollments.c
-    columns = (
-        *(e.id, e.customer_id, e.flow_id, e.event_id, e.entered_at, e.due_at, e.until, e.step, e.lane, e.reason),
-        *(e.state, e.tries),
-    )
-    if not with_others:
-        found = sa.select(*columns).where(bulk.among(e.id, ids)).subquery()
-        return connection.execute(_still_due(found, now)).all()
-    whose = connection.execute(sa.select(e.customer_id).where(bulk.among(e.id, ids))).scalars()
-    # Found by their customers and then looked at: of many that wait the database believes that few do, and would rather
-    # read all of those.
-    theirs = sa.select(*columns).where(bulk.among(e.customer_id, sorted(set(whose)))).cte("theirs")
-    theirs = theirs.prefix_with("MATERIALIZED", dialect="postgresql")
-    return connection.execute(_still_due(theirs, now).where(theirs.c.tries == 0)).all()
-
-
-def _still_due(runs: sa.FromClause, now: datetime) -> sa.Select[Any]:
-    r = runs.c
-    return sa.select(runs).where(r.state == "waiting", r.due_at <= now).order_by(r.due_at, r.id)
+    wanted: sa.ColumnElement[bool] = bulk.among(e.id, ids)
+    if with_others:
+        whose = connection.execute(sa.select(e.customer_id).where(wanted)).scalars()
+        wanted = bulk.among(e.customer_id, sorted(set(whose))) & (e.tries == 0)
+    # Found first and looked at then: of many that wait the database believes that few do, and would rather read all of
+    # those than look at each customer's.
+    found = sa.select(enrollments).where(wanted).cte("found").prefix_with("MATERIALIZED", dialect="postgresql")
+    r = found.c
+    return connection.execute(
+        sa.select(r.id, r.customer_id, r.flow_id, r.event_id, r.entered_at, r.due_at, r.until, r.step, r.lane, r.reason)
+        .where(r.state == "waiting", r.due_at <= now)
+        .order_by(r.due_at, r.id)
+    ).all()
 
 
 def open_of(connection: Connection, customer_ids: Iterable[int]) -> Sequence[Any]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -26,9 +25,8 @@ from afterglow.language.source import read_source
 from afterglow.mail_templates import compile_mail
 from afterglow.problems import Problems
 from tests.escapes import BLOCKS, ESCAPES, HARMLESS
+from tests.examples import LONG
 from tests.sample_facts import DATA, PLAIN, Tempting
-
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 
 #: Where an expression can stand in a flow, each on a line of its own.
 FLOW = """\

@@ -1,6 +1,5 @@
 """The expression language: what it says about data, what it refuses, and that nothing escapes from it."""
 
-import os
 from copy import deepcopy
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,10 +15,8 @@ from hypothesis import strategies as st
 from afterglow.expressions import MISSING, ExpressionError, parse
 from afterglow.expressions.values import LARGEST_INT, MAX_TEXT
 from tests.escapes import ESCAPES
-from tests.examples import examples
+from tests.examples import LONG, examples
 from tests.sample_facts import DATA, PLAIN, Tempting
-
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 
 FACTS = {
     "order": {

@@ -19,10 +19,11 @@ import pytest
 from afterglow.language.source import Source, read_source
 from afterglow.mapping import Ignored, Mapped, PrivacyRequest, Unmappable, elements, map_element
 from afterglow.mapping.soap import read_soap
+from tests.examples import LONG
 
 ROOT = Path(__file__).parents[2]
 RECEIVED = datetime(2026, 3, 20, 12, 0, tzinfo=UTC)
-TRIES = 5_000 if os.environ.get("AFTERGLOW_FAULTS") == "long" else 250
+TRIES = 5_000 if LONG else 250
 SOURCES = {path.stem: path for path in sorted((ROOT / "flows/sources").glob("*.yaml"))}
 #: What customers might have written; no reason may repeat it.
 CANARY = "canary-Zoe-Personal"

@@ -3,7 +3,6 @@
 Every zone, every change in 2026 to 2028 and every half hour with AFTERGLOW_FAULTS=long; a part of the zones otherwise.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
@@ -16,8 +15,8 @@ from afterglow.local_time import EVERY_DAY, Opening, Quiet, at_local, from_wall,
 from afterglow.rails import Defer, Go, judge
 from tests.afterglow.test_local_time import HALF_HOURS, ZONES, transitions, wall
 from tests.afterglow.test_rails import FINE
+from tests.examples import LONG
 
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 TAKEN = ZONES if LONG else ZONES[::40]
 NIGHT = Quiet(start=time(21), end=time(8))
 TICK = timedelta(microseconds=1)

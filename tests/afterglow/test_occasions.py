@@ -1,6 +1,5 @@
 """Dates, schedules and moments: which instants they mean, in every zone and over every change of clocks."""
 
-import os
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -14,8 +13,8 @@ from afterglow.local_time import from_wall, known_zone, local_day
 from afterglow.occasions import Round, anniversary, date_event, date_on, next_date, next_round, round_event
 from afterglow.problems import Problems
 from tests.driver import shop_files
+from tests.examples import LONG
 
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 #: In the short form one zone of each kind: changes at midnight, of half an hour, in the south, none, 14 hours ahead.
 ZONES = sorted(name for name in available_timezones() if known_zone(name)) if LONG else (
     "Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "Asia/Beirut", "America/Santiago",

@@ -1,6 +1,5 @@
 """Strict YAML: what is written is what is read, and every mistake is told at its place, all at once."""
 
-import os
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -19,9 +18,7 @@ from afterglow.problems import Problem, Problems
 from afterglow.strict_yaml import document as reading
 from afterglow.strict_yaml import load, validated
 from afterglow.strict_yaml.document import MAX_BYTES
-from tests.examples import examples
-
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
+from tests.examples import LONG, examples
 
 
 def told(text: str, model: type[BaseModel] | None = None) -> list[str]:

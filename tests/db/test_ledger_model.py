@@ -3,7 +3,6 @@
 AFTERGLOW_FAULTS=long tries 2,000 lives instead of a few.
 """
 
-import os
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,9 +21,8 @@ from hypothesis.stateful import (
 
 from db import proof
 from db.ledger import Change, Posted, Refused
+from tests.examples import LONG
 from tests.ledger_shop import LedgerDesk, ledger
-
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 
 
 @dataclass(eq=False)

@@ -3,7 +3,6 @@
 AFTERGLOW_FAULTS=long runs the numbers that we promise; otherwise few, of the same kind.
 """
 
-import os
 import random
 import threading
 from collections import Counter
@@ -18,9 +17,9 @@ from db import ledger as ledger_
 from db import proof
 from db.ledger import ConflictError, Posted
 from db.tables import ledger_accounts, ledger_transactions, metadata, postings
+from tests.examples import LONG
 from tests.ledger_shop import LedgerDesk, ledger
 
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 pytestmark = [pytest.mark.long, pytest.mark.timeout(7200 if LONG else 120)]
 
 

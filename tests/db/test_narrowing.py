@@ -1,7 +1,6 @@
 """What SQL narrows a segment to holds everybody of whom Python says that they are in it, or will be by time alone."""
 
 import json
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,10 +20,10 @@ from db import bulk, people, segments
 from db.engine import Database
 from db.narrowing import narrowed
 from db.tables import accounts, customers, events, profiles, quintiles
+from tests.examples import LONG
 from tests.small_shop import SHOP
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 ATTRIBUTES = {"plan": "text", "vip": "yes-no", "points": "number", "renewal_date": "date"}
 ACCOUNTS = {"attributes": {"seats": "number", "city": "text", "chain": "yes-no", "renewal": "date"}}
 #: What is known of companies: much, little that is of another kind than declared, and nothing.

@@ -35,8 +35,6 @@ from tests.ports import free_port
 from tests.servers import Postgres, Redis, postgres, redis_server
 from tests.smtp_sink import Relay, sink
 
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
-
 WORKER = ("-m", "dramatiq", "tests.faults.entry:setup", "--processes", "1", "--threads", "4")
 WEB = ("-m", "workers.cli", "web")
 SCHEDULER = ("-m", "tests.faults.entry", "scheduler")

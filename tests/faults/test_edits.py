@@ -21,7 +21,8 @@ from afterglow.language.catalog import compile_files
 from db import bulk, catalog, control
 from db.clock import DatabaseClock
 from db.tables import decisions, documents, enrollments, inbox, touchpoints
-from tests.faults.rig import LONG, SCHEDULER, WORKER, Rig, distributed, until
+from tests.examples import LONG
+from tests.faults.rig import SCHEDULER, WORKER, Rig, distributed, until
 from tests.faults.shop import files
 
 pytestmark = [

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples import LONG
 from tests.faults.checker import Poison, Verdict, judge
 from tests.faults.client import planned
 from tests.faults.entry import POISON
-from tests.faults.rig import LONG, RUN, SCHEDULER, WEB, WORKER, Rig, distributed, embedded, haunt, plan, until
+from tests.faults.rig import RUN, SCHEDULER, WEB, WORKER, Rig, distributed, embedded, haunt, plan, until
 
 pytestmark = [
     pytest.mark.faults,

@@ -14,8 +14,8 @@ from afterglow import ROOT
 from db import proof
 from db.ledger import Credit
 from db.tables import ledger_accounts, ledger_transactions, postings
+from tests.examples import LONG
 from tests.faults.posting import SIZE, changes
-from tests.faults.rig import LONG
 from tests.ledger_shop import LedgerDesk, ledger
 
 pytestmark = [

@@ -1,6 +1,5 @@
 """A moment that everybody in a segment is told of, by processes that are killed between and within their batches."""
 
-import os
 import random
 import signal
 import subprocess
@@ -14,9 +13,9 @@ from afterglow import ROOT
 from db import bulk
 from db.tables import customers, enrollments, inbox, profiles, segment_members
 from tests.driver import SECRET, START
+from tests.examples import LONG
 from tests.small_shop import flow, small
 
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 MEMBERS, BATCH, KILLS = (5_000, 50, 60) if LONG else (150, 15, 2)
 
 #: A worker that tells of what has come, a batch at a time, and says so after each.

@@ -21,8 +21,9 @@ from afterglow.language.catalog import compile_files
 from afterglow.signatures import sign
 from db import catalog
 from db.tables import inbox
+from tests.examples import LONG
 from tests.faults import client, flood
-from tests.faults.rig import LONG, WEB, Rig, distributed
+from tests.faults.rig import WEB, Rig, distributed
 from tests.faults.shop import files
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.xdist_group("faults")]

@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from db import bulk
 from db.tables import enrollments, inbox, touchpoints
+from tests.examples import LONG
 from tests.faults import shop
-from tests.faults.rig import LONG, SCHEDULER, WORKER, Rig, distributed, until
+from tests.faults.rig import SCHEDULER, WORKER, Rig, distributed, until
 
 pytestmark = [
     pytest.mark.faults,

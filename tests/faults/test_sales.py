@@ -16,8 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from db.tables import customers, events, inbox, touchpoints
+from tests.examples import LONG
 from tests.faults.client import Post
-from tests.faults.rig import LONG, SCHEDULER, WEB, WORKER, Rig, distributed, haunt, plan
+from tests.faults.rig import SCHEDULER, WEB, WORKER, Rig, distributed, haunt, plan
 from tests.faults.shop import files
 from tests.faults.test_faults import REST_S_MAX, chance
 

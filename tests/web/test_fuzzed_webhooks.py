@@ -15,10 +15,11 @@ from afterglow.signatures import sign
 from db.tables import inbox
 from tests.afterglow.test_fuzzed_payloads import ROOT, SOURCES, headers_of, spoiled_body
 from tests.bad_signatures import SECRETS
+from tests.examples import LONG
 from tests.web.conftest import client, rows
 from workers.actors import make_actors
 
-TRIES = 5_000 if os.environ.get("AFTERGLOW_FAULTS") == "long" else 40
+TRIES = 5_000 if LONG else 40
 #: The ends of an inbox row, besides those where it waits for something that is named.
 ENDS = {"mapped", "ignored", "parked"}
 

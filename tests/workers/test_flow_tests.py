@@ -1,7 +1,6 @@
 """`afterglow test` is no second engine: a timeline lived in memory comes to what the workers make of it."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from afterglow.testing import ShopUnderTest, live
 from db.tables import decisions, events, runs, touchpoints
 from tests import small_shop
 from tests.driver import Driver, driving
+from tests.examples import LONG
 
 FLOWS = (
     small_shop.flow(
@@ -185,7 +185,6 @@ BEANS = json.dumps(
         "earn": [{"id": "order", "on": "order.paid", "points": 1}],
     }
 )
-LONG = os.environ.get("AFTERGLOW_FAULTS") == "long"
 ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Pacific/Auckland")
 
 

@@ -1,6 +1,5 @@
 """Referrals from the webhook to the reward: attributed, judged, held, rewarded once, undone by a refund."""
 
-import os
 import random
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from db.referring import ReferralDecisionError
 from db.tables import events, ledger_transactions, referral_decisions, referral_marks, referral_rewards, touches
 from db.tables import referrals as referrals_table
 from tests.driver import START, Driver
+from tests.examples import LONG
 from tests.small_shop import documents, small
 from workers import rewarding
 
@@ -32,7 +32,7 @@ rewards: {referrer: {coupon: thanks-10}, referee: {coupon: welcome-10}}
 """
 #: Who race to reward the same referrals, and how many there are.
 RACERS = 8
-REFERRALS = 5_000 if os.environ.get("AFTERGLOW_FAULTS") == "long" else 300
+REFERRALS = 5_000 if LONG else 300
 ANN = {"id": "ann", "email": "ann@example.com", "first_name": "Ann", "last_name": "Lee"}
 BOB = {"id": "bob", "email": "bob@other.example", "first_name": "Bob", "last_name": "Ray"}
 

@@ -44,7 +44,7 @@ class Mail:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
-    """The person follows the link of a score and press the button."""
+    """The person follows the link of a score and presses the button."""
 
     at: datetime
     person: Person
