@@ -16,6 +16,9 @@ from afterglow.language.shop import Cap
 from afterglow.language.source import Basis
 from afterglow.local_time import Opening, Quiet, next_opening, quiet_until
 
+#: Why marketing is held while somebody has halted it.
+HALTED: Final = "marketing is halted"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Go:
@@ -141,7 +144,7 @@ def _marketing(question: Question, now: datetime) -> Verdict:
     if question.held_out:
         return Skip(reason="the customer is held out")
     if question.halted:
-        return Hold(reason="marketing is halted")
+        return Hold(reason=HALTED)
     if question.keep_for.after(question.queued_at, question.zone) < now:
         return Skip(reason=TOO_LATE)
     if (verdict := _late(question, now)) is not None:

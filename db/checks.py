@@ -241,7 +241,7 @@ def stuck(connection: Connection, now: datetime, settings: Settings, release: Re
             name="held by nobody",
             query=sa.select(t.id).where(_is(t.state, "held"), t.flow.not_in([*paused, *halted]), t.due_at < late),
             what="messages are held although nothing is halted or paused any more",
-            what_to_do="Run `afterglow resume`; then see that `afterglow scheduler` runs.",
+            what_to_do=WORKERS,
         )
 
 

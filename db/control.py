@@ -7,10 +7,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from afterglow.rails import HALTED
 from db import bulk, fetching, people
 from db.catalog import Release
 from db.tables import documents, enrollments, halts, inbox, releases, touchpoints
-from db.touchpoints import PAUSED
+from db.touchpoints import PAUSED, halted
 
 ALL = "*"
 
@@ -24,20 +25,11 @@ def resume(connection: Connection, flow: str, *, now: datetime) -> int:
     """Take a halt back and let held touchpoints go on. How many there were.
 
     Nothing is repeated, because only held ones go on; nothing is skipped as too old, because the time that they were
-    held does not count as waiting.
+    held does not count as waiting. A batch that is at work meanwhile may hold some more by the halt that it had seen:
+    those go on with the next `sweep`.
     """
     connection.execute(halts.delete().where(sa.true() if flow == ALL else halts.c.flow == flow))
-    still = {row[0] for row in connection.execute(sa.select(halts.c.flow))}
-    if ALL in still:
-        return 0
-    held = (touchpoints.c.state == "held") & (touchpoints.c.reason == "marketing is halted")
-    if flow != ALL:
-        held &= touchpoints.c.flow == flow
-    return connection.execute(
-        touchpoints.update()
-        .where(held, touchpoints.c.flow.not_in(sorted(still)))
-        .values(state="queued", reason=None, due_at=now, queued_at=now)
-    ).rowcount
+    return _let_go(connection, _not_halted(connection), now)
 
 
 def halts_now(connection: Connection) -> Sequence[Any]:
@@ -72,6 +64,8 @@ def recipients(connection: Connection, flow: str, states: Sequence[str], limit: 
 def sweep(connection: Connection, release: Release, now: datetime, limit: int) -> int:
     """Take rows of paused flows out of the queue, and put rows of flows that run again back. How many were put back.
 
+    So are messages put back that a batch held by a halt which was taken back before it was done.
+
     A flow is paused by its file. What was paused keeps its due moment; what fell due meanwhile is due now, so not late.
     """
     paused = [name for name, flow in release.catalog.flows.items() if flow.status == "paused"]
@@ -88,15 +82,22 @@ def sweep(connection: Connection, release: Release, now: datetime, limit: int) -
         .where(e.id.in_(awake.limit(limit)), e.state == "paused")
         .values(state="waiting", due_at=sa.case((e.due_at < now, sa.literal(now, e.due_at.type)), else_=e.due_at))
     ).rowcount
-    held = sa.select(t.id).where(t.state == "held", t.reason == PAUSED, t.flow.not_in(paused))
-    return (
-        back
-        + connection.execute(
-            touchpoints.update()
-            .where(t.id.in_(held.limit(limit)), t.state == "held")
-            .values(state="queued", reason=None, due_at=now, queued_at=now)
-        ).rowcount
-    )
+    runs_again = (t.reason == PAUSED) & t.flow.not_in(paused)
+    return back + _let_go(connection, runs_again | _not_halted(connection), now, limit)
+
+
+def _not_halted(connection: Connection) -> sa.ColumnElement[bool]:
+    """Which of the held were held by a halt that is not in force any more."""
+    still = halted(connection)
+    return sa.false() if ALL in still else (touchpoints.c.reason == HALTED) & touchpoints.c.flow.not_in(sorted(still))
+
+
+def _let_go(connection: Connection, which: sa.ColumnElement[bool], now: datetime, limit: int | None = None) -> int:
+    """Put held messages back into the queue, all or so many at most. How many."""
+    t = touchpoints.c
+    held = sa.select(t.id).where(t.state == "held", which).limit(limit)
+    back = touchpoints.update().where(t.id.in_(held), t.state == "held")
+    return connection.execute(back.values(state="queued", reason=None, due_at=now, queued_at=now)).rowcount
 
 
 def send_over(connection: Connection, release: Release, now: datetime, limit: int) -> int | None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from afterglow import letters
 from db import bulk, claims, control, identity
-from db.tables import contexts, customers, enrollments, profiles, referral_codes, suppressions, touchpoints
+from db.tables import contexts, customers, enrollments, halts, profiles, referral_codes, suppressions, touchpoints
 from tests.driver import Driver
 from tests.small_shop import flow, put_into_force, small
 from workers import deliver, settle
@@ -289,6 +289,23 @@ def test_halt_beats_what_is_queued_and_resume_repeats_and_skips_nothing(database
             ("note", "sent"): 5,
             ("news", "sent"): 5,
         }
+
+
+def test_what_a_batch_holds_by_a_halt_that_was_taken_back_meanwhile_goes_on_all_the_same(database_url):
+    with small(database_url, flow("note", [{"send": "email/note"}])) as driver:
+        now = driver.clock.now()
+        with driver.app.writing() as connection:
+            control.halt(connection, "note", by="a test", now=now)
+        order(driver)
+        assert told(driver) == [("note", "held", "marketing is halted")]
+        with driver.app.writing() as connection:  # as `resume` leaves it that came before the batch's end
+            connection.execute(halts.delete())
+
+        for _ in range(2):
+            driver.actors.tend()
+            driver.drain()
+
+        assert told(driver) == [("note", "sent", None)]
 
 
 def test_resuming_one_flow_does_not_lift_the_halt_of_all(database_url):
